@@ -1,0 +1,1 @@
+"""Model configurations, the architectures made of `jaxlm.nn` parts, and their sizes."""

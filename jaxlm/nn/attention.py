@@ -1,0 +1,121 @@
+"""Scaled dot-product attention: one entry, a readable reference and the kernels of jax.nn.
+
+Shapes are [batch, heads, time, head_dim] throughout: on CPU this order makes both products plain batched matrix
+products, about twice as fast as heads behind time, and other backends fold the transposition into their layouts.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+MASKED = -1e30  # finite: a row of -inf would give NaN in softmax and in its gradient
+
+
+def causal_mask(length: int) -> jax.Array:
+    """Each position sees itself and what is before it: bool [1, 1, length, length]."""
+    return jnp.tril(jnp.ones((length, length), bool))[None, None]
+
+
+def segment_mask(query_segment_ids: jax.Array, key_segment_ids: jax.Array) -> jax.Array:
+    """Positions see their own segment only, and padding (segment 0) is seen by nobody.
+
+    Args:
+      query_segment_ids: [batch, query_time] int32.
+      key_segment_ids: [batch, key_time] int32.
+
+    Returns:
+      bool [batch, 1, query_time, key_time].
+    """
+    same = query_segment_ids[:, :, None] == key_segment_ids[:, None, :]
+    return (same & (key_segment_ids != 0)[:, None, :])[:, None]
+
+
+def masked_softmax(scores: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """Softmax over the last axis where `mask` is true, zero elsewhere; a row without any true entry is all zeros."""
+    if mask is None:
+        return jax.nn.softmax(scores, axis=-1)
+    scores = jnp.where(mask, scores, MASKED)
+    weights = jax.nn.softmax(scores, axis=-1)
+    return jnp.where(mask, weights, 0.0)
+
+
+def attention_weights(query: jax.Array, key: jax.Array, mask: jax.Array | None, scale: float) -> jax.Array:
+    """The weights of the reference attention (Vaswani et al. 2017, eq. 1), softmax in float32.
+
+    Args:
+      query: [batch, heads, query_time, head_dim].
+      key: [batch, kv_heads, key_time, head_dim].
+      mask: bool, broadcastable to [batch, 1, query_time, key_time], or None.
+      scale: factor of the scores.
+
+    Returns:
+      [batch, heads, query_time, key_time] float32.
+    """
+    batch, heads, query_time, head_dim = query.shape
+    kv_heads, key_time = key.shape[1:3]
+    # The query heads of a group stand side by side in time, so that keys are neither repeated nor copied.
+    grouped = (query * scale).reshape(batch, kv_heads, heads // kv_heads * query_time, head_dim)
+    scores = jnp.einsum("bkth,bksh->bkts", grouped, key, preferred_element_type=jnp.float32)
+    return masked_softmax(scores.reshape(batch, heads, query_time, key_time), mask)
+
+
+def weighted_values(weights: jax.Array, value: jax.Array) -> jax.Array:
+    """Sums values by weight: [batch, heads, query_time, key_time] and [batch, kv_heads, key_time, head_dim]."""
+    batch, heads, query_time, key_time = weights.shape
+    kv_heads, head_dim = value.shape[1], value.shape[3]
+    grouped = weights.astype(value.dtype).reshape(batch, kv_heads, heads // kv_heads * query_time, key_time)
+    return jnp.einsum("bkts,bksh->bkth", grouped, value).reshape(batch, heads, query_time, head_dim)
+
+
+def attention(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    *,
+    causal: bool,
+    mask: jax.Array | None = None,
+    implementation: str = "reference",
+) -> jax.Array:
+    """Attends from each query to the keys it may see.
+
+    Args:
+      query: [batch, heads, query_time, head_dim].
+      key: [batch, kv_heads, key_time, head_dim]; `heads` is a multiple of `kv_heads`.
+      value: as key.
+      causal: query i sees keys up to i; needs query_time == key_time.
+      mask: bool, broadcastable to [batch, 1, query_time, key_time]: further restrictions (segments, padding, cache).
+      implementation: 'reference', 'xla' or 'cudnn' (NVIDIA GPU, bfloat16).
+
+    Returns:
+      [batch, heads, query_time, head_dim]. Queries that may see nothing get zeros.
+
+    Raises:
+      ValueError: for an unknown implementation or causal attention over different lengths.
+    """
+    if causal and query.shape[2] != key.shape[2]:
+        raise ValueError(f"causal attention needs as many queries as keys, not {query.shape[2]} and {key.shape[2]}")
+    scale = 1 / math.sqrt(query.shape[-1])
+    if implementation == "reference":
+        return weighted_values(attention_weights(query, key, combine_masks(causal, query.shape[2], mask), scale), value)
+    if implementation not in ("xla", "cudnn"):
+        raise ValueError(f"unknown attention implementation {implementation!r}; known: reference, xla, cudnn")
+    out = jax.nn.dot_product_attention(
+        *(jnp.swapaxes(x, 1, 2) for x in (query, key, value)),
+        mask=mask,
+        is_causal=causal,
+        scale=scale,
+        implementation=implementation,
+    )
+    if mask is not None:
+        # These kernels average all values where nothing may be seen.
+        sees_any = combine_masks(causal, query.shape[2], mask).any(-1)
+        out = jnp.where(jnp.swapaxes(sees_any, 1, 2)[..., None], out, 0)
+    return jnp.swapaxes(out, 1, 2)
+
+
+def combine_masks(causal: bool, length: int, mask: jax.Array | None) -> jax.Array | None:
+    """The causal mask (if asked for) and `mask` (if any) as one."""
+    if not causal:
+        return mask
+    return causal_mask(length) if mask is None else causal_mask(length) & mask

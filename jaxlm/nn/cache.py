@@ -1,0 +1,61 @@
+"""The key-value cache of incremental decoding: an explicit pytree that goes in and comes out."""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+
+@struct.dataclass
+class LayerCache:
+    """Keys and values of one layer (or of all, stacked on a leading axis).
+
+    Attributes:
+      key: [batch, kv_heads, capacity, head_dim].
+      value: as key.
+    """
+
+    key: jax.Array
+    value: jax.Array
+
+    def write(self, key: jax.Array, value: jax.Array, index: jax.Array) -> "LayerCache":
+        """Puts [batch, kv_heads, time, head_dim] at slots index, index + 1, ..."""
+        start = (0, 0, index, 0)
+        return LayerCache(
+            key=jax.lax.dynamic_update_slice(self.key, key, start),
+            value=jax.lax.dynamic_update_slice(self.value, value, start),
+        )
+
+
+@struct.dataclass
+class DecoderCache:
+    """What a decoder remembers of the tokens it has seen.
+
+    Attributes:
+      layers: one LayerCache with stacked arrays (scanned layers) or a tuple of them (unrolled layers).
+      segment_ids: [batch, capacity] int32; 0 marks empty slots and padding, which nobody attends to.
+      index: int32 scalar, the next free slot.
+    """
+
+    layers: LayerCache | tuple[LayerCache, ...]
+    segment_ids: jax.Array
+    index: jax.Array
+
+    @property
+    def capacity(self) -> int:
+        """Number of slots."""
+        return self.segment_ids.shape[1]
+
+    def mask(self, segment_ids: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The slots that new tokens may see, once they stand at `index` and after.
+
+        Args:
+          segment_ids: [batch, time] int32 of the new tokens.
+
+        Returns:
+          The updated segment ids [batch, capacity], and a mask [batch, 1, time, capacity].
+        """
+        updated = jax.lax.dynamic_update_slice(self.segment_ids, segment_ids, (0, self.index))
+        own_slot = self.index + jnp.arange(segment_ids.shape[1])
+        earlier = jnp.arange(self.capacity)[None, :] <= own_slot[:, None]
+        same = segment_ids[:, :, None] == updated[:, None, :]
+        return updated, (same & earlier & (updated != 0)[:, None, :])[:, None]

@@ -1,0 +1,46 @@
+"""Token and position embedding tables, and the output head that may share the token table."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxlm.nn.linear import Initializer, matmul
+
+
+class Embedding(nn.Module):
+    """A table of vectors, looked up by id and, for a tied head, multiplied with.
+
+    Attributes:
+      num_embeddings: rows of the table.
+      features: width of a row.
+      axes: logical axis names of the table, (rows, features).
+      dtype: compute dtype of what is returned by a lookup.
+      embedding_init: initializer of the table.
+    """
+
+    num_embeddings: int
+    features: int
+    axes: tuple[str, str]
+    dtype: jnp.dtype
+    embedding_init: Initializer
+
+    def setup(self) -> None:
+        """Declares the table."""
+        self.embedding = self.param(
+            "embedding",
+            nn.with_logical_partitioning(self.embedding_init, self.axes),
+            (self.num_embeddings, self.features),
+            jnp.float32,
+        )
+
+    def __call__(self, ids: jax.Array) -> jax.Array:
+        """Looks up [...] int32 ids, giving [..., features]."""
+        return self._gathered()[ids]
+
+    def attend(self, x: jax.Array) -> jax.Array:
+        """Scores [..., features] against every row, giving [..., num_embeddings] (Press & Wolf 2017, tied head)."""
+        return matmul(x, self._gathered().T, self.dtype)
+
+    def _gathered(self) -> jax.Array:
+        # Whole rows on every device: a lookup in rows split over fsdp would leave activations split by feature.
+        return nn.with_logical_constraint(self.embedding.astype(self.dtype), (self.axes[0], None))

@@ -1,0 +1,48 @@
+"""The position-wise feed-forward layer."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxlm.nn.linear import Initializer, Linear
+
+ACTIVATIONS = {
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
+    "relu": jax.nn.relu,
+    "swiglu": jax.nn.silu,
+    "geglu": lambda x: jax.nn.gelu(x, approximate=True),
+}
+GATED = ("swiglu", "geglu")
+
+
+class FeedForward(nn.Module):
+    """`down(act(up(x)))`, or gated, `down(act(gate(x)) * up(x))` (Shazeer 2020).
+
+    Attributes:
+      kind: a name of ACTIVATIONS.
+      mlp_dim: inner width.
+      use_bias: whether the linear maps have biases.
+      dtype: compute dtype.
+      kernel_init: initializer of the maps into the layer.
+      output_init: initializer of the map back to the residual stream.
+    """
+
+    kind: str
+    mlp_dim: int
+    use_bias: bool
+    dtype: jnp.dtype
+    kernel_init: Initializer
+    output_init: Initializer
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [batch, time, embed_dim] to the same shape."""
+
+        def into(name: str) -> Linear:
+            return Linear(self.mlp_dim, ("embed", "mlp"), self.use_bias, self.dtype, self.kernel_init, name=name)
+
+        activation = ACTIVATIONS[self.kind]
+        hidden = activation(into("gate")(x)) * into("up")(x) if self.kind in GATED else activation(into("up")(x))
+        hidden = nn.with_logical_constraint(hidden, ("batch", "time", "activation_mlp"))
+        return Linear(x.shape[-1], ("mlp", "embed"), self.use_bias, self.dtype, self.output_init, name="down")(hidden)

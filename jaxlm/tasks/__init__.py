@@ -1,0 +1,1 @@
+"""What a model learns: from examples to a batch, from a batch to a loss. One file a task."""

@@ -1,0 +1,51 @@
+"""Causal language modelling: predict each token from those before it."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from jaxlm.models.config import ModelConfig
+from jaxlm.models.decoder import Decoder
+from jaxlm.tasks.cross_entropy import token_losses
+
+Batch = dict[str, jax.Array]
+Sums = dict[str, jax.Array]
+
+
+@dataclass(frozen=True)
+class CausalLM:
+    """Next-token prediction with a decoder.
+
+    Attributes:
+      model: the decoder's configuration.
+      segmented: rows hold several documents or padding before the end, so attention needs their segment ids. Rows of
+        contiguous text do not, which spares the mask.
+    """
+
+    model: ModelConfig
+    segmented: bool
+
+    def token_losses(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> jax.Array:
+        """Loss of every target in nats, unweighted: [batch, time] float32.
+
+        Args:
+          params: the decoder's parameters.
+          batch: tokens, positions, segment_ids and targets, each [batch, time] int32.
+          dropout_rng: key for dropout; none turns it off.
+        """
+        logits, _ = Decoder(self.model).apply(
+            {"params": params},
+            batch["tokens"],
+            batch["positions"] if self.segmented else None,
+            batch["segment_ids"] if self.segmented else None,
+            deterministic=dropout_rng is None,
+            rngs=None if dropout_rng is None else {"dropout": dropout_rng},
+        )
+        return token_losses(logits, batch["targets"])
+
+    def loss(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> Sums:
+        """Sums over the batch: `loss` in nats and `weight`, whose quotient is the mean loss of a target."""
+        weights = batch["loss_weights"]
+        losses = self.token_losses(params, batch, dropout_rng)
+        return {"loss": jnp.sum(losses * weights), "weight": jnp.sum(weights)}

@@ -1,0 +1,65 @@
+"""How a model is trained: data only."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxlm.errors import UsageError
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """The optimizer, its learning-rate schedule and what happens to gradients first."""
+
+    name: Literal["adamw", "lion", "adafactor", "muon"] = "adamw"
+    """Update rule; muon orthogonalises the matrices of the blocks and leaves the rest to AdamW."""
+    learning_rate: float = 1e-3
+    """Peak learning rate."""
+    schedule: Literal["cosine", "linear", "wsd", "constant"] = "cosine"
+    """Course after the warmup: decay to the end (cosine, linear), stay and decay late (wsd), or stay (constant)."""
+    warmup_steps: int = 100
+    """Steps of linear rise from zero."""
+    final_fraction: float = 0.1
+    """Learning rate at the end, as a fraction of the peak."""
+    decay_fraction: float = 0.2
+    """wsd only: the last part of training in which the learning rate falls, linearly."""
+    weight_decay: float = 0.1
+    """Decoupled weight decay of matrices and embeddings; biases and norm scales have none."""
+    beta1: float = 0.9
+    """Decay of the first moment (momentum)."""
+    beta2: float = 0.99
+    """Decay of the second moment."""
+    epsilon: float = 1e-8
+    """Added to the root of the second moment."""
+    clip_norm: float = 1.0
+    """Gradients with a larger global norm are scaled down to it; 0 turns clipping off."""
+
+    def validate(self) -> None:
+        """Raises UsageError for the first value out of range."""
+        if self.learning_rate <= 0:
+            raise UsageError(f"optimizer.learning_rate is {self.learning_rate}; it must be positive")
+        for name in ("warmup_steps", "weight_decay", "clip_norm"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"optimizer.{name} is {getattr(self, name)}; it must not be negative")
+        for name in ("final_fraction", "decay_fraction"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"optimizer.{name} is {getattr(self, name)}; it must be in [0, 1]")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"optimizer.{name} is {getattr(self, name)}; it must be in [0, 1)")
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """When checkpoints are written and which are kept."""
+
+    every: int = 500
+    """Steps between checkpoints; the last step always gets one."""
+    keep_latest: int = 1
+    """How many of the newest are kept."""
+    keep_best: int = 1
+    """How many with the lowest validation loss are kept besides; 0 keeps none for that."""
+
+    def validate(self) -> None:
+        """Raises UsageError for the first value out of range."""
+        if self.every < 1 or self.keep_latest < 1 or self.keep_best < 0:
+            raise UsageError("checkpoints.every and keep_latest must be at least 1, keep_best at least 0")

@@ -1,0 +1,73 @@
+"""The state of a training run: what a step maps to its successor, and how it lies on the mesh."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import optax
+from flax import struct
+from jax.sharding import Mesh, NamedSharding
+
+from jaxlm.models.config import ModelConfig
+from jaxlm.models.counts import abstract_params, param_axes
+from jaxlm.models.decoder import Decoder
+from jaxlm.parallel.mesh import param_shardings, replicated
+
+
+@struct.dataclass
+class TrainState:
+    """Everything that training changes.
+
+    Attributes:
+      step: int32 scalar, the number of updates made.
+      params: the model's parameters, float32.
+      opt_state: the optimizer's state.
+    """
+
+    step: jax.Array
+    params: Any
+    opt_state: Any
+
+
+def state_shardings(
+    config: ModelConfig, optimizer: optax.GradientTransformation, mesh: Mesh
+) -> tuple[TrainState, TrainState, list[str]]:
+    """Shapes and shardings of the whole state, without allocating any of it.
+
+    Returns:
+      The abstract state, the shardings in the same structure, and notes on dimensions that are not split.
+    """
+    params = abstract_params(config)
+    shardings, notes = param_shardings(mesh, params, param_axes(config))
+    opt_state = jax.eval_shape(optimizer.init, params)
+    whole = replicated(mesh)
+
+    def like_its_parameter(leaf: Any, parameter: Any, sharding: NamedSharding) -> Any:
+        if isinstance(leaf, optax.MaskedNode):
+            return leaf
+        # Factored moments have other shapes than their parameter and are small.
+        return sharding if leaf.shape == parameter.shape else whole
+
+    opt_shardings = optax.tree_utils.tree_map_params(
+        optimizer,
+        like_its_parameter,
+        opt_state,
+        params,
+        shardings,
+        transform_non_params=lambda _: whole,
+        is_leaf=lambda x: isinstance(x, optax.MaskedNode),
+    )
+    step = jax.ShapeDtypeStruct((), "int32")
+    return TrainState(step, params, opt_state), TrainState(whole, shardings, opt_shardings), notes
+
+
+def init_state(
+    config: ModelConfig, optimizer: optax.GradientTransformation, shardings: TrainState, seed: int
+) -> TrainState:
+    """Draws the initial state, each part on the devices that hold it; the same on every mesh."""
+
+    def init(key: jax.Array) -> TrainState:
+        params = nn.unbox(Decoder(config).init(key, jax.numpy.zeros((1, 1), "int32"))["params"])
+        return TrainState(jax.numpy.zeros((), "int32"), params, optimizer.init(params))
+
+    return jax.jit(init, out_shardings=shardings)(jax.random.key(seed))

@@ -1,0 +1,77 @@
+"""The training step: one pure function from state and batch to state and metrics."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxlm.training.state import TrainState
+
+Batch = dict[str, jax.Array]
+Sums = dict[str, jax.Array]
+LossFunction = Callable[..., Sums]
+
+
+def make_train_step(
+    loss: LossFunction, optimizer: optax.GradientTransformation, seed: int, accumulation: int = 1, dropout: bool = False
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
+    """Builds the step for a task's loss.
+
+    Gradients of the loss *sum* are added up over microbatches and divided once by the weight of the whole batch, so
+    accumulation equals one large batch also when rows carry different numbers of weighted targets.
+
+    Args:
+      loss: maps (params, batch, dropout key or None) to sums with `loss` and `weight`.
+      optimizer: an optax transformation.
+      seed: randomness of step n is fold_in(seed, n).
+      accumulation: number of microbatches; it divides the batch.
+      dropout: whether the loss gets a dropout key.
+
+    Returns:
+      A function from (state, batch) to (new state, metrics): `loss` (mean, nats), `weight` (targets counted) and
+      `gradient_norm` (before clipping), float32 scalars.
+    """
+
+    def gradients(params: Any, batch: Batch, key: jax.Array | None) -> tuple[Any, Sums]:
+        def loss_sum(params: Any) -> tuple[jax.Array, Sums]:
+            sums = loss(params, batch, key)
+            return sums["loss"], sums
+
+        grads, sums = jax.grad(loss_sum, has_aux=True)(params)
+        return grads, sums
+
+    def accumulated(params: Any, batch: Batch, key: jax.Array | None) -> tuple[Any, Sums]:
+        if accumulation == 1:
+            return gradients(params, batch, key)
+        # Microbatch i takes rows i, i + accumulation, ...: a share of every device's rows, so that none move.
+        microbatches = jax.tree.map(
+            lambda x: x.reshape(-1, accumulation, *x.shape[1:]).swapaxes(0, 1),
+            batch,
+        )
+
+        def add(total: Any, numbered: tuple[jax.Array, Batch]) -> tuple[Any, None]:
+            index, microbatch = numbered
+            own_key = None if key is None else jax.random.fold_in(key, index)
+            return jax.tree.map(jnp.add, total, gradients(params, microbatch, own_key)), None
+
+        first = jax.tree.map(lambda x: x[0], microbatches)
+        zeros = jax.tree.map(
+            lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(gradients, params, first, key)
+        )
+        return jax.lax.scan(add, zeros, (jnp.arange(accumulation), microbatches))[0]
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+        key = jax.random.fold_in(jax.random.key(seed), state.step) if dropout else None
+        grads, sums = accumulated(state.params, batch, key)
+        grads = jax.tree.map(lambda g: g / sums["weight"], grads)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        metrics = {
+            "loss": sums["loss"] / sums["weight"],
+            "weight": sums["weight"],
+            "gradient_norm": optax.global_norm(grads),
+        }
+        return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state), metrics
+
+    return train_step
