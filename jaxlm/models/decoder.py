@@ -36,6 +36,7 @@ class Decoder(nn.Module):
         segment_ids: jax.Array | None = None,
         cache: DecoderCache | None = None,
         deterministic: bool = True,
+        num_logits: int | None = None,
     ) -> tuple[jax.Array, DecoderCache | None]:
         """Computes the logits of the token that follows each position.
 
@@ -46,9 +47,10 @@ class Decoder(nn.Module):
             is one segment (and, without a cache, spares the mask).
           cache: what was seen before; the new tokens are appended to it.
           deterministic: no dropout.
+          num_logits: compute the logits of the last so many positions only (a prompt needs one); none means all.
 
         Returns:
-          Logits [batch, time, vocab_size] float32, and the updated cache (None without one).
+          Logits [batch, time or num_logits, vocab_size] float32, and the updated cache (None without one).
         """
         config = self.config
         assert config.vocab_size is not None
@@ -87,6 +89,7 @@ class Decoder(nn.Module):
         x, layers = Stack(_block(config, deterministic), config.num_layers, config.layers, config.remat, name="layers")(
             x, mask, phases, None if cache is None else cache.layers, None if cache is None else cache.index
         )
+        x = x if num_logits is None else x[:, -num_logits:]
         if config.norm_position == "pre":
             x = _norm(config)(name="final_norm")(x)
 

@@ -1,0 +1,41 @@
+"""How text is generated: data only."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxlm.errors import UsageError
+
+
+@dataclass(frozen=True)
+class GenerationConfig:
+    """Length, randomness and end of what is generated."""
+
+    max_new_tokens: int = 200
+    """Tokens generated at most, for each prompt."""
+    temperature: float = 1.0
+    """Divides the logits before sampling; 0 takes the most likely token (greedy)."""
+    top_k: int = 0
+    """Sample among the k most likely tokens only; 0 means all."""
+    top_p: float = 1.0
+    """Sample among the most likely tokens that together have this probability (nucleus, Holtzman et al. 2020)."""
+    seed: int = 0
+    """Randomness of prompt i is a function of (seed, i)."""
+    stop: tuple[str, ...] = ()
+    """Texts that end the generation; they are not part of the result."""
+    overflow: Literal["slide", "error"] = "slide"
+    """When prompt and result outgrow the model's context: go on from the newest half of it, or refuse."""
+
+    def validate(self) -> None:
+        """Raises UsageError for the first value out of range."""
+        if self.max_new_tokens < 1:
+            raise UsageError(f"max_new_tokens is {self.max_new_tokens}; it must be at least 1")
+        if not 0 <= self.temperature < float("inf"):
+            raise UsageError(f"temperature is {self.temperature}; it must be 0 (greedy) or positive")
+        if self.top_k < 0:
+            raise UsageError(f"top_k is {self.top_k}; it must be 0 (all) or positive")
+        if not 0 < self.top_p <= 1:
+            raise UsageError(f"top_p is {self.top_p}; it must be in (0, 1]")
+        if not 0 <= self.seed < 2**32:
+            raise UsageError(f"seed is {self.seed}; it must be in [0, 2^32)")
+        if any(not text for text in self.stop):
+            raise UsageError("an empty stop text would end every generation at once")

@@ -1,0 +1,201 @@
+"""Cached decoding of token ids: one compiled call for the prompts, one for a run of new tokens."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from jaxlm.errors import UsageError
+from jaxlm.generation.config import GenerationConfig
+from jaxlm.generation.sampling import sample
+from jaxlm.models.config import ModelConfig
+from jaxlm.models.decoder import Decoder, init_cache
+from jaxlm.nn.cache import DecoderCache
+from jaxlm.nn.stack import unstack_layers
+
+SMALLEST_BUCKET = 16
+
+
+@struct.dataclass
+class DecodingState:
+    """Where the decoding of a batch stands.
+
+    Attributes:
+      cache: what the model has seen.
+      logits: [batch, vocab_size] float32 of the next token.
+      positions: [batch] int32 of the next token.
+      done: [batch] bool, rows that have ended.
+      drawn: int32 scalar, tokens drawn so far; it selects the randomness.
+    """
+
+    cache: DecoderCache
+    logits: jax.Array
+    positions: jax.Array
+    done: jax.Array
+    drawn: jax.Array
+
+
+@partial(jax.jit, static_argnums=(0, 3))
+def prefill(
+    config: ModelConfig, params: dict, prompts: tuple[jax.Array, jax.Array], capacity: int, drawn: jax.Array
+) -> DecodingState:
+    """Reads left-padded prompts.
+
+    Args:
+      config: of a decoder with unrolled layers.
+      params: its parameters.
+      prompts: tokens [batch, time] int32, and segment ids in the same shape, 0 where padded, 1 elsewhere.
+      capacity: slots of the cache, at least `time`.
+      drawn: tokens drawn before these prompts.
+    """
+    tokens, segment_ids = prompts
+    positions = jnp.maximum(jnp.cumsum(segment_ids, axis=1) - 1, 0)
+    cache = init_cache(config, tokens.shape[0], capacity)
+    logits, cache = Decoder(config).apply({"params": params}, tokens, positions, segment_ids, cache, num_logits=1)
+    assert cache is not None
+    return DecodingState(cache, logits[:, 0], positions[:, -1] + 1, jnp.zeros(tokens.shape[0], bool), drawn)
+
+
+@partial(jax.jit, static_argnums=(0, 3, 4, 5), donate_argnums=2)
+def decode(
+    config: ModelConfig,
+    params: dict,
+    state: DecodingState,
+    options: GenerationConfig,
+    buffer: int,
+    eos_id: int | None,
+    limit: jax.Array,
+) -> tuple[jax.Array, DecodingState]:
+    """Draws up to `limit` tokens for each row in one loop on the device, fewer once every row has ended.
+
+    Args:
+      config: of a decoder with unrolled layers.
+      params: its parameters.
+      state: from `prefill` or an earlier call; donated.
+      options: temperature, top_k, top_p and seed are used.
+      buffer: size of the result, at least `limit`; static, so that one program serves many limits.
+      eos_id: the token that ends a row, or None.
+      limit: int32 scalar; the cache must have room for it.
+
+    Returns:
+      Tokens [batch, buffer] int32, -1 after a row's end and beyond `limit`, and the new state. The token that ends a
+      row is among them.
+    """
+    batch = state.logits.shape[0]
+    rows = jax.vmap(partial(jax.random.fold_in, jax.random.key(options.seed)))(jnp.arange(batch))
+
+    def unfinished(carry: tuple[jax.Array, jax.Array, DecodingState]) -> jax.Array:
+        count, _, state = carry
+        return (count < limit) & ~jnp.all(state.done)
+
+    def draw(carry: tuple[jax.Array, jax.Array, DecodingState]) -> tuple[jax.Array, jax.Array, DecodingState]:
+        count, out, state = carry
+        keys = jax.vmap(lambda key: jax.random.fold_in(key, state.drawn))(rows)
+        token = sample(state.logits, keys, options.temperature, options.top_k, options.top_p)
+        out = jax.lax.dynamic_update_slice(out, jnp.where(state.done, -1, token)[:, None], (0, count))
+        done = state.done if eos_id is None else state.done | (token == eos_id)
+        logits, cache = Decoder(config).apply(
+            {"params": params}, token[:, None], state.positions[:, None], cache=state.cache
+        )
+        assert cache is not None
+        return count + 1, out, DecodingState(cache, logits[:, 0], state.positions + 1, done, state.drawn + 1)
+
+    out = jnp.full((batch, buffer), -1, jnp.int32)
+    _, out, state = jax.lax.while_loop(unfinished, draw, (jnp.int32(0), out, state))
+    return out, state
+
+
+class TokenGenerator:
+    """Generates token ids with one set of parameters, laid out for decoding.
+
+    Attributes:
+      config: the decoder's, with unrolled layers.
+      params: per-layer parameters in the compute dtype: slicing stacked ones would copy them at each token.
+    """
+
+    def __init__(self, config: ModelConfig, params: dict):
+        assert config.max_length is not None
+        self.max_length = config.max_length
+        if config.layers == "scanned":
+            params = {**params, "layers": unstack_layers(params["layers"], config.num_layers)}
+        # Dropout and recomputation concern training only.
+        self.config = dataclasses.replace(config, layers="unrolled", remat="none", attention="reference")
+        self.params = jax.tree.map(lambda x: x.astype(config.dtype) if x.ndim > 1 else x, params)
+
+    def stream(
+        self, prompts: Sequence[Sequence[int]], options: GenerationConfig, eos_id: int | None, chunk: int
+    ) -> Iterator[list[list[int]]]:
+        """Yields the new tokens of each prompt, up to `chunk` at a time.
+
+        Args:
+          prompts: token ids, at least one for each prompt; they may differ in length.
+          options: how to sample and how much.
+          eos_id: token that ends a prompt's generation, or None.
+          chunk: tokens computed in one call on the device.
+
+        Raises:
+          UsageError: if a prompt is empty or longer than the context, or, with overflow 'error', if the result may
+            outgrow it.
+        """
+        options.validate()
+        longest = max((len(prompt) for prompt in prompts), default=0)
+        if not prompts or any(len(prompt) == 0 for prompt in prompts):
+            raise UsageError("a prompt is empty: give at least one token to go on from")
+        if longest > self.max_length:
+            raise UsageError(f"the prompt has {longest} tokens, more than the model's context of {self.max_length}")
+        if options.overflow == "error" and longest + options.max_new_tokens > self.max_length:
+            raise UsageError(
+                f"{longest} prompt tokens and {options.max_new_tokens} new ones exceed the model's context of "
+                f"{self.max_length}: ask for fewer, or use overflow 'slide'"
+            )
+        return self._stream([list(prompt) for prompt in prompts], options, eos_id, chunk)
+
+    def _stream(
+        self, texts: list[list[int]], options: GenerationConfig, eos_id: int | None, chunk: int
+    ) -> Iterator[list[list[int]]]:
+        ended = [False] * len(texts)
+        remaining = options.max_new_tokens
+        drawn = 0
+        while remaining:
+            # A row that has outgrown the context goes on from the newer half of it, so that what follows has both.
+            # Each row by its own length: a batch gives what its prompts give alone.
+            keep = max(self.max_length // 2, 1)
+            texts = [text if len(text) <= self.max_length else text[-keep:] for text in texts]
+            tokens, segment_ids = _left_padded(texts)
+            # The token after a full context is still drawn from it; it need not be attended to.
+            span = min(remaining, self.max_length - max(map(len, texts)) + 1)
+            capacity = _bucket(tokens.shape[1] + span)
+            state = prefill(self.config, self.params, (tokens, segment_ids), capacity, jnp.int32(drawn))
+            state = state.replace(done=jnp.asarray(ended))
+            while span:
+                count = min(chunk, span)
+                out, state = decode(self.config, self.params, state, options, chunk, eos_id, jnp.int32(count))
+                new = [[int(token) for token in row[:count] if token >= 0] for row in np.asarray(out)]
+                texts = [text + tail for text, tail in zip(texts, new, strict=True)]
+                ended = np.asarray(state.done).tolist()
+                span -= count
+                remaining -= count
+                drawn += count
+                yield new
+                if all(ended):
+                    return
+
+
+def _bucket(length: int) -> int:
+    """The next power of two: prompts of similar lengths share one compiled program."""
+    return max(SMALLEST_BUCKET, 1 << (length - 1).bit_length())
+
+
+def _left_padded(texts: list[list[int]]) -> tuple[jax.Array, jax.Array]:
+    """Tokens and segment ids [batch, bucket], each text at the right end of its row."""
+    length = _bucket(max(map(len, texts)))
+    tokens = np.zeros((len(texts), length), np.int32)
+    segment_ids = np.zeros_like(tokens)
+    for row, text in enumerate(texts):
+        tokens[row, length - len(text) :] = text
+        segment_ids[row, length - len(text) :] = 1
+    return jnp.asarray(tokens), jnp.asarray(segment_ids)

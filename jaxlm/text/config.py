@@ -1,0 +1,67 @@
+"""Which tokenizer an experiment uses."""
+
+from dataclasses import dataclass, fields
+from typing import Literal, get_args
+
+from jaxlm.errors import UsageError, unknown_name
+
+TokenizerKind = Literal["character", "byte", "sentencepiece"]
+SentencePieceAlgorithm = Literal["unigram", "bpe"]
+
+# An embedding row per id: beyond this a typing error is likelier than a wish.
+MAX_VOCAB_SIZE = 4_000_000
+# sentencepiece accepts nothing below.
+MIN_CHARACTER_COVERAGE = 0.98
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """How text becomes token ids."""
+
+    kind: TokenizerKind = "character"
+    """character: one id for each distinct character of the training text; byte: UTF-8 bytes, needs no training;
+    sentencepiece: subwords learned from the training text."""
+
+    vocab_size: int = 8192
+    """Number of ids, special ones included (sentencepiece only; the other kinds have the size they need)."""
+
+    algorithm: SentencePieceAlgorithm = "unigram"
+    """How subwords are learned (sentencepiece only)."""
+
+    character_coverage: float = 0.9995
+    """Share of the training text's characters that get a piece of their own; rarer ones are spelled in bytes
+    (sentencepiece only; from 0.98 to 1)."""
+
+    byte_fallback: bool = True
+    """Spell unknown characters in UTF-8 bytes, so that any text can be encoded without loss; otherwise each run of
+    them becomes the unknown token (sentencepiece only)."""
+
+    def validate(self) -> None:
+        """Raises UsageError for a value that is unknown or out of range, or that this kind would ignore."""
+        if self.kind not in get_args(TokenizerKind):
+            raise unknown_name("tokenizer kind", str(self.kind), get_args(TokenizerKind))
+        if self.kind != "sentencepiece":
+            self._refuse_ignored_fields()
+            return
+        if self.algorithm not in get_args(SentencePieceAlgorithm):
+            raise unknown_name("sentencepiece algorithm", str(self.algorithm), get_args(SentencePieceAlgorithm))
+        if type(self.vocab_size) is not int or not 1 <= self.vocab_size <= MAX_VOCAB_SIZE:
+            raise UsageError(
+                f"tokenizer vocab_size is {self.vocab_size!r}; it must be a whole number from 1 to {MAX_VOCAB_SIZE}"
+            )
+        coverage = self.character_coverage
+        if type(coverage) not in (int, float) or not MIN_CHARACTER_COVERAGE <= coverage <= 1:
+            raise UsageError(
+                f"tokenizer character_coverage is {coverage!r}; it must be a number from {MIN_CHARACTER_COVERAGE} to 1"
+            )
+        if type(self.byte_fallback) is not bool:
+            raise UsageError(f"tokenizer byte_fallback is {self.byte_fallback!r}; it must be True or False")
+
+    def _refuse_ignored_fields(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name != "kind" and value != field.default:
+                raise UsageError(
+                    f"tokenizer {field.name}={value!r} has no effect on kind {self.kind!r}; "
+                    f"remove it, or choose kind 'sentencepiece'"
+                )

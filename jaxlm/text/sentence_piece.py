@@ -1,0 +1,120 @@
+"""Subwords as tokens, learned by the sentencepiece library; any text survives encoding and decoding unchanged."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxlm.errors import DataError
+from jaxlm.text.base import Tokenizer
+from jaxlm.text.saved import DESCRIPTION_FILE, own_fields, read_bounded
+from jaxlm.text.unicode import require_unicode
+
+MODEL_FILE = "tokenizer.model"
+MAX_MODEL_BYTES = 256 << 20
+
+PAD_ID, BOS_ID, EOS_ID, UNK_ID, NEWLINE_ID = range(5)
+
+# sentencepiece writes a space as this character; the character itself, in a text, must not become a space.
+SPACE_MARK = "\u2581"
+
+_SEPARATORS = re.compile(f"(\n|{SPACE_MARK})")
+# Changes under every normalisation but the identity: spaces at the ends and repeated, a ligature, NFC and NFD.
+_PROBE = "  \ufb01  e\u0301 \u00e9 \uff21\t"
+
+
+class SentencePieceTokenizer(Tokenizer):
+    """A sentencepiece model trained by `jaxlm.text.sentence_piece_training`."""
+
+    kind = "sentencepiece"
+    bos_id = BOS_ID
+    eos_id = EOS_ID
+    pad_id = PAD_ID
+    unk_id = UNK_ID
+
+    def __init__(self, model: bytes):
+        """Takes the serialized model.
+
+        Raises:
+          DataError: it is no sentencepiece model, or one with other special ids or another normalisation than ours.
+        """
+        from sentencepiece import SentencePieceProcessor
+
+        try:
+            processor = SentencePieceProcessor(model_proto=model)
+        except (RuntimeError, UnicodeDecodeError):  # the second where its own message quotes the damage
+            raise DataError("not a sentencepiece model, or a damaged one") from None
+        specials = (processor.pad_id(), processor.bos_id(), processor.eos_id(), processor.unk_id())
+        if specials != (PAD_ID, BOS_ID, EOS_ID, UNK_ID) or processor.piece_to_id("\n") != NEWLINE_ID:
+            raise DataError("a sentencepiece model whose special ids are not those of jaxlm, so not trained by it")
+        if processor.normalize(_PROBE) != _PROBE.replace(" ", SPACE_MARK):
+            raise DataError("a sentencepiece model that changes text before encoding it, so not trained by jaxlm")
+        try:
+            super().__init__([_bytes_of(processor, token) for token in range(processor.vocab_size())])
+        except ValueError:  # a piece that is not UTF-8, or no byte where it should be one
+            raise DataError("a sentencepiece model with malformed pieces") from None
+        self._model = model
+        self._processor = processor
+        self._separator_ids = {
+            "\n": [NEWLINE_ID],
+            SPACE_MARK: _spelled(processor, SPACE_MARK) or [UNK_ID],
+        }
+
+    @classmethod
+    def from_saved(cls, folder: Path, description: Mapping[str, Any]) -> "SentencePieceTokenizer":
+        """Raises DataError if the model file is missing or not the one that was saved."""
+        expected = own_fields(folder / DESCRIPTION_FILE, description, {"model_sha256": str})["model_sha256"]
+        path = folder / MODEL_FILE
+        model = read_bounded(path, MAX_MODEL_BYTES)
+        found = hashlib.sha256(model).hexdigest()
+        if found != expected:
+            raise DataError(f"{path} is not the model that {DESCRIPTION_FILE} names: its sha256 is {found}")
+        try:
+            return cls(model)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+
+    def encode(self, text: str) -> list[int]:
+        """Returns the ids of `text`; raises DataError for a lone surrogate.
+
+        Lines are encoded one by one. No piece crosses a newline, so that nothing is lost; and sentencepiece adds up
+        single-precision scores along what it is given, so that a megabyte at once would round away small differences.
+        """
+        require_unicode(text)
+        parts = _SEPARATORS.split(text)
+        ids: list[int] = []
+        # One thread: data workers already use the cores.
+        encoded = self._processor.encode(parts[::2], num_threads=1)
+        for line, separator in zip(encoded, [*parts[1::2], None], strict=True):
+            ids += line
+            if separator is not None:
+                ids += self._separator_ids[separator]
+        return ids
+
+    def __reduce__(self) -> tuple[type["SentencePieceTokenizer"], tuple[bytes]]:
+        """Pickles the model alone, for data workers in other processes."""
+        return SentencePieceTokenizer, (self._model,)
+
+    def _fields(self) -> dict[str, Any]:
+        return {"model_sha256": hashlib.sha256(self._model).hexdigest()}
+
+    def _files(self) -> dict[str, bytes]:
+        return {MODEL_FILE: self._model}
+
+
+def _bytes_of(processor: Any, token: int) -> bytes:
+    if processor.is_control(token):
+        return b""
+    if processor.is_unknown(token):
+        return " \u2047 ".encode()  # as sentencepiece itself shows it
+    piece = processor.id_to_piece(token)
+    if processor.is_byte(token):
+        return bytes([int(piece[1:-1], 16)])  # <0x0A>
+    return piece.replace(SPACE_MARK, " ").encode()
+
+
+def _spelled(processor: Any, text: str) -> list[int]:
+    """Returns the byte ids of `text`, or nothing where the model has no bytes."""
+    ids = [processor.piece_to_id(f"<0x{value:02X}>") for value in text.encode()]
+    return ids if all(map(processor.is_byte, ids)) else []

@@ -1,0 +1,257 @@
+"""Checkpoints: written in the background by Orbax, sealed by a manifest of checksums, verified when they are read.
+
+A checkpoint `STEP/` holds what Orbax wrote (`state/`) and, written last, `manifest.json` with the size and sha256 of
+every file. Without its manifest it does not exist: so a process killed at any instant leaves the previous checkpoint
+or the new one, and older ones are deleted only after that.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxlm.errors import CheckpointError
+from jaxlm.training.state import TrainState
+
+MANIFEST = "manifest.json"
+STATE = "state"
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What is known of a complete checkpoint without reading its arrays.
+
+    Attributes:
+      step: updates made.
+      validation_loss: mean loss in nats when it was written, or None if none was measured yet.
+    """
+
+    step: int
+    validation_loss: float | None
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Attributes:
+      folder: where they are, one folder a step.
+      keep_latest: how many of the newest are kept.
+      keep_best: how many with the lowest validation loss are kept besides.
+    """
+
+    def __init__(self, folder: str | os.PathLike, keep_latest: int = 1, keep_best: int = 0):
+        self.folder = Path(folder).absolute()
+        self.keep_latest = keep_latest
+        self.keep_best = keep_best
+        self._writer: threading.Thread | None = None
+        self._writer_error: BaseException | None = None
+
+    def all(self) -> list[CheckpointInfo]:
+        """The complete checkpoints, by step."""
+        found = []
+        for entry in self.folder.glob("*") if self.folder.is_dir() else ():
+            if re.fullmatch(r"\d+", entry.name) and (entry / MANIFEST).is_file():
+                found.append(CheckpointInfo(int(entry.name), self._manifest(int(entry.name))["validation_loss"]))
+        return sorted(found, key=lambda info: info.step)
+
+    def latest_step(self) -> int | None:
+        """Step of the newest complete checkpoint, or None."""
+        infos = self.all()
+        return infos[-1].step if infos else None
+
+    def best_step(self) -> int | None:
+        """Step of the checkpoint with the lowest validation loss (the newest one if none was measured), or None."""
+        infos = self.all()
+        measured = [info for info in infos if info.validation_loss is not None]
+        if measured:
+            return min(measured, key=lambda info: (info.validation_loss, info.step)).step
+        return infos[-1].step if infos else None
+
+    def save(self, state: TrainState, step: int, validation_loss: float | None = None) -> None:
+        """Starts to write a checkpoint and returns once the arrays are copied; the rest happens in the background.
+
+        Args:
+          state: what to save; its buffers may be donated afterwards.
+          step: its number of updates.
+          validation_loss: the latest one, by which the best checkpoints are kept.
+
+        Raises:
+          CheckpointError: if the previous checkpoint could not be written.
+        """
+        from orbax.checkpoint import v1 as ocp
+
+        self.wait()
+        if step == self.latest_step():
+            return
+        target = self.folder / str(step)
+        if jax.process_index() == 0:
+            self._remove_incomplete()
+            target.mkdir(parents=True, exist_ok=True)
+        response = ocp.save_checkpointables_async(
+            target / STATE,
+            {"params": state.params, "optimizer": {"step": state.step, "opt_state": state.opt_state}},
+        )
+
+        def finish() -> None:
+            try:
+                response.result()
+                if jax.process_index() == 0:
+                    self._seal(target, validation_loss)
+                    self._prune()
+            except BaseException as error:  # surfaces in the next call of `wait`
+                self._writer_error = error
+
+        self._writer = threading.Thread(target=finish, name=f"checkpoint-{step}")
+        self._writer.start()
+
+    def wait(self) -> None:
+        """Returns once everything that was saved is complete on disk.
+
+        Raises:
+          CheckpointError: if it could not be written (disk full, folder gone).
+        """
+        if self._writer is not None:
+            self._writer.join()
+            self._writer = None
+        if self._writer_error is not None:
+            error, self._writer_error = self._writer_error, None
+            raise CheckpointError(f"a checkpoint in {self.folder} could not be written: {error}") from error
+
+    def verify(self, step: int) -> None:
+        """Compares every file of a checkpoint with its manifest.
+
+        Raises:
+          CheckpointError: naming the first file that differs and the newest checkpoint that is sound.
+        """
+        problem = self._problem(step)
+        if problem:
+            raise CheckpointError(f"checkpoint {self.folder / str(step)} is corrupt: {problem}; {self._way_out(step)}")
+
+    def load_state(self, abstract: TrainState, shardings: TrainState, step: int) -> TrainState:
+        """Reads a whole training state onto the devices, whatever mesh it was written from.
+
+        Args:
+          abstract: shapes and dtypes.
+          shardings: where each array goes.
+          step: which checkpoint.
+
+        Raises:
+          CheckpointError: if it is missing, corrupt or of another model.
+        """
+        wanted = _with_shardings(abstract, shardings)
+        loaded = self._load(
+            step, {"params": wanted.params, "optimizer": {"step": wanted.step, "opt_state": wanted.opt_state}}
+        )
+        return TrainState(loaded["optimizer"]["step"], loaded["params"], loaded["optimizer"]["opt_state"])
+
+    def load_params(self, abstract: Any, shardings: Any, step: int) -> Any:
+        """Reads the model's parameters alone; arguments and errors as for `load_state`."""
+        return self._load(step, {"params": _with_shardings(abstract, shardings)})["params"]
+
+    def _load(self, step: int, wanted: dict[str, Any]) -> dict[str, Any]:
+        from orbax.checkpoint import v1 as ocp
+
+        if not (self.folder / str(step) / MANIFEST).is_file():
+            known = ", ".join(str(info.step) for info in self.all()) or "none"
+            raise CheckpointError(f"no checkpoint of step {step} in {self.folder}; there: {known}")
+        self.verify(step)
+        try:
+            return ocp.load_checkpointables(self.folder / str(step) / STATE, wanted)
+        except Exception as error:
+            # Orbax raises many unrelated types here; the checksums hold, so the contents do not fit the request.
+            raise CheckpointError(
+                f"checkpoint {self.folder / str(step)} does not fit this model and optimizer: {error}"
+            ) from error
+
+    def _manifest(self, step: int) -> dict[str, Any]:
+        path = self.folder / str(step) / MANIFEST
+        try:
+            manifest = json.loads(path.read_text())
+            if not isinstance(manifest["files"], dict):
+                raise TypeError("files is not an object")
+            manifest["validation_loss"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"{path} is not a manifest: {error}; {self._way_out(step)}") from error
+        return manifest
+
+    def _problem(self, step: int) -> str | None:
+        """What is wrong with a checkpoint, or None."""
+        folder = self.folder / str(step)
+        expected = self._manifest(step)["files"]
+        present = _files(folder)
+        for name in sorted(set(expected) | set(present)):
+            if name not in present:
+                return f"{name} is missing"
+            if name not in expected:
+                return f"{name} is not in the manifest"
+            if present[name].stat().st_size != expected[name]["size"]:
+                return f"{name} has {present[name].stat().st_size} bytes instead of {expected[name]['size']}"
+            if _sha256(present[name]) != expected[name]["sha256"]:
+                return f"{name} does not match its checksum"
+        return None
+
+    def _way_out(self, bad_step: int) -> str:
+        others = [
+            int(entry.name)
+            for entry in self.folder.glob("*")
+            if re.fullmatch(r"\d+", entry.name) and (entry / MANIFEST).is_file() and int(entry.name) != bad_step
+        ]
+        for step in sorted(others, reverse=True):
+            try:
+                sound = self._problem(step) is None
+            except CheckpointError:
+                sound = False
+            if sound:
+                return f"the last good checkpoint is step {step}: delete {self.folder / str(bad_step)} to go on from it"
+        return f"no other checkpoint is sound: delete {self.folder} to start again"
+
+    def _seal(self, target: Path, validation_loss: float | None) -> None:
+        files = {
+            name: {"size": path.stat().st_size, "sha256": _sha256(path)} for name, path in sorted(_files(target).items())
+        }
+        manifest = {"step": int(target.name), "validation_loss": validation_loss, "files": files}
+        temporary = target / (MANIFEST + ".tmp")
+        with open(temporary, "w") as file:
+            json.dump(manifest, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target / MANIFEST)
+
+    def _prune(self) -> None:
+        infos = self.all()
+        keep = {info.step for info in infos[-self.keep_latest :]}
+        measured = [info for info in infos if info.validation_loss is not None]
+        measured.sort(key=lambda info: (info.validation_loss, info.step))
+        keep |= {info.step for info in measured[: self.keep_best]}
+        for info in infos:
+            if info.step not in keep:
+                # Manifest first: a half-deleted checkpoint must not look complete.
+                (self.folder / str(info.step) / MANIFEST).unlink()
+                shutil.rmtree(self.folder / str(info.step))
+
+    def _remove_incomplete(self) -> None:
+        for entry in self.folder.glob("*") if self.folder.is_dir() else ():
+            if re.fullmatch(r"\d+", entry.name) and not (entry / MANIFEST).is_file():
+                shutil.rmtree(entry)
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """The files of a checkpoint but its manifest, by their path in it."""
+    names = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    return {name: path for name, path in names.items() if name not in (MANIFEST, MANIFEST + ".tmp")}
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _with_shardings(abstract: Any, shardings: Any) -> Any:
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract, shardings)
