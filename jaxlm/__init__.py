@@ -1,1 +1,33 @@
-"""jaxlm."""
+"""jaxlm: language models on JAX.
+
+    import jaxlm
+
+    jaxlm.train(jaxlm.Experiment(steps=200), "runs/first")
+    model = jaxlm.load("runs/first")
+    model.generate("To be", max_new_tokens=100)
+    model.evaluate()
+
+Names are loaded when they are used, so that importing the package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxlm.experiment import Experiment
+    from jaxlm.language_model import LanguageModel, load
+    from jaxlm.training.loop import train
+
+_HOME = {
+    "Experiment": "jaxlm.experiment",
+    "LanguageModel": "jaxlm.language_model",
+    "load": "jaxlm.language_model",
+    "train": "jaxlm.training.loop",
+}
+__all__ = ["Experiment", "LanguageModel", "load", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'jaxlm' has no attribute {name!r}")

@@ -214,7 +214,8 @@ class Checkpoints:
 
     def _seal(self, target: Path, validation_loss: float | None) -> None:
         files = {
-            name: {"size": path.stat().st_size, "sha256": _sha256(path)} for name, path in sorted(_files(target).items())
+            name: {"size": path.stat().st_size, "sha256": _sha256(path)}
+            for name, path in sorted(_files(target).items())
         }
         manifest = {"step": int(target.name), "validation_loss": validation_loss, "files": files}
         temporary = target / (MANIFEST + ".tmp")

@@ -57,9 +57,7 @@ def make_train_step(
             return jax.tree.map(jnp.add, total, gradients(params, microbatch, own_key)), None
 
         first = jax.tree.map(lambda x: x[0], microbatches)
-        zeros = jax.tree.map(
-            lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(gradients, params, first, key)
-        )
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(gradients, params, first, key))
         return jax.lax.scan(add, zeros, (jnp.arange(accumulation), microbatches))[0]
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:

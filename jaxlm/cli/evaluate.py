@@ -1,0 +1,62 @@
+"""`jaxlm evaluate MODEL`."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+from jaxlm.cli.main import step_of
+from jaxlm.cli.options import parse_options
+from jaxlm.errors import UsageError
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Measures loss, perplexity and bits per byte of a model, each token once."""
+
+    model: Annotated[str, tyro.conf.Positional]
+    """Run folder."""
+    split: Literal["validation", "train"] = "validation"
+    """Which part of the text that the model was trained with."""
+    files: tuple[str, ...] = ()
+    """Text files or globs to measure instead."""
+    step: str = "best"
+    """Which checkpoint: best (lowest validation loss), latest, or a number of steps."""
+    stride: int | None = None
+    """Tokens between successive windows; none means their length, a smaller one gives more context and takes longer."""
+    batch_size: int = 64
+    """Rows at a time; the result does not depend on it."""
+    json: bool = False
+    """Print the result as one line of JSON."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Evaluates and prints."""
+    options = parse_options(EvaluateOptions, None, arguments, "jaxlm evaluate")
+    step = step_of(options.step)
+    if options.batch_size < 1:
+        raise UsageError(f"--batch-size is {options.batch_size}; it must be at least 1")
+
+    from jaxlm.parallel.runtime import keep_freed_memory
+
+    keep_freed_memory()
+    import jaxlm
+
+    started = time.perf_counter()
+    model = jaxlm.load(options.model, step)
+    measured = model.evaluate(options.files or None, options.split, options.stride, options.batch_size)
+    seconds = time.perf_counter() - started
+    if options.json:
+        print(json.dumps({"step": model.step, **asdict(measured)}))
+        return 0
+    what = ", ".join(options.files) or f"the {options.split} split"
+    print(
+        f"{options.model} at step {model.step:,} on {what}: {measured.targets:,} tokens in {seconds:.1f} s\n"
+        f"loss           {measured.loss:.4f} +- {measured.standard_error:.4f}\n"
+        f"perplexity     {measured.perplexity:.4f}\n"
+        f"bits per byte  {measured.bits_per_byte:.4f}"
+    )
+    return 0

@@ -1,0 +1,56 @@
+"""`jaxlm generate MODEL --prompt TEXT`."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import tyro
+
+from jaxlm.cli.main import step_of
+from jaxlm.cli.options import parse_options
+from jaxlm.errors import UsageError
+from jaxlm.generation.config import GenerationConfig
+
+
+@dataclass(frozen=True)
+class GenerateOptions:
+    """Continues a prompt and prints it as it is generated."""
+
+    model: Annotated[str, tyro.conf.Positional]
+    """Run folder."""
+    prompt: str = "\n"
+    """Text to go on from; '-' reads it from standard input."""
+    samples: int = 1
+    """Continuations of the prompt; more than one are generated together and printed at the end."""
+    step: str = "best"
+    """Which checkpoint: best (lowest validation loss), latest, or a number of steps."""
+    generation: Annotated[GenerationConfig, tyro.conf.arg(name="")] = field(default_factory=GenerationConfig)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Generates and prints."""
+    options = parse_options(GenerateOptions, None, arguments, "jaxlm generate", without_prefix="generation")
+    step = step_of(options.step)
+    options.generation.validate()
+    if options.samples < 1:
+        raise UsageError(f"--samples is {options.samples}; it must be at least 1")
+    prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
+
+    from jaxlm.parallel.runtime import keep_freed_memory
+
+    keep_freed_memory()
+    import jaxlm
+
+    model = jaxlm.load(options.model, step)
+    if options.samples > 1:
+        for number, text in enumerate(model.generate([prompt] * options.samples, options.generation), 1):
+            print(f"--- {number}\n{prompt}{text}")
+        return 0
+    pieces = model.stream(prompt, options.generation)
+    sys.stdout.write(prompt)
+    for piece in pieces:
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+    sys.stdout.write("\n")
+    return 0

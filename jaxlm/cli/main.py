@@ -1,0 +1,74 @@
+"""`jaxlm VERB ...`: finds the verb, turns errors into one line and an exit code."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from jaxlm.errors import JaxlmError, UsageError, unknown_name
+
+VERBS = {
+    "train": "train a language model, or go on with one",
+    "evaluate": "measure loss, perplexity and bits per byte over a whole split",
+    "generate": "continue a prompt",
+}
+HELP = """usage: jaxlm VERB [options]
+
+Train, evaluate and sample language models on JAX.
+
+{verbs}
+
+`jaxlm VERB --help` lists the options of a verb.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+      arguments: the words after `jaxlm`; none takes those of the process.
+
+    Returns:
+      The exit code: 0 for success, 1 for failure, 2 for misuse; `train` adds 75 for a run stopped by SIGTERM.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if not words or words[0] in ("-h", "--help"):
+            print(HELP.format(verbs="\n".join(f"  {name:10} {text}" for name, text in VERBS.items())), end="")
+            return 0
+        if words[0] == "--version":
+            from importlib import metadata
+
+            print(f"jaxlm {metadata.version('jaxlm')}")
+            return 0
+        verb, *rest = words
+        if verb not in VERBS:
+            raise unknown_name("verb", verb, VERBS)
+        return importlib.import_module(f"jaxlm.cli.{verb}").run(rest)
+    except JaxlmError as error:
+        print(f"jaxlm: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("jaxlm: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) has gone; Python must not complain about it once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def step_of(text: str) -> "int | str":
+    """Reads a --step option.
+
+    Raises:
+      UsageError: if it is neither a number nor 'best' nor 'latest'.
+    """
+    if text in ("best", "latest"):
+        return text
+    if text.isascii() and text.isdigit():
+        return int(text)
+    raise UsageError(f"--step is {text!r}; it must be best, latest or a number of steps")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

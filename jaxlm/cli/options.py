@@ -1,0 +1,72 @@
+"""Typed options by tyro, with errors on one line."""
+
+import contextlib
+import dataclasses
+import io
+import re
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import tyro
+
+from jaxlm.errors import UsageError, did_you_mean
+from jaxlm.experiment import flatten
+
+T = TypeVar("T")
+
+
+def parse_options(
+    kind: type[T], default: T | None, arguments: Sequence[str], program: str, without_prefix: str = ""
+) -> T:
+    """Parses `--field value` and `--section.field value` into a dataclass.
+
+    Args:
+      kind: the dataclass; help texts are the docstrings of its fields.
+      default: values of options that are not given; none takes those of the class.
+      arguments: the words after the verb.
+      program: what help calls the command.
+      without_prefix: the field, if any, whose own fields are options without its name before them.
+
+    Raises:
+      UsageError: for an unknown option (with a suggestion), a missing or a malformed value.
+      SystemExit: after printing help.
+    """
+    messages = io.StringIO()
+    settings: dict[str, Any] = {} if default is None else {"default": default}
+    try:
+        with contextlib.redirect_stderr(messages):
+            parsed, unknown = tyro.cli(
+                kind,
+                prog=program,
+                args=list(arguments),
+                return_unknown_args=True,
+                **settings,
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise UsageError(f"{_first_paragraph(messages.getvalue())} (see {program} --help)") from None
+    if unknown:
+        name = unknown[0].split("=")[0]
+        if not name.startswith("-"):
+            raise UsageError(f"unexpected argument {unknown[0]!r} (see {program} --help)")
+        suggestion = did_you_mean(name.replace("_", "-"), option_names(parsed, without_prefix))
+        raise UsageError(f"unknown option {name}{suggestion or f' (see {program} --help)'}")
+    return parsed
+
+
+def option_names(options: Any, without_prefix: str = "") -> list[str]:
+    """The options that a parsed dataclass takes, as they are typed."""
+    names = [name.removeprefix(f"{without_prefix}.") for name in flatten(dataclasses.asdict(options))]
+    return ["--" + name.replace("_", "-") for name in names]
+
+
+def _first_paragraph(box: str) -> str:
+    """The message in tyro's framed output: the lines up to the first rule, as one."""
+    lines = []
+    for line in box.splitlines()[1:]:
+        text = line.strip("│╭╮╰╯─ \n")
+        if not text and lines:
+            break
+        lines.append(text)
+    return re.sub(r"\s+", " ", " ".join(lines)).strip() or "the options cannot be understood"

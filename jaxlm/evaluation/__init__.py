@@ -1,0 +1,1 @@
+"""Exact measurement: every example or token counts once."""

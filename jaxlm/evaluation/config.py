@@ -1,0 +1,25 @@
+"""How a language model is evaluated: data only."""
+
+from dataclasses import dataclass
+
+from jaxlm.errors import UsageError
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Evaluation of the whole validation split."""
+
+    every: int = 250
+    """Steps between evaluations; the end of training always gets one."""
+    batch_size: int = 64
+    """Rows evaluated at a time."""
+    stride: int | None = None
+    """Tokens between the starts of successive windows; none means the length of a row, so that windows do not overlap.
+    A smaller one gives every token at least length - stride tokens of context, and costs length / stride as much."""
+
+    def validate(self) -> None:
+        """Raises UsageError for the first value out of range."""
+        if self.every < 1 or self.batch_size < 1:
+            raise UsageError("evaluation.every and evaluation.batch_size must be at least 1")
+        if self.stride is not None and self.stride < 1:
+            raise UsageError(f"evaluation.stride is {self.stride}; it must be at least 1, or none")

@@ -1,0 +1,167 @@
+"""The Experiment: one typed, frozen value that describes a run completely.
+
+An experiment file holds `def experiment() -> Experiment`; the run folder holds the same as JSON, all values resolved.
+"""
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal, Union, get_args, get_origin
+
+from jaxlm.data.config import DataConfig
+from jaxlm.errors import DataError, UsageError, did_you_mean
+from jaxlm.evaluation.config import EvaluationConfig
+from jaxlm.generation.config import GenerationConfig
+from jaxlm.models.config import ModelConfig
+from jaxlm.parallel.config import MeshConfig
+from jaxlm.text.config import TokenizerConfig
+from jaxlm.training.config import CheckpointConfig, OptimizerConfig
+
+# What may differ when a run goes on: where and how it computes, and what it shows, but not what it computes.
+FREE_ON_RESUME = (
+    "mesh.",
+    "checkpoints.",
+    "data.cache_dir",
+    "data.reader_threads",
+    "data.prefetch_batches",
+)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A training run: model, text, optimizer, and how long."""
+
+    name: str = "gpt"
+    """Title of the run in its report."""
+    seed: int = 0
+    """Decides initial weights, data order and dropout."""
+    steps: int = 2000
+    """Updates of the parameters."""
+    batch_size: int = 12
+    """Rows of a step, over all devices and processes."""
+    accumulation: int = 1
+    """Parts that a batch is computed in, one after the other, to save memory; the result is that of the whole."""
+    log_every: int = 10
+    """Steps between records in metrics.jsonl."""
+    sample_every: int = 500
+    """Steps between generated samples; 0 for none."""
+    sample_prompt: str = "\n"
+    """What the generated samples go on from."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    sampling: GenerationConfig = field(default_factory=GenerationConfig)
+    checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+
+    def validate(self) -> None:
+        """Checks each part and what must hold between them.
+
+        Raises:
+          UsageError: naming the field and the way out.
+        """
+        if not 0 <= self.seed < 2**32:
+            raise UsageError(f"seed is {self.seed}; it must be in [0, 2^32)")
+        for name in ("steps", "batch_size", "accumulation", "log_every"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.sample_every < 0:
+            raise UsageError(f"sample_every is {self.sample_every}; it must be 0 (none) or positive")
+        if self.batch_size % self.accumulation:
+            raise UsageError(f"batch_size {self.batch_size} is not a multiple of accumulation {self.accumulation}")
+        for part in dataclasses.fields(self):
+            if hasattr(getattr(self, part.name), "validate"):
+                getattr(self, part.name).validate()
+        if self.model.max_length is not None and self.model.max_length < self.data.length:
+            raise UsageError(
+                f"data.length {self.data.length} is longer than model.max_length {self.model.max_length}: "
+                "raise the one or lower the other"
+            )
+        if self.evaluation.stride is not None and self.evaluation.stride > self.data.length:
+            raise UsageError(
+                f"evaluation.stride {self.evaluation.stride} is longer than data.length {self.data.length}: "
+                "windows would leave tokens out"
+            )
+
+    def resolve(self, vocab_size: int) -> "Experiment":
+        """Fills in what the model takes from the tokenizer and the data.
+
+        Raises:
+          UsageError: if model.vocab_size was given and is smaller than the tokenizer's.
+        """
+        model = self.model
+        if model.vocab_size is not None and model.vocab_size < vocab_size:
+            raise UsageError(
+                f"model.vocab_size {model.vocab_size} is smaller than the tokenizer's {vocab_size}: leave it out"
+            )
+        model = dataclasses.replace(
+            model, vocab_size=model.vocab_size or vocab_size, max_length=model.max_length or self.data.length
+        )
+        return dataclasses.replace(self, model=model)
+
+    def to_dict(self) -> dict[str, Any]:
+        """This experiment as nested dicts of plain values."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_dict(values: Any) -> "Experiment":
+        """Builds an experiment from what `to_dict` (or its JSON) gave.
+
+        Raises:
+          DataError: for an unknown field or a value of the wrong type.
+        """
+        return _read(Experiment, values, "")
+
+    def differences(self, other: "Experiment") -> list[str]:
+        """Lines `field: own value -> other value` for all that must not change when a run goes on."""
+        own, others = flatten(self.to_dict()), flatten(other.to_dict())
+        return [
+            f"{name}: {own[name]!r} -> {others[name]!r}"
+            for name in own
+            if own[name] != others[name] and not name.startswith(FREE_ON_RESUME)
+        ]
+
+
+def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as one with dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in nested.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _read(kind: Any, value: Any, where: str) -> Any:
+    """Converts a JSON value to `kind` (a dataclass, Literal, optional, tuple or plain type), exactly or not at all."""
+    if dataclasses.is_dataclass(kind):
+        assert isinstance(kind, type)
+        if not isinstance(value, dict):
+            raise DataError(f"{where or 'the experiment'} must be an object, not {value!r}")
+        hints = typing.get_type_hints(kind)
+        for name in value:
+            if name not in hints:
+                raise DataError(f"unknown field {where + name!r}{did_you_mean(name, hints)}")
+        return kind(**{name: _read(hints[name], item, f"{where}{name}.") for name, item in value.items()})
+    where = where.rstrip(".")
+    if get_origin(kind) is Literal:
+        if value in get_args(kind):
+            return value
+        raise DataError(f"{where} is {value!r}; it must be one of {', '.join(map(str, get_args(kind)))}")
+    if get_origin(kind) in (Union, types.UnionType):
+        if value is None:
+            return None
+        (kind,) = (option for option in get_args(kind) if option is not type(None))
+        return _read(kind, value, where)
+    if get_origin(kind) is tuple:
+        if isinstance(value, list | tuple):
+            return tuple(_read(get_args(kind)[0], item, where) for item in value)
+    elif kind is float and type(value) is int:
+        return float(value)
+    elif type(value) is kind:
+        return value
+    raise DataError(f"{where} is {value!r}; it must be {getattr(kind, '__name__', kind)}")

@@ -1,0 +1,98 @@
+"""The run folder: all that training leaves and all that every later verb needs."""
+
+import json
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from jaxlm.errors import DataError, UsageError
+from jaxlm.experiment import Experiment
+
+LARGEST_DESCRIPTION = 1 << 20  # bytes; a real one has a few thousand
+VERSIONS = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+class RunFolder:
+    """The paths of a run and the description of its experiment.
+
+    Attributes:
+      path: the folder, absolute.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path).absolute()
+
+    @property
+    def description(self) -> Path:
+        """The JSON file that describes the experiment."""
+        return self.path / "experiment.json"
+
+    @property
+    def tokenizer(self) -> Path:
+        """The tokenizer's folder."""
+        return self.path / "tokenizer"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The checkpoints' folder."""
+        return self.path / "checkpoints"
+
+    def exists(self) -> bool:
+        """Whether a run has been started here."""
+        return self.description.is_file()
+
+    def read_experiment(self) -> Experiment:
+        """The resolved experiment of this run.
+
+        Raises:
+          UsageError: if this is no run folder.
+          DataError: if its description is damaged.
+        """
+        if not self.path.is_dir():
+            raise UsageError(f"there is no folder {self.path}")
+        if not self.exists():
+            raise UsageError(f"{self.path} is not a run folder: it has no experiment.json")
+        if self.description.stat().st_size > LARGEST_DESCRIPTION:
+            raise DataError(f"{self.description} has more than {LARGEST_DESCRIPTION:,} bytes; it is not an experiment")
+        try:
+            values = json.loads(self.description.read_text("utf-8"))
+            return Experiment.from_dict(values["experiment"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{self.description} is damaged: {error}") from error
+        except DataError as error:
+            raise DataError(f"{self.description}: {error}") from error
+
+    def write_experiment(self, experiment: Experiment, facts: dict[str, Any]) -> None:
+        """Writes the description: the experiment, `facts` about the run, versions, machine and code revision."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        description = {
+            "name": experiment.name,
+            "experiment": experiment.to_dict(),
+            **facts,
+            "versions": {"jaxlm": metadata.version("jaxlm"), **{name: metadata.version(name) for name in VERSIONS}},
+            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
+            f"Python {platform.python_version()}",
+            "git_revision": _git_revision(),
+        }
+        temporary = self.description.with_suffix(".tmp")
+        temporary.write_text(json.dumps(description, indent=1) + "\n", "utf-8")
+        os.replace(temporary, self.description)
+
+
+def _git_revision() -> str | None:
+    """Commit of the code that runs, with '+changes' if files differ from it; None outside a git checkout."""
+    folder = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        revision = git("rev-parse", "HEAD")
+        return revision + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

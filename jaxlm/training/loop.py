@@ -1,0 +1,365 @@
+"""Training from start to end, to be read from top to bottom: prepare, restore, step, measure, save.
+
+Edit points: the objective is `CausalLM` in `_Run.__init__`; the update is `make_optimizer`; what happens after a step
+is `_Run.after_step`.
+"""
+
+import contextlib
+import itertools
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding
+
+from jaxlm.data.corpus import Corpus, prepare_corpus
+from jaxlm.data.evaluation_rows import EvaluationRows
+from jaxlm.data.loader import training_batches
+from jaxlm.data.rows import TrainingRows, training_rows
+from jaxlm.data.token_stream import TokenStream, prepare_token_stream
+from jaxlm.errors import NonFiniteLossError, UsageError
+from jaxlm.evaluation.perplexity import Perplexity, make_row_losses, summarize
+from jaxlm.experiment import Experiment
+from jaxlm.generation.decoding import TokenGenerator
+from jaxlm.generation.text import generate_text
+from jaxlm.models.counts import count_params, training_flops_per_token
+from jaxlm.parallel.hardware import peak_flops
+from jaxlm.parallel.mesh import batch_sharding, make_mesh, on_mesh, replicated
+from jaxlm.run_folder import RunFolder
+from jaxlm.tasks.causal_lm import CausalLM
+from jaxlm.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+from jaxlm.training.checkpoints import Checkpoints
+from jaxlm.training.optimizers import make_optimizer
+from jaxlm.training.preemption import Preempted, PreemptionWatch
+from jaxlm.training.progress import TrainingProgress
+from jaxlm.training.report import write_report
+from jaxlm.training.schedules import learning_rate_schedule
+from jaxlm.training.state import TrainState, init_state, state_shardings
+from jaxlm.training.step import make_train_step
+from jaxlm.training.trackers import Trackers, open_trackers
+
+HostBatch = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What training ended with.
+
+    Attributes:
+      folder: the run folder.
+      step: updates made.
+      validation: the last evaluation, or None if this call had nothing left to do.
+    """
+
+    folder: RunFolder
+    step: int
+    validation: Perplexity | None
+
+
+def train(experiment: Experiment, folder: str | os.PathLike) -> TrainResult:
+    """Trains a language model, or goes on with one that is in `folder` already.
+
+    Args:
+      experiment: what to train.
+      folder: the run folder; created if it is not there.
+
+    Raises:
+      UsageError: for an impossible experiment, or one that differs from the experiment of the folder.
+      DataError: for text that cannot be used.
+      CheckpointError: if the newest checkpoint is corrupt, or one cannot be written.
+      NonFiniteLossError: if the loss or a gradient stops being a number.
+      Preempted: after SIGTERM, once a checkpoint is written.
+    """
+    experiment.validate()
+    run_folder = RunFolder(folder)
+    say = print if jax.process_index() == 0 else lambda _: None
+
+    corpus = prepare_corpus(experiment.data)
+    say(f"text: {_counts(corpus)}{', from the cache' if corpus.reused else ''}")
+    tokenizer = _tokenizer(experiment, run_folder, corpus)
+    experiment = experiment.resolve(tokenizer.vocab_size)
+    _claim_folder(experiment, run_folder, tokenizer)
+    streams = [
+        prepare_token_stream(documents, f"{corpus.fingerprint}/{split}", tokenizer, experiment.data.cache_dir)
+        for split, documents in (("train", corpus.train), ("validation", corpus.validation))
+    ]
+    mesh = make_mesh(experiment.mesh)
+    with on_mesh(mesh):
+        return _Run(experiment, run_folder, tokenizer, mesh, streams[0], streams[1], say).to_the_end()
+
+
+def _counts(corpus: Corpus) -> str:
+    parts = (("train", corpus.train.counts), ("validation", corpus.validation.counts))
+    return ", ".join(f"{name} {counts.documents:,} documents, {counts.bytes:,} bytes" for name, counts in parts)
+
+
+def _tokenizer(experiment: Experiment, folder: RunFolder, corpus: Corpus) -> Tokenizer:
+    if folder.exists():
+        return load_tokenizer(folder.tokenizer)
+    documents: Iterator[str] = iter(corpus.train)
+    if experiment.tokenizer.kind == "character":
+        # An alphabet is no statistic: without that of the validation text, some of it could not be represented.
+        documents = itertools.chain(documents, corpus.validation)
+    return train_tokenizer(experiment.tokenizer, documents)
+
+
+def _claim_folder(experiment: Experiment, folder: RunFolder, tokenizer: Tokenizer) -> None:
+    """Makes the folder this experiment's, or makes sure that it is."""
+    if folder.exists():
+        differences = folder.read_experiment().differences(experiment)
+        if differences:
+            raise UsageError(
+                f"{folder.path} holds another experiment ({'; '.join(differences)}): use another --dir, or these values"
+            )
+    elif jax.process_index() == 0:
+        tokenizer.save(folder.tokenizer)
+        folder.write_experiment(experiment, {"parameters": count_params(experiment.model)})
+
+
+class _Run:
+    """One call of `train` once its inputs are there: compiled functions, state and records."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        folder: RunFolder,
+        tokenizer: Tokenizer,
+        mesh: jax.sharding.Mesh,
+        train_stream: TokenStream,
+        validation_stream: TokenStream,
+        say: Callable[[str], None],
+    ):
+        self.experiment = experiment
+        self.folder = folder
+        self.tokenizer = tokenizer
+        self.mesh = mesh
+        self.say = say
+        data = experiment.data
+        blocks = data.batching == "blocks"
+        self.rows: TrainingRows = training_rows(data, train_stream, experiment.seed)
+        self.validation_rows = EvaluationRows(
+            validation_stream, data.length, experiment.evaluation.stride, across_documents=blocks
+        )
+
+        self.task = CausalLM(experiment.model, segmented=not blocks)
+        self.schedule = learning_rate_schedule(experiment.optimizer, experiment.steps)
+        self.optimizer = make_optimizer(experiment.optimizer, self.schedule)
+        self.abstract, self.shardings, self.sharding_notes = state_shardings(experiment.model, self.optimizer, mesh)
+        self.batch_sharding = batch_sharding(mesh)
+        shards = mesh.shape["data"] * mesh.shape["fsdp"]
+        if experiment.batch_size % (experiment.accumulation * shards):
+            raise UsageError(
+                f"batch_size {experiment.batch_size} does not divide into {experiment.accumulation} microbatches over "
+                f"{shards} devices (mesh data x fsdp): use a multiple of {experiment.accumulation * shards}"
+            )
+        # Rows beyond the last are empty, so a larger batch changes no result.
+        self.evaluation_batch = math.ceil(experiment.evaluation.batch_size / shards) * shards
+        self.score = jax.jit(
+            make_row_losses(self.task),
+            in_shardings=(self.shardings.params, self.batch_sharding),
+            out_shardings=replicated(mesh),
+        )
+        self.checkpoints = Checkpoints(
+            folder.checkpoints, experiment.checkpoints.keep_latest, experiment.checkpoints.keep_best
+        )
+        self.validation: Perplexity | None = None
+
+    def to_the_end(self) -> TrainResult:
+        """Restores or starts, and trains."""
+        experiment = self.experiment
+        start = self.checkpoints.latest_step()
+        if start is not None and start >= experiment.steps:
+            self.say(f"{self.folder.path}: all {start:,} steps are done")
+            return TrainResult(self.folder, start, None)
+        # Restore order: a new state is drawn only where no checkpoint is, and records later than it are forgotten.
+        if start is None:
+            state = init_state(experiment.model, self.optimizer, self.shardings, experiment.seed)
+        else:
+            state = self.checkpoints.load_state(self.abstract, self.shardings, start)
+        step = start or 0
+        self.compile()
+        with contextlib.ExitStack() as stack:
+            watch = stack.enter_context(PreemptionWatch())
+            self.trackers = Trackers([])
+            if jax.process_index() == 0:
+                self.trackers = open_trackers(self.folder.path, resume_step=step)
+            stack.callback(self.trackers.close)
+            self.progress = stack.enter_context(TrainingProgress(experiment.steps, step))
+            if start is not None:
+                self.trackers.log(step, "event", {"name": "resumed"})
+                self.progress.message(f"resuming from step {step:,}")
+            self.loop(state, step, watch)
+        return TrainResult(self.folder, experiment.steps, self.validation)
+
+    def compile(self) -> None:
+        """Compiles the step and says what was chosen and what it needs."""
+        experiment, model = self.experiment, self.experiment.model
+        dropout = model.dropout_rate > 0 or model.attention_dropout_rate > 0
+        step = make_train_step(self.task.loss, self.optimizer, experiment.seed, experiment.accumulation, dropout)
+        jitted = jax.jit(
+            step,
+            donate_argnums=0,
+            in_shardings=(self.shardings, self.batch_sharding),
+            out_shardings=(self.shardings, replicated(self.mesh)),
+        )
+        shape = (experiment.batch_size, experiment.data.length)
+        batch = {
+            name: jax.ShapeDtypeStruct(shape, "float32" if name == "loss_weights" else "int32")
+            for name in ("tokens", "positions", "segment_ids", "targets", "loss_weights")
+        }
+        started = time.perf_counter()
+        self.train_step = jitted.lower(self.abstract, batch).compile()
+        seconds = time.perf_counter() - started
+        memory = self.train_step.memory_analysis()
+        device = jax.devices()[0]
+        axes = " x ".join(f"{name} {size}" for name, size in self.mesh.shape.items())
+        self.say(
+            f"model: {count_params(model):,} parameters, {model.num_layers} {model.layers} layers, {model.dtype}, "
+            f"{model.attention} attention, vocabulary {model.vocab_size:,}, context {model.max_length:,}"
+        )
+        self.say(f"devices: {jax.device_count()} {device.device_kind} as {axes}")
+        for note in self.sharding_notes:
+            self.say(f"  {note}")
+        self.say(
+            f"step: {math.prod(shape):,} tokens in {experiment.accumulation} parts by {experiment.optimizer.name}; "
+            f"compiled in {seconds:.1f} s; {(memory.argument_size_in_bytes + memory.temp_size_in_bytes) / 2**20:,.0f} "
+            "MiB a device"
+        )
+
+    def loop(self, state: TrainState, step: int, watch: PreemptionWatch) -> None:
+        """Steps until the end, or until asked to stop."""
+        experiment = self.experiment
+        batches = training_batches(
+            self.rows,
+            experiment.batch_size,
+            start=step,
+            stop=experiment.steps,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            threads=experiment.data.reader_threads,
+            prefetch=experiment.data.prefetch_batches,
+        )
+        # Steps in flight on several virtual CPU devices deadlock in their collectives.
+        one_at_a_time = jax.default_backend() == "cpu" and jax.device_count() > 1
+        self.pending: list[dict[str, jax.Array]] = []
+        self.interval_start = time.perf_counter()
+        self.input_wait = 0.0
+        with contextlib.closing(batches):
+            while step < experiment.steps:
+                waited = time.perf_counter()
+                batch = self.put(next(batches))
+                self.input_wait += time.perf_counter() - waited
+                state, metrics = self.train_step(state, batch)
+                if one_at_a_time:
+                    jax.block_until_ready(metrics)
+                step += 1
+                self.pending.append(metrics)
+                self.after_step(state, step, watch.requested)
+        self.checkpoints.wait()
+
+    def put(self, batch: HostBatch) -> dict[str, jax.Array]:
+        """Lays this process's rows on its devices."""
+        sharding: NamedSharding = self.batch_sharding
+        return {name: jax.make_array_from_process_local_data(sharding, x) for name, x in batch.items()}
+
+    def after_step(self, state: TrainState, step: int, stop: bool) -> None:
+        """Records, evaluates, samples and saves where this step is due for it."""
+        experiment = self.experiment
+        last = step == experiment.steps
+        evaluating = step % experiment.evaluation.every == 0 or last
+        saving = step % experiment.checkpoints.every == 0 or last or stop
+        if step % experiment.log_every == 0 or evaluating or saving:
+            self.record(step, log=step % experiment.log_every == 0 or last)
+        measured = None
+        if evaluating:
+            measured = self.validation = self.evaluate(state, step)
+        if experiment.sample_every and (step % experiment.sample_every == 0 or last):
+            self.sample(state, step)
+        if saving:
+            self.trackers.sync()
+            self.checkpoints.save(state, step, None if measured is None else measured.loss)
+        if jax.process_index() == 0 and (evaluating or saving):
+            write_report(self.folder.path)
+        if stop and not last:
+            self.checkpoints.wait()
+            raise Preempted(f"stopped on SIGTERM after step {step:,}, which is saved: the same command goes on from it")
+        if evaluating or saving:
+            self.interval_start = time.perf_counter()
+
+    def record(self, step: int, log: bool) -> None:
+        """Fetches the metrics of the steps since the last record, makes sure of them, and logs those of this step."""
+        fetched = jax.device_get(self.pending)
+        self.pending = []
+        for index, metrics in enumerate(fetched):
+            for name in ("loss", "gradient_norm"):
+                if not np.isfinite(metrics[name]):
+                    self.stop_non_finite(step - len(fetched) + 1 + index, name, float(metrics[name]))
+        if not log:
+            return
+        seconds = time.perf_counter() - self.interval_start
+        experiment = self.experiment
+        tokens = experiment.batch_size * experiment.data.length
+        rate = len(fetched) * tokens / seconds
+        flops = rate * training_flops_per_token(experiment.model, experiment.data.length)
+        values: dict[str, Any] = {
+            "loss": float(fetched[-1]["loss"]),
+            "learning_rate": float(self.schedule(step - 1)),
+            "gradient_norm": float(fetched[-1]["gradient_norm"]),
+            "tokens": step * tokens,
+            "seconds": seconds,
+            "tokens_per_second": rate,
+            "tflops_per_second": flops / 1e12,
+            "input_wait": self.input_wait / seconds,
+        }
+        peak = peak_flops(jax.devices()[0])
+        if peak is not None:
+            values["mfu"] = flops / (peak * jax.device_count())
+        self.trackers.log(step, "train", values)
+        self.progress.update(step, values)
+        self.interval_start = time.perf_counter()
+        self.input_wait = 0.0
+
+    def stop_non_finite(self, step: int, name: str, value: float) -> None:
+        """Gives up, keeping the last checkpoint."""
+        self.checkpoints.wait()
+        good = self.checkpoints.latest_step()
+        kept = "no checkpoint was written before" if good is None else f"the checkpoint of step {good:,} is kept"
+        raise NonFiniteLossError(
+            f"{name.replace('_', ' ')} is {value} at step {step:,}; {kept}. A lower optimizer.learning_rate, more "
+            "optimizer.warmup_steps or a smaller optimizer.clip_norm often helps"
+        )
+
+    def evaluate(self, state: TrainState, step: int) -> Perplexity:
+        """Measures the whole validation split."""
+        started = time.perf_counter()
+        batches = self.validation_rows.batches(
+            self.evaluation_batch, process_index=jax.process_index(), process_count=jax.process_count()
+        )
+        measured = summarize(
+            (jax.device_get(self.score(state.params, self.put(batch))) for batch in batches),
+            self.validation_rows.text_bytes,
+        )
+        values = {
+            "loss": measured.loss,
+            "standard_error": measured.standard_error,
+            "perplexity": measured.perplexity,
+            "bits_per_byte": measured.bits_per_byte,
+        }
+        self.trackers.log(step, "validation", {**values, "seconds": time.perf_counter() - started})
+        self.progress.validation(step, values)
+        return measured
+
+    def sample(self, state: TrainState, step: int) -> None:
+        """Generates from the prompt of the experiment."""
+        if jax.process_count() > 1:
+            return  # parameters may lie on several machines; `jaxlm generate` samples from a checkpoint
+        generator = TokenGenerator(self.experiment.model, state.params)
+        prompt = self.experiment.sample_prompt
+        (text,) = generate_text(generator, self.tokenizer, [prompt], self.experiment.sampling)
+        self.trackers.log(step, "sample", {"text": [prompt + text]})
+        self.progress.message(f"step {step:,}: sample: {prompt}{text}")
