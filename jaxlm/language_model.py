@@ -106,7 +106,7 @@ class LanguageModel:
             documents, identity = getattr(corpus, split), f"{corpus.fingerprint}/{split}"
         else:
             own = DataConfig(source="text", files=tuple(files))
-            documents = (document.text for document in source_documents(own))
+            documents = (document["text"] for document in source_documents(own))
             identity = digest([file_sha256(path) for path in source_files(own)])
         stream = prepare_token_stream(documents, identity, self.tokenizer, data.cache_dir)
         blocks = data.batching == "blocks"

@@ -1,0 +1,49 @@
+# Every target does its own set-up: a virtual environment in .venv, made anew when pyproject.toml changes.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+DEMO   ?= runs/demo
+
+.PHONY: demo test test-all lint format setup clean
+
+demo: $(VENV)/.core
+	$(BIN)/jaxlm train experiments/shakespeare_gpt.py --dir $(DEMO)
+	$(BIN)/jaxlm evaluate $(DEMO)
+	$(BIN)/jaxlm generate $(DEMO) --prompt "ROMEO:" --max-new-tokens 300 --temperature 0.8
+	@echo "report: $(DEMO)/report.html   try: $(BIN)/jaxlm generate $(DEMO) --prompt \"JULIET:\""
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+test-all: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+setup: $(VENV)/.dev
+
+clean:
+	rm -rf $(VENV) runs
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "jaxlm needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+		{ rm -rf $(VENV); echo "this Python cannot make virtual environments (on Debian: apt install python3-venv)" >&2; exit 1; }
+
+$(VENV)/.core: pyproject.toml | $(VENV)/bin/python
+	@echo "installing jaxlm and its dependencies in $(VENV) (about a minute)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	@echo "installing jaxlm with its development tools in $(VENV) (about a minute)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $(VENV)/.core $@

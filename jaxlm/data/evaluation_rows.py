@@ -1,0 +1,88 @@
+"""Rows for exact evaluation: every token that has something to its left is predicted exactly once."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from jaxlm.data.batch import Batch
+from jaxlm.data.packing import pack, write_segments
+from jaxlm.data.rows import process_rows
+from jaxlm.data.token_stream import TokenStream
+from jaxlm.errors import UsageError
+
+
+class EvaluationRows:
+    """Windows of up to `length` tokens over a split, and the rows that hold them.
+
+    A window begins every `stride` tokens. The first counts all of its targets; a later one re-reads what it shares with
+    the one before as context, with loss weight 0, and counts the rest. With stride == length nothing is read twice, and
+    each window begins without context; a smaller stride costs more and gives every token at least length - stride
+    tokens of context.
+
+    Attributes:
+      length: columns in a row.
+      num_rows: rows of the whole evaluation.
+      num_targets: tokens predicted: the sum of all loss weights.
+      num_unpredicted: text tokens that are not predicted since nothing is to their left: the first of the stream, or of
+        each document; 0 when a begin id is there.
+      text_bytes: bytes of UTF-8 of the whole split, for bits per byte.
+    """
+
+    def __init__(self, stream: TokenStream, length: int, stride: int | None = None, *, across_documents: bool = True):
+        """Places the windows.
+
+        Args:
+          stream: the tokens of a split.
+          length: columns in a row: the model's context.
+          stride: how far each window is from the one before, 1..length; None is `length`.
+          across_documents: whether the stream is one text, as for batching 'blocks'; else, as for 'packed', no window
+            reads more than one document, and short ones share a row as segments.
+
+        Raises:
+          UsageError: a stride outside 1..length.
+        """
+        stride = length if stride is None else stride
+        if not 1 <= stride <= length:
+            raise UsageError(f"the evaluation stride is {stride}; it must be from 1 to the length of a row, {length}")
+        offsets = np.array([0, len(stream.tokens)], np.int64) if across_documents else np.asarray(stream.offsets)
+        start, size, context = _windows(offsets[:-1], np.diff(offsets) - 1, length, stride)
+        self.length = length
+        self.text_bytes = stream.text_bytes
+        self.num_targets = int((size - context).sum())
+        self.num_unpredicted = 0 if stream.starts_with_bos else int((np.diff(offsets) > 0).sum())
+        self._stream = stream
+        # In stream order if windows fill a row each, since the packing keeps the order of equal lengths.
+        self._table = pack(start, size, context, length)
+        self.num_rows = self._table.num_rows
+
+    def num_batches(self, batch_size: int) -> int:
+        """Returns how many batches of `batch_size` rows hold all rows."""
+        return -(-self.num_rows // batch_size)
+
+    def batches(self, batch_size: int, *, process_index: int = 0, process_count: int = 1) -> Iterator[Batch]:
+        """Yields all rows once, as arrays [batch_size / process_count, length]; the last batch ends in empty rows.
+
+        Args:
+          batch_size: rows of a global batch.
+          process_index: which process, from 0.
+          process_count: how many processes share each batch; all of them get the same number of batches.
+
+        Raises:
+          UsageError: the batch does not divide by the processes.
+        """
+        part = process_rows(batch_size, process_index, process_count)
+        return (self._batch(index * batch_size, part) for index in range(self.num_batches(batch_size)))
+
+    def _batch(self, first: int, part: range) -> Batch:
+        rows = np.arange(min(first + part.start, self.num_rows), min(first + part.stop, self.num_rows))
+        return write_segments(self._table.rows(rows), self._stream.tokens, len(part), self.length, self._stream.pad_id)
+
+
+def _windows(
+    start: np.ndarray, pairs: np.ndarray, length: int, stride: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns (start, pairs, context) of all windows over spans of (input, target) pairs, in order."""
+    count = np.where(pairs > 0, 1 + -(-(pairs - length).clip(0) // stride), 0)
+    number = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    size = np.minimum(np.repeat(pairs, count) - number * stride, length)
+    return np.repeat(start, count) + number * stride, size, np.where(number > 0, length - stride, 0)

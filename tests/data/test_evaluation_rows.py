@@ -1,0 +1,94 @@
+"""Exact evaluation: each token with something to its left is a target exactly once, with the context promised."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxlm.data.evaluation_rows import EvaluationRows
+from jaxlm.errors import UsageError
+
+from .data_helpers import assert_contract, distinct_documents, make_stream, pairs_of
+
+
+def all_batches(rows, batch_size=3, processes=1):
+    batches = []
+    for step in zip(
+        *(rows.batches(batch_size, process_index=i, process_count=processes) for i in range(processes)), strict=True
+    ):
+        for batch in step:
+            assert_contract(batch, batch_size // processes, rows.length)
+        batches.append({name: np.concatenate([batch[name] for batch in step]) for name in step[0]})
+    assert len(batches) == rows.num_batches(batch_size)
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]} if batches else None
+
+
+@settings(deadline=None)
+@given(st.integers(1, 200), st.integers(1, 40), st.data())
+def test_a_stream_is_covered_exactly_once(size, length, data):
+    stride = data.draw(st.integers(1, length))
+    rows = EvaluationRows(make_stream([list(range(size))]), length, stride)
+    assert rows.num_targets == size - 1
+    assert rows.num_unpredicted == 1
+    batch = all_batches(rows)
+    if size == 1:
+        assert batch is None
+        return
+    assert pairs_of(batch) == [(token, token + 1) for token in range(size - 1)]
+    counted = batch["loss_weights"] > 0
+    context = batch["positions"][counted] + 1
+    targets = batch["targets"][counted]
+    assert (context >= np.minimum(targets, length - stride + 1)).all()
+    if stride < length:
+        assert (context[targets <= length] == targets[targets <= length]).all()
+    used = batch["segment_ids"] > 0
+    assert (batch["targets"][used] == batch["tokens"][used] + 1).all()
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=20), st.integers(1, 12), st.data())
+def test_documents_are_covered_exactly_once_and_kept_apart(sizes, length, data):
+    stride = data.draw(st.integers(1, length))
+    documents = distinct_documents(sizes)
+    rows = EvaluationRows(make_stream(documents), length, stride, across_documents=False)
+    expected = sorted(pair for document in documents for pair in itertools.pairwise(document))
+    assert rows.num_targets == len(expected)
+    assert rows.num_unpredicted == sum(size > 0 for size in sizes)
+    batch = all_batches(rows)
+    if batch is None:
+        assert not expected
+        return
+    assert pairs_of(batch) == expected
+    owner = np.repeat(np.arange(len(sizes)), sizes)
+    for tokens, ids in zip(batch["tokens"], batch["segment_ids"], strict=True):
+        for segment in range(1, ids.max() + 1):
+            assert len(set(owner[tokens[ids == segment]].tolist())) == 1
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_share_the_batches(processes):
+    rows = EvaluationRows(make_stream([list(range(333))]), 16, 8)
+    one, many = all_batches(rows, 4), all_batches(rows, 4, processes)
+    for name in one:
+        np.testing.assert_array_equal(one[name], many[name])
+
+
+def test_blocks_come_in_the_order_of_the_text_and_end_in_empty_rows():
+    batch = all_batches(EvaluationRows(make_stream([list(range(30))]), 8), 3)
+    assert batch["tokens"][:, 0].tolist() == [0, 8, 16, 24, 0, 0]
+    assert batch["segment_ids"].sum(axis=1).tolist() == [8, 8, 8, 5, 0, 0]
+    assert batch["loss_weights"].sum(axis=1).tolist() == [8, 8, 8, 5, 0, 0]
+
+
+def test_with_a_begin_id_all_text_is_predicted():
+    stream = make_stream([[9, 1, 2], [9, 3]], starts_with_bos=True)
+    rows = EvaluationRows(stream, 8, across_documents=False)
+    assert (rows.num_targets, rows.num_unpredicted, rows.num_rows, rows.text_bytes) == (3, 0, 1, 5)
+
+
+@pytest.mark.parametrize("stride", [0, 9, -1])
+def test_an_impossible_stride(stride):
+    with pytest.raises(UsageError, match=f"the evaluation stride is {stride}; it must be from 1 to .* row, 8"):
+        EvaluationRows(make_stream([[1, 2, 3]]), 8, stride)
