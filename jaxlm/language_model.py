@@ -71,10 +71,10 @@ class LanguageModel:
           UsageError: an empty prompt, or one longer than the context.
           DataError: a prompt that the tokenizer cannot represent.
         """
-        single = isinstance(prompts, str)
         options = options or GenerationConfig(**fields)
-        texts = generate_text(self.generator, self.tokenizer, [prompts] if single else list(prompts), options)
-        return texts[0] if single else texts
+        if isinstance(prompts, str):
+            return generate_text(self.generator, self.tokenizer, [prompts], options)[0]
+        return generate_text(self.generator, self.tokenizer, list(prompts), options)
 
     def stream(self, prompt: str, options: GenerationConfig | None = None, **fields: Any) -> Iterator[str]:
         """Yields the continuation of one prompt piece by piece; see `generate`."""

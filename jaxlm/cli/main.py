@@ -4,6 +4,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import Literal
 
 from jaxlm.errors import JaxlmError, UsageError, unknown_name
 
@@ -57,14 +58,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def step_of(text: str) -> "int | str":
+def step_of(text: str) -> int | Literal["best", "latest"]:
     """Reads a --step option.
 
     Raises:
       UsageError: if it is neither a number nor 'best' nor 'latest'.
     """
-    if text in ("best", "latest"):
-        return text
+    if text == "best":
+        return "best"
+    if text == "latest":
+        return "latest"
     if text.isascii() and text.isdigit():
         return int(text)
     raise UsageError(f"--step is {text!r}; it must be best, latest or a number of steps")

@@ -63,7 +63,7 @@ def option_names(options: Any, without_prefix: str = "") -> list[str]:
 
 def _first_paragraph(box: str) -> str:
     """The message in tyro's framed output: the lines up to the first rule, as one."""
-    lines = []
+    lines: list[str] = []
     for line in box.splitlines()[1:]:
         text = line.strip("│╭╮╰╯─ \n")
         if not text and lines:

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +40,22 @@ class DecodingState:
     drawn: jax.Array
 
 
+def run_decoder(
+    config: ModelConfig,
+    params: dict,
+    tokens: jax.Array,
+    positions: jax.Array,
+    segment_ids: jax.Array | None,
+    cache: DecoderCache,
+    num_logits: int | None = None,
+) -> tuple[jax.Array, DecoderCache]:
+    """Applies the decoder to new tokens behind a cache; see `Decoder.__call__`."""
+    outputs: Any = Decoder(config).apply(
+        {"params": params}, tokens, positions, segment_ids, cache, num_logits=num_logits
+    )
+    return outputs
+
+
 @partial(jax.jit, static_argnums=(0, 3))
 def prefill(
     config: ModelConfig, params: dict, prompts: tuple[jax.Array, jax.Array], capacity: int, drawn: jax.Array
@@ -55,8 +72,7 @@ def prefill(
     tokens, segment_ids = prompts
     positions = jnp.maximum(jnp.cumsum(segment_ids, axis=1) - 1, 0)
     cache = init_cache(config, tokens.shape[0], capacity)
-    logits, cache = Decoder(config).apply({"params": params}, tokens, positions, segment_ids, cache, num_logits=1)
-    assert cache is not None
+    logits, cache = run_decoder(config, params, tokens, positions, segment_ids, cache, num_logits=1)
     return DecodingState(cache, logits[:, 0], positions[:, -1] + 1, jnp.zeros(tokens.shape[0], bool), drawn)
 
 
@@ -98,10 +114,7 @@ def decode(
         token = sample(state.logits, keys, options.temperature, options.top_k, options.top_p)
         out = jax.lax.dynamic_update_slice(out, jnp.where(state.done, -1, token)[:, None], (0, count))
         done = state.done if eos_id is None else state.done | (token == eos_id)
-        logits, cache = Decoder(config).apply(
-            {"params": params}, token[:, None], state.positions[:, None], cache=state.cache
-        )
-        assert cache is not None
+        logits, cache = run_decoder(config, params, token[:, None], state.positions[:, None], None, state.cache)
         return count + 1, out, DecodingState(cache, logits[:, 0], state.positions + 1, done, state.drawn + 1)
 
     out = jnp.full((batch, buffer), -1, jnp.int32)

@@ -99,6 +99,7 @@ class Decoder(nn.Module):
             logits = Linear(config.vocab_size, ("embed", "vocab"), False, dtype, normal, name="head")(x)
         logits = nn.with_logical_constraint(logits, ("batch", "time", "activation_vocab")).astype(jnp.float32)
         if cache is not None:
+            assert layers is not None
             cache = DecoderCache(layers=layers, segment_ids=seen_segments, index=cache.index + tokens.shape[1])
         return logits, cache
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -10,8 +11,9 @@ import jax.numpy as jnp
 from jaxlm.nn.attention import attention, attention_weights, combine_masks, weighted_values
 from jaxlm.nn.cache import LayerCache
 from jaxlm.nn.feed_forward import FeedForward
-from jaxlm.nn.linear import Initializer, Linear
+from jaxlm.nn.linear import Linear
 from jaxlm.nn.norms import Norm
+from jaxlm.nn.parameter import Initializer
 from jaxlm.nn.positions import rotate
 
 Phases = tuple[jax.Array, jax.Array]
@@ -39,7 +41,7 @@ class SelfAttention(nn.Module):
     head_dim: int
     use_bias: bool
     causal: bool
-    implementation: str
+    implementation: Literal["reference", "xla", "cudnn"]
     dropout_rate: float
     deterministic: bool
     dtype: jnp.dtype
@@ -82,6 +84,7 @@ class SelfAttention(nn.Module):
             query, key = rotate(query, phases), rotate(key, phases)
         causal = self.causal
         if cache is not None:
+            assert cache_index is not None
             cache = cache.write(key, value, cache_index)
             key, value, causal = cache.key, cache.value, False
 

@@ -4,7 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxlm.nn.linear import Initializer, matmul
+from jaxlm.nn.linear import matmul
+from jaxlm.nn.parameter import Initializer, parameter
 
 
 class Embedding(nn.Module):
@@ -26,12 +27,8 @@ class Embedding(nn.Module):
 
     def setup(self) -> None:
         """Declares the table."""
-        self.embedding = self.param(
-            "embedding",
-            nn.with_logical_partitioning(self.embedding_init, self.axes),
-            (self.num_embeddings, self.features),
-            jnp.float32,
-        )
+        shape = (self.num_embeddings, self.features)
+        self.embedding = parameter(self, "embedding", self.embedding_init, shape, self.axes)
 
     def __call__(self, ids: jax.Array) -> jax.Array:
         """Looks up [...] int32 ids, giving [..., features]."""

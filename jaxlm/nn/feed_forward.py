@@ -4,7 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxlm.nn.linear import Initializer, Linear
+from jaxlm.nn.linear import Linear
+from jaxlm.nn.parameter import Initializer
 
 ACTIVATIONS = {
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),

@@ -3,13 +3,11 @@
 Quantised weights and low-rank adapters belong here and nowhere else, so that no model needs to know of them.
 """
 
-from collections.abc import Callable
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-Initializer = Callable[..., jax.Array]
+from jaxlm.nn.parameter import Initializer, parameter
 
 
 def matmul(x: jax.Array, kernel: jax.Array, dtype: jnp.dtype) -> jax.Array:
@@ -50,19 +48,9 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [..., in_features] to [..., features]."""
-        kernel = self.param(
-            "kernel",
-            nn.with_logical_partitioning(self.kernel_init, self.axes),
-            (x.shape[-1], self.features),
-            jnp.float32,
-        )
+        kernel = parameter(self, "kernel", self.kernel_init, (x.shape[-1], self.features), self.axes)
         y = matmul(x, kernel, self.dtype)
         if self.use_bias:
-            bias = self.param(
-                "bias",
-                nn.with_logical_partitioning(nn.initializers.zeros, self.axes[1:]),
-                (self.features,),
-                jnp.float32,
-            )
+            bias = parameter(self, "bias", nn.initializers.zeros, (self.features,), self.axes[1:])
             y = y + bias.astype(self.dtype)
         return y

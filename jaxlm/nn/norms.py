@@ -4,6 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxlm.nn.parameter import parameter
+
 
 def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array | None, epsilon: float) -> jax.Array:
     """Layer normalisation (Ba et al. 2016, eq. 4) over the last axis, computed and returned in float32."""
@@ -40,10 +42,10 @@ class Norm(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Normalises [..., features]."""
         features = (x.shape[-1],)
-        scale = self.param("scale", nn.with_logical_partitioning(nn.initializers.ones, ("norm",)), features)
+        scale = parameter(self, "scale", nn.initializers.ones, features, ("norm",))
         if self.kind == "rms_norm":
             return rms_norm(x, scale, self.epsilon).astype(self.dtype)
         bias = None
         if self.use_bias:
-            bias = self.param("bias", nn.with_logical_partitioning(nn.initializers.zeros, ("norm",)), features)
+            bias = parameter(self, "bias", nn.initializers.zeros, features, ("norm",))
         return layer_norm(x, scale, bias, self.epsilon).astype(self.dtype)

@@ -49,11 +49,11 @@ class Stack(nn.Module):
         fields = self.block.keywords
 
         if self.layout == "unrolled":
+            layer_caches = cache if isinstance(cache, tuple) else (None,) * self.num_layers
             new_caches = []
-            for layer in range(self.num_layers):
-                layer_cache = None if cache is None else cache[layer]
-                x, layer_cache = make(**fields, name=str(layer))(x, mask, phases, layer_cache, cache_index)
-                new_caches.append(layer_cache)
+            for layer, layer_cache in enumerate(layer_caches):
+                x, new_cache = make(**fields, name=str(layer))(x, mask, phases, layer_cache, cache_index)
+                new_caches.append(new_cache)
             return x, None if cache is None else tuple(new_caches)
 
         scanned = nn.scan(

@@ -215,7 +215,7 @@ class _Run:
         started = time.perf_counter()
         self.train_step = jitted.lower(self.abstract, batch).compile()
         seconds = time.perf_counter() - started
-        memory = self.train_step.memory_analysis()
+        memory: Any = self.train_step.memory_analysis()
         device = jax.devices()[0]
         axes = " x ".join(f"{name} {size}" for name, size in self.mesh.shape.items())
         self.say(

@@ -16,7 +16,7 @@ from jaxlm.parallel.mesh import param_shardings, replicated
 
 @struct.dataclass
 class TrainState:
-    """Everything that training changes.
+    """Everything that training changes (or, leaf by leaf, its shapes or shardings).
 
     Attributes:
       step: int32 scalar, the number of updates made.
@@ -24,7 +24,7 @@ class TrainState:
       opt_state: the optimizer's state.
     """
 
-    step: jax.Array
+    step: Any
     params: Any
     opt_state: Any
 
