@@ -88,11 +88,11 @@ class SelfAttention(nn.Module):
             cache = cache.write(key, value, cache_index)
             key, value, causal = cache.key, cache.value, False
 
-        if self.implementation == "reference":
-            # Spelled out here and not by `attention`, for the weights: they are tapped and may be dropped out.
-            weights = attention_weights(
-                query, key, combine_masks(causal, time, mask), scale=1 / math.sqrt(self.head_dim)
-            )
+        drops = self.dropout_rate > 0 and not self.deterministic
+        if drops or self.is_mutable_collection("taps"):
+            # Whole weights are needed only where they are tapped or dropped out; the configuration makes sure that
+            # dropout goes with the reference implementation.
+            weights = attention_weights(query, key, combine_masks(causal, time, mask), 1 / math.sqrt(self.head_dim))
             self.sow("taps", "attention_weights", weights)
             weights = nn.Dropout(self.dropout_rate, deterministic=self.deterministic)(weights)
             out = weighted_values(weights, value)

@@ -4,17 +4,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxlm.nn.activations import ACTIVATIONS, GATED
 from jaxlm.nn.linear import Linear
 from jaxlm.nn.parameter import Initializer
-
-ACTIVATIONS = {
-    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
-    "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
-    "relu": jax.nn.relu,
-    "swiglu": jax.nn.silu,
-    "geglu": lambda x: jax.nn.gelu(x, approximate=True),
-}
-GATED = ("swiglu", "geglu")
 
 
 class FeedForward(nn.Module):

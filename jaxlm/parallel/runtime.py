@@ -1,8 +1,11 @@
 """Settings of the process itself, to be made before JAX starts its backend."""
 
 import ctypes
+import os
 import platform
 import sys
+
+from jaxlm.errors import UsageError
 
 M_TRIM_THRESHOLD = -1
 M_TOP_PAD = -2
@@ -13,12 +16,40 @@ def keep_freed_memory() -> bool:
     """Makes glibc's malloc keep freed blocks, so that XLA:CPU does not fault its buffers in again at each step.
 
     XLA:CPU allocates temporary buffers by malloc at every call, and glibc returns large ones to the kernel when they
-    are freed: a third of a small model's step was spent on page faults. No effect where the C library is another.
+    are freed: a third of a small model's step was spent on page faults. The thread that calls has to execute, too:
+    other threads' memory comes from arenas that cannot keep blocks of over 64 MB. No effect on accelerators, or where
+    the C library is another.
 
     Returns:
       Whether the settings were made.
     """
+    import jax
+
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
     return all(mallopt(*setting) for setting in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 64 << 20)))
+
+
+def join_processes() -> None:
+    """Joins the other processes of a run, if the environment names a coordinator.
+
+    JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID must be set in each; nothing
+    happens where the first is absent.
+
+    Raises:
+      UsageError: if only some of them are set, or they are no numbers.
+    """
+    address = os.environ.get("JAX_COORDINATOR_ADDRESS")
+    if not address:
+        return
+    try:
+        count, index = (int(os.environ[name]) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"))
+    except (KeyError, ValueError) as error:
+        raise UsageError(
+            f"JAX_COORDINATOR_ADDRESS is set, so JAX_NUM_PROCESSES and JAX_PROCESS_ID must be numbers: {error}"
+        ) from error
+    import jax
+
+    jax.distributed.initialize(address, count, index)
