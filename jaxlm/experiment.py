@@ -3,7 +3,9 @@
 An experiment file holds `def experiment() -> Experiment`; the run folder holds the same as JSON, all values resolved.
 """
 
+import contextlib
 import dataclasses
+import math
 import types
 import typing
 from dataclasses import dataclass, field
@@ -63,6 +65,10 @@ class Experiment:
         Raises:
           UsageError: naming the field and the way out.
         """
+        try:
+            _read(Experiment, self.to_dict(), "")
+        except DataError as error:  # a value that Python did not mind, such as steps="100"
+            raise UsageError(str(error)) from error
         if not 0 <= self.seed < 2**32:
             raise UsageError(f"seed is {self.seed}; it must be in [0, 2^32)")
         for name in ("steps", "batch_size", "accumulation", "log_every"):
@@ -100,7 +106,8 @@ class Experiment:
         model = dataclasses.replace(
             model, vocab_size=model.vocab_size or vocab_size, max_length=model.max_length or self.data.length
         )
-        return dataclasses.replace(self, model=model)
+        # By way of plain values, so that a list of files or a whole learning rate equals what a run folder gives back.
+        return Experiment.from_dict(dataclasses.replace(self, model=model).to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         """This experiment as nested dicts of plain values."""
@@ -141,7 +148,7 @@ def _read(kind: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(kind):
         assert isinstance(kind, type)
         if not isinstance(value, dict):
-            raise DataError(f"{where or 'the experiment'} must be an object, not {value!r}")
+            raise DataError(f"{where.rstrip('.') or 'the experiment'} must be an object, not {_short(value)}")
         hints = typing.get_type_hints(kind)
         for name in value:
             if name not in hints:
@@ -151,7 +158,7 @@ def _read(kind: Any, value: Any, where: str) -> Any:
     if get_origin(kind) is Literal:
         if value in get_args(kind):
             return value
-        raise DataError(f"{where} is {value!r}; it must be one of {', '.join(map(str, get_args(kind)))}")
+        raise DataError(f"{where} is {_short(value)}; it must be one of {', '.join(map(str, get_args(kind)))}")
     if get_origin(kind) in (Union, types.UnionType):
         if value is None:
             return None
@@ -160,8 +167,18 @@ def _read(kind: Any, value: Any, where: str) -> Any:
     if get_origin(kind) is tuple:
         if isinstance(value, list | tuple):
             return tuple(_read(get_args(kind)[0], item, where) for item in value)
-    elif kind is float and type(value) is int:
-        return float(value)
+    elif kind is float and type(value) in (int, float):
+        with contextlib.suppress(OverflowError):
+            if math.isfinite(value):
+                return float(value)
     elif type(value) is kind:
         return value
-    raise DataError(f"{where} is {value!r}; it must be {getattr(kind, '__name__', kind)}")
+    raise DataError(f"{where} is {_short(value)}; it must be {_NAMES.get(kind) or f'of type {kind}'}")
+
+
+_NAMES = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text", tuple[str, ...]: "texts"}
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."

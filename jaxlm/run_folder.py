@@ -59,11 +59,15 @@ class RunFolder:
             raise DataError(f"{self.description} has more than {LARGEST_DESCRIPTION:,} bytes; it is not an experiment")
         try:
             values = json.loads(self.description.read_text("utf-8"))
-            return Experiment.from_dict(values["experiment"])
-        except (ValueError, KeyError, TypeError) as error:
+            experiment = Experiment.from_dict(values["experiment"])
+            experiment.validate()
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(f"{self.description} is damaged: {error}") from error
-        except DataError as error:
+        except (DataError, UsageError) as error:
             raise DataError(f"{self.description}: {error}") from error
+        if experiment.model.vocab_size is None or experiment.model.max_length is None:
+            raise DataError(f"{self.description}: model.vocab_size and model.max_length must be there")
+        return experiment
 
     def write_experiment(self, experiment: Experiment, facts: dict[str, Any]) -> None:
         """Writes the description: the experiment, `facts` about the run, versions, machine and code revision."""

@@ -35,7 +35,7 @@ def run(arguments: Sequence[str]) -> int:
     options.generation.validate()
     if options.samples < 1:
         raise UsageError(f"--samples is {options.samples}; it must be at least 1")
-    prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
+    prompt = _standard_input() if options.prompt == "-" else options.prompt
 
     from jaxlm.parallel.runtime import keep_freed_memory
 
@@ -54,3 +54,10 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
     sys.stdout.write("\n")
     return 0
+
+
+def _standard_input() -> str:
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"standard input is not {error.encoding} text: {error.reason} at {error.start}") from error

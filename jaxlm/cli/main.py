@@ -45,7 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         verb, *rest = words
         if verb not in VERBS:
             raise unknown_name("verb", verb, VERBS)
-        return importlib.import_module(f"jaxlm.cli.{verb}").run(rest)
+        code = importlib.import_module(f"jaxlm.cli.{verb}").run(rest)
+        sys.stdout.flush()  # here rather than at exit, for a reader that has gone
+        return code
     except JaxlmError as error:
         print(f"jaxlm: error: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code
@@ -55,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader (head, less) has gone; Python must not complain about it once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:  # a full disk, a folder that cannot be written
+        print(f"jaxlm: error: {error}", file=sys.stderr)
         return 1
 
 

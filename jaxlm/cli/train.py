@@ -44,13 +44,13 @@ def load_experiment(path: str) -> Experiment:
         raise UsageError(f"there is no experiment file {path}")
     try:
         names = runpy.run_path(path)
+        if not callable(names.get("experiment")):
+            raise UsageError(f"{path} has no function `experiment()`")
+        experiment = names["experiment"]()
     except JaxlmError:
         raise
     except Exception as error:
         raise UsageError(f"{path} fails with {type(error).__name__}: {error}") from error
-    if not callable(names.get("experiment")):
-        raise UsageError(f"{path} has no function `experiment()`")
-    experiment = names["experiment"]()
     if not isinstance(experiment, Experiment):
         raise UsageError(f"experiment() of {path} gives {type(experiment).__name__}, not an Experiment")
     return experiment
@@ -82,10 +82,13 @@ def run(arguments: Sequence[str]) -> int:
     options = parse(arguments)
     options.experiment.validate()
 
-    from jaxlm.parallel.runtime import keep_freed_memory
+    from jaxlm.parallel.runtime import join_processes, keep_freed_memory
 
     keep_freed_memory()
+    join_processes()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    import jax
+
     from jaxlm.training.loop import train
     from jaxlm.training.preemption import EXIT_PREEMPTED, Preempted
 
@@ -94,6 +97,8 @@ def run(arguments: Sequence[str]) -> int:
     except Preempted as stop:
         print(f"jaxlm: {stop}", file=sys.stderr)
         return EXIT_PREEMPTED
+    if jax.process_index() != 0:
+        return 0
     if result.validation is not None:
         measured = result.validation
         print(

@@ -78,7 +78,7 @@ def summarize(rows: Iterable[tuple[Any, Any]], text_bytes: int) -> Perplexity:
     return Perplexity(
         loss=float(mean),
         standard_error=float(error),
-        perplexity=math.exp(mean) if mean < 700 else math.inf,
+        perplexity=math.inf if mean > 700 else math.exp(mean),
         bits_per_byte=float(losses.sum() / math.log(2) / text_bytes) if text_bytes else math.nan,
         targets=int(total),
     )

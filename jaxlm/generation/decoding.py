@@ -81,10 +81,11 @@ def decode(
     config: ModelConfig,
     params: dict,
     state: DecodingState,
-    options: GenerationConfig,
+    sampling: tuple[float, int, float],
     buffer: int,
     eos_id: int | None,
     limit: jax.Array,
+    seed: jax.Array,
 ) -> tuple[jax.Array, DecodingState]:
     """Draws up to `limit` tokens for each row in one loop on the device, fewer once every row has ended.
 
@@ -92,17 +93,18 @@ def decode(
       config: of a decoder with unrolled layers.
       params: its parameters.
       state: from `prefill` or an earlier call; donated.
-      options: temperature, top_k, top_p and seed are used.
+      sampling: temperature, top_k and top_p of `sample`.
       buffer: size of the result, at least `limit`; static, so that one program serves many limits.
       eos_id: the token that ends a row, or None.
       limit: int32 scalar; the cache must have room for it.
+      seed: uint32 scalar.
 
     Returns:
       Tokens [batch, buffer] int32, -1 after a row's end and beyond `limit`, and the new state. The token that ends a
       row is among them.
     """
     batch = state.logits.shape[0]
-    rows = jax.vmap(partial(jax.random.fold_in, jax.random.key(options.seed)))(jnp.arange(batch))
+    rows = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(jnp.arange(batch))
 
     def unfinished(carry: tuple[jax.Array, jax.Array, DecodingState]) -> jax.Array:
         count, _, state = carry
@@ -111,7 +113,7 @@ def decode(
     def draw(carry: tuple[jax.Array, jax.Array, DecodingState]) -> tuple[jax.Array, jax.Array, DecodingState]:
         count, out, state = carry
         keys = jax.vmap(lambda key: jax.random.fold_in(key, state.drawn))(rows)
-        token = sample(state.logits, keys, options.temperature, options.top_k, options.top_p)
+        token = sample(state.logits, keys, *sampling)
         out = jax.lax.dynamic_update_slice(out, jnp.where(state.done, -1, token)[:, None], (0, count))
         done = state.done if eos_id is None else state.done | (token == eos_id)
         logits, cache = run_decoder(config, params, token[:, None], state.positions[:, None], None, state.cache)
@@ -170,6 +172,8 @@ class TokenGenerator:
     def _stream(
         self, texts: list[list[int]], options: GenerationConfig, eos_id: int | None, chunk: int
     ) -> Iterator[list[list[int]]]:
+        sampling = (options.temperature, options.top_k, options.top_p)
+        seed = jnp.uint32(options.seed)
         ended = [False] * len(texts)
         remaining = options.max_new_tokens
         drawn = 0
@@ -180,13 +184,16 @@ class TokenGenerator:
             texts = [text if len(text) <= self.max_length else text[-keep:] for text in texts]
             tokens, segment_ids = _left_padded(texts)
             # The token after a full context is still drawn from it; it need not be attended to.
-            span = min(remaining, self.max_length - max(map(len, texts)) + 1)
+            longest = max(len(text) for text, over in zip(texts, ended, strict=True) if not over)
+            span = min(remaining, self.max_length - longest + 1)
             capacity = _bucket(tokens.shape[1] + span)
             state = prefill(self.config, self.params, (tokens, segment_ids), capacity, jnp.int32(drawn))
             state = state.replace(done=jnp.asarray(ended))
             while span:
                 count = min(chunk, span)
-                out, state = decode(self.config, self.params, state, options, chunk, eos_id, jnp.int32(count))
+                out, state = decode(
+                    self.config, self.params, state, sampling, _bucket(chunk), eos_id, jnp.int32(count), seed
+                )
                 new = [[int(token) for token in row[:count] if token >= 0] for row in np.asarray(out)]
                 texts = [text + tail for text, tail in zip(texts, new, strict=True)]
                 ended = np.asarray(state.done).tolist()

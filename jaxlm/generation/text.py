@@ -26,10 +26,11 @@ class StopFilter:
         if self.stopped:
             return ""
         self._held += text
-        ends = [index for index in (self._held.find(stop) for stop in self._stop) if index >= 0]
-        if ends:
+        # The stop text that is complete first counts, so that how the text is cut does not matter.
+        found = [(start + len(stop), start) for stop in self._stop if (start := self._held.find(stop)) >= 0]
+        if found:
             self.stopped = True
-            return self._release(min(ends))
+            return self._release(min(found)[1])
         # The end may be the beginning of a stop text: keep the longest such end back.
         longest = max((len(stop) - 1 for stop in self._stop), default=0)
         for size in range(min(longest, len(self._held)), 0, -1):

@@ -1,6 +1,7 @@
 """Activation functions of the feed-forward layer."""
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -38,5 +39,11 @@ def gelu(x: jax.Array) -> jax.Array:
     return jax.nn.gelu(x, approximate=False)
 
 
-ACTIVATIONS = {"gelu": gelu, "gelu_tanh": gelu_tanh, "relu": jax.nn.relu, "swiglu": jax.nn.silu, "geglu": gelu_tanh}
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "gelu": gelu,
+    "gelu_tanh": gelu_tanh,
+    "relu": jax.nn.relu,
+    "swiglu": jax.nn.silu,
+    "geglu": gelu_tanh,
+}
 GATED = ("swiglu", "geglu")

@@ -86,7 +86,7 @@ def causal_attention(
         end = start + chunk
         visible = jnp.arange(start, end)[:, None] >= jnp.arange(end)[None, :]
         if mask is not None:
-            visible = visible & mask[:, :, start:end, :end]
+            visible = visible & jnp.broadcast_to(mask, (*mask.shape[:2], length, length))[:, :, start:end, :end]
         weights = attention_weights(query[:, :, start:end], key[:, :, :end], visible, scale)
         outputs.append(weighted_values(weights, value[:, :, :end]))
     return outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, axis=2)

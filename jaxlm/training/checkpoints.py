@@ -83,17 +83,20 @@ class Checkpoints:
           validation_loss: the latest one, by which the best checkpoints are kept.
 
         Raises:
-          CheckpointError: if the previous checkpoint could not be written.
+          CheckpointError: if the previous checkpoint could not be written, or this one not begun.
         """
         from orbax.checkpoint import v1 as ocp
 
         self.wait()
-        if step == self.latest_step():
-            return
         target = self.folder / str(step)
+        if (target / MANIFEST).is_file():
+            return
         if jax.process_index() == 0:
-            self._remove_incomplete()
-            target.mkdir(parents=True, exist_ok=True)
+            try:
+                self._remove_incomplete()
+                target.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise CheckpointError(f"a checkpoint in {self.folder} could not be written: {error}") from error
         response = ocp.save_checkpointables_async(
             target / STATE,
             {"params": state.params, "optimizer": {"step": state.step, "opt_state": state.opt_state}},

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import NamedSharding
+from rich.console import Console
 
 from jaxlm.data.corpus import Corpus, prepare_corpus
 from jaxlm.data.evaluation_rows import EvaluationRows
@@ -189,7 +190,8 @@ class _Run:
             if jax.process_index() == 0:
                 self.trackers = open_trackers(self.folder.path, resume_step=step)
             stack.callback(self.trackers.close)
-            self.progress = stack.enter_context(TrainingProgress(experiment.steps, step))
+            console = None if jax.process_index() == 0 else Console(quiet=True)
+            self.progress = stack.enter_context(TrainingProgress(experiment.steps, step, console))
             if start is not None:
                 self.trackers.log(step, "event", {"name": "resumed"})
                 self.progress.message(f"resuming from step {step:,}")
@@ -259,7 +261,7 @@ class _Run:
                     jax.block_until_ready(metrics)
                 step += 1
                 self.pending.append(metrics)
-                self.after_step(state, step, watch.requested)
+                self.after_step(state, step, watch.stop_after(step))
         self.checkpoints.wait()
 
     def put(self, batch: HostBatch) -> dict[str, jax.Array]:
@@ -344,6 +346,8 @@ class _Run:
             (jax.device_get(self.score(state.params, self.put(batch))) for batch in batches),
             self.validation_rows.text_bytes,
         )
+        if not math.isfinite(measured.loss):
+            self.stop_non_finite(step, "validation loss", measured.loss)
         values = {
             "loss": measured.loss,
             "standard_error": measured.standard_error,

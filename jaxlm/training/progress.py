@@ -168,7 +168,8 @@ class TrainingProgress:
         self._write("  ".join(cell.rjust(width) for cell, (_, width) in zip(cells, COLUMNS, strict=True)))
 
     def _write(self, text: str) -> None:
-        print(text.rstrip(), file=self._console.file, flush=True)
+        if not self._console.quiet:
+            print(text.rstrip(), file=self._console.file, flush=True)
 
     def _fraction(self) -> float:
         return min(self._step / self._total, 1.0) if self._total > 0 else 1.0

@@ -68,7 +68,7 @@ def make_train_step(
         metrics = {
             "loss": sums["loss"] / sums["weight"],
             "weight": sums["weight"],
-            "gradient_norm": optax.global_norm(grads),
+            "gradient_norm": optax.tree.norm(grads),
         }
         return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state), metrics
 
