@@ -1,0 +1,161 @@
+"""Cached decoding against a loop that reads everything again for each token."""
+
+from dataclasses import replace
+from itertools import chain, pairwise
+
+import numpy as np
+import pytest
+
+from jaxlm.errors import UsageError
+from jaxlm.generation.config import GenerationConfig
+from jaxlm.generation.decoding import TokenGenerator, decode
+from jaxlm.models.config import ModelConfig
+
+from ..models.small_models import BASE, forward, in_layout, random_params, random_tokens
+
+CONTEXT = 16
+GREEDY = GenerationConfig(max_new_tokens=40, temperature=0)
+SAMPLED = GenerationConfig(max_new_tokens=24, temperature=0.9, top_k=9, top_p=0.95, seed=7)
+LEARNED = replace(BASE, max_length=CONTEXT, vocab_size=11, head="untied")
+ROTARY = replace(LEARNED, positions="rotary", num_kv_heads=2)
+# Random models like to repeat themselves; with these seeds they do not.
+MODELS = {"learned positions": (LEARNED, 3), "rotary, grouped": (ROTARY, 5)}
+# Short, long, as long as the context.
+PROMPTS = [[3], random_tokens(LEARNED, (9,)).tolist(), [*range(8), *range(8)]]
+
+
+def joined(pieces: list[list[list[int]]]) -> list[list[int]]:
+    """The tokens of each row."""
+    return [list(chain.from_iterable(parts)) for parts in zip(*pieces, strict=True)]
+
+
+def all_tokens(generator: TokenGenerator, prompts, options, eos_id=None, chunk=64) -> list[list[int]]:
+    return joined(list(generator.stream(prompts, options, eos_id, chunk)))
+
+
+def naive_greedy(config: ModelConfig, params: dict, prompt: list[int], count: int) -> list[int]:
+    """The whole context again for each token; past max_length it goes on from the newest half."""
+    text = list(prompt)
+    for _ in range(count):
+        if len(text) > CONTEXT:
+            text = text[-(CONTEXT // 2) :]
+        row = np.zeros((1, CONTEXT), np.int32)
+        row[0, : len(text)] = text
+        logits = np.asarray(forward(config, params, row)[0])[0, len(text) - 1]
+        best, second = np.sort(logits)[[-1, -2]]
+        assert best - second > 1e-4  # else rounding would decide
+        text.append(int(logits.argmax()))
+        prompt = [*prompt, text[-1]]
+    return prompt[-count:]
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request) -> tuple[ModelConfig, dict]:
+    config, seed = MODELS[request.param]
+    return config, random_params(config, seed)
+
+
+@pytest.fixture(scope="module")
+def generator() -> TokenGenerator:
+    return TokenGenerator(LEARNED, random_params(LEARNED, seed=3))
+
+
+@pytest.fixture(scope="module")
+def greedy(generator) -> list[list[int]]:
+    """What the prompts give without an end."""
+    return all_tokens(generator, PROMPTS, GREEDY)
+
+
+def test_greedy_tokens_of_prompts_of_any_length_are_those_of_the_naive_loop_far_beyond_the_context(model):
+    config, params = model
+    expected = [naive_greedy(config, params, prompt, GREEDY.max_new_tokens) for prompt in PROMPTS]
+    assert all(len(set(pairwise(row[10:]))) > 5 for row in expected)
+    assert all_tokens(TokenGenerator(config, params), PROMPTS, GREEDY) == expected
+
+
+def test_scanned_parameters_give_the_tokens_of_unrolled_ones(generator, greedy):
+    config, params = in_layout(LEARNED, random_params(LEARNED, seed=3), "scanned")
+    config = replace(config, remat="block", dropout_rate=0.5, attention="xla")  # of no effect here
+    assert all_tokens(TokenGenerator(config, params), PROMPTS, GREEDY) == greedy
+
+
+@pytest.mark.parametrize("options", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
+def test_pieces_of_any_size_add_up_to_the_same_tokens(generator, options):
+    whole = all_tokens(generator, PROMPTS, options, chunk=64)
+    pieces = list(generator.stream(PROMPTS, options, None, 5))
+    assert all(1 <= len(row) <= 5 for piece in pieces for row in piece)
+    assert len(pieces) >= options.max_new_tokens / 5
+    assert joined(pieces) == whole
+    assert {len(row) for row in whole} == {options.max_new_tokens}
+
+
+def test_the_end_token_ends_its_row_and_no_other(generator, greedy):
+    eos_id = 7
+    cut = [row[: row.index(eos_id) + 1] if eos_id in row else row for row in greedy]
+    assert [len(row) for row in cut] == [40, 24, 11]  # each row at its own time, the first not at all
+    assert all_tokens(generator, PROMPTS, GREEDY, eos_id, chunk=5) == cut
+
+
+def test_nothing_is_computed_once_every_row_has_ended(generator, greedy):
+    eos_id = greedy[0][3]
+    pieces = list(generator.stream([PROMPTS[0]] * 3, GREEDY, eos_id, 5))
+    assert [len(piece[0]) for piece in pieces] == [greedy[0].index(eos_id) + 1]
+
+
+def test_the_same_seed_gives_the_same_tokens_and_another_seed_others(generator):
+    first = all_tokens(generator, PROMPTS, SAMPLED)
+    assert all_tokens(generator, PROMPTS, SAMPLED) == first
+    other = all_tokens(generator, PROMPTS, replace(SAMPLED, seed=8))
+    assert all(a != b for a, b in zip(first, other, strict=True))
+
+
+def test_equal_prompts_of_a_batch_go_different_ways(generator):
+    rows = all_tokens(generator, [PROMPTS[1]] * 3, SAMPLED)
+    assert len({tuple(row) for row in rows}) == 3
+
+
+def test_randomness_of_a_row_is_its_own_whatever_stands_beside_it(generator):
+    together = all_tokens(generator, PROMPTS, SAMPLED)
+    assert all_tokens(generator, [PROMPTS[0], [5, 5], [1]], SAMPLED)[0] == together[0]
+    assert all_tokens(generator, PROMPTS[:1], SAMPLED) == together[:1]
+
+
+def test_a_new_seed_or_length_needs_no_new_program(generator):
+    all_tokens(generator, PROMPTS, SAMPLED)
+    programs = decode._cache_size()
+    all_tokens(generator, PROMPTS, replace(SAMPLED, seed=99, max_new_tokens=23, stop=("x",)))
+    assert decode._cache_size() == programs
+
+
+def test_a_row_that_ended_at_a_full_context_does_not_hold_up_the_others(generator):
+    full = PROMPTS[2][:15]
+    eos_id = all_tokens(generator, [full], replace(GREEDY, max_new_tokens=1))[0][0]
+    alone = all_tokens(generator, [[3]], GREEDY, eos_id)[0]
+    pieces = list(generator.stream([full, [3]], GREEDY, eos_id, 64))
+    assert pieces[0][0] == [eos_id]  # ended, with exactly as many tokens as the context
+    assert joined(pieces)[1] == alone
+    assert len(pieces) < 10
+
+
+def test_overflow_error_refuses_what_does_not_fit_and_nothing_else(generator):
+    options = GenerationConfig(max_new_tokens=CONTEXT - 9, temperature=0, overflow="error")
+    assert len(all_tokens(generator, [PROMPTS[1]], options)[0]) == CONTEXT - 9
+    with pytest.raises(UsageError, match="9 prompt tokens and 8 new ones exceed the model's context of 16"):
+        generator.stream([PROMPTS[1]], replace(options, max_new_tokens=8), None, 8)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "message"),
+    [([], "empty"), ([[1], []], "empty"), ([[1] * 17], "17 tokens, more than the model's context of 16")],
+    ids=["no prompt", "an empty one", "too long"],
+)
+def test_prompts_that_cannot_be_continued_are_refused_at_once(generator, prompts, message):
+    with pytest.raises(UsageError, match=message):
+        generator.stream(prompts, GREEDY, None, 8)
+
+
+def test_matrices_are_held_in_the_compute_dtype_and_norms_in_float32():
+    config = replace(LEARNED, dtype="bfloat16")
+    params = TokenGenerator(config, random_params(config)).params
+    assert params["layers"]["1"]["mlp"]["up"]["kernel"].dtype == "bfloat16"
+    assert params["final_norm"]["scale"].dtype == "float32"

@@ -1,0 +1,98 @@
+"""Small models of every make, with random parameters that all matter."""
+
+import math
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlm.models.config import ModelConfig
+from jaxlm.models.counts import abstract_params
+from jaxlm.models.decoder import Decoder
+from jaxlm.nn.stack import stack_layers, unstack_layers
+
+BASE = ModelConfig(vocab_size=29, max_length=32, num_layers=2, embed_dim=16, num_heads=4, mlp_dim=24, layers="unrolled")
+
+# Each value of each option at least once, and most pairs of values.
+MAKES = {
+    "gpt2": BASE,
+    "llama": replace(
+        BASE,
+        positions="rotary",
+        norm="rms_norm",
+        feed_forward="swiglu",
+        use_bias=False,
+        head="untied",
+        num_kv_heads=2,
+        layers="scanned",
+    ),
+    "original": replace(
+        BASE, positions="sinusoidal", norm_position="post", feed_forward="relu", head="untied", layers="scanned"
+    ),
+    "no positions": replace(
+        BASE, positions="none", norm="rms_norm", norm_position="post", feed_forward="geglu", num_kv_heads=1
+    ),
+    "wide heads": replace(
+        BASE, positions="rotary", norm_position="post", feed_forward="gelu", use_bias=False, num_heads=2, head_dim=12
+    ),
+    "xla": replace(
+        BASE, norm="rms_norm", feed_forward="geglu", use_bias=False, head="untied", attention="xla", num_kv_heads=2
+    ),
+    "sinusoidal, gated": replace(
+        BASE, positions="sinusoidal", feed_forward="swiglu", num_kv_heads=1, attention="xla", layers="scanned"
+    ),
+}
+
+
+def flat(tree: Any) -> dict[str, Any]:
+    """A nested dict as {'a/b/c': leaf}."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def random_params(config: ModelConfig, seed: int = 0) -> dict:
+    """Parameters as after training: no bias is zero, no scale is one, and logits are of order one."""
+    random = np.random.default_rng(seed)
+
+    def draw(path: Any, leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        normal = random.normal(size=leaf.shape)
+        name = path[-1].key
+        value = {
+            "kernel": lambda: normal / math.sqrt(leaf.shape[-2]),
+            "embedding": lambda: 0.5 * normal,
+            "bias": lambda: 0.3 * normal,
+            "scale": lambda: 1 + 0.3 * normal,
+        }[name]()
+        return jnp.asarray(value, leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(draw, abstract_params(config))
+
+
+def in_layout(config: ModelConfig, params: dict, layout: str) -> tuple[ModelConfig, dict]:
+    """The same model with its layers scanned or unrolled."""
+    if layout == config.layers:
+        return config, params
+    layers = params["layers"]
+    layers = stack_layers(layers) if layout == "scanned" else unstack_layers(layers, config.num_layers)
+    return replace(config, layers=layout), {**params, "layers": layers}
+
+
+# Small programs that run once or twice: half the time to compile, and the same results.
+quick_jit = partial(
+    jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+)
+
+
+@partial(quick_jit, static_argnums=0)
+def forward(config: ModelConfig, params: dict, tokens: Any, positions=None, segment_ids=None, cache=None) -> Any:
+    """Logits and cache, compiled once for each config and shape."""
+    return Decoder(config).apply({"params": params}, tokens, positions, segment_ids, cache)
+
+
+def random_tokens(config: ModelConfig, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, config.vocab_size, shape, dtype=np.int32)

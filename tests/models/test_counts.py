@@ -1,0 +1,101 @@
+"""Parameter and FLOP counts against published numbers, sums by hand and XLA's own count."""
+
+from dataclasses import replace
+
+import jax
+import pytest
+
+from jaxlm.models.config import ModelConfig
+from jaxlm.models.counts import (
+    abstract_params,
+    count_params,
+    forward_flops_per_token,
+    param_axes,
+    training_flops_per_token,
+)
+from jaxlm.models.decoder import Decoder
+
+from .small_models import BASE, flat
+
+NANOGPT_CPU = ModelConfig(vocab_size=65, max_length=64)
+GPT2_124M = ModelConfig(vocab_size=50257, max_length=1024, num_layers=12, embed_dim=768, num_heads=12)
+LLAMA = ModelConfig(
+    vocab_size=32000,
+    max_length=4096,
+    num_layers=3,
+    embed_dim=512,
+    num_heads=8,
+    num_kv_heads=2,
+    mlp_dim=1376,
+    positions="rotary",
+    norm="rms_norm",
+    feed_forward="swiglu",
+    use_bias=False,
+    head="untied",
+)
+LLAMA_PARAMS = 2 * 32000 * 512 + 3 * (2 * 512 * 512 + 2 * 512 * 128 + 3 * 512 * 1376 + 2 * 512) + 512
+
+
+@pytest.mark.parametrize("layers", ["scanned", "unrolled"])
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [(NANOGPT_CPU, 809_856), (GPT2_124M, 124_439_808), (LLAMA, LLAMA_PARAMS)],
+    ids=["nanoGPT on CPU", "GPT-2 124M", "Llama"],
+)
+def test_parameter_counts_are_the_published_ones(config, expected, layers):
+    assert count_params(replace(config, layers=layers)) == expected
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ModelConfig(
+            vocab_size=64, max_length=256, num_layers=2, embed_dim=64, num_heads=2, attention="xla", layers="unrolled"
+        ),
+        ModelConfig(
+            vocab_size=256,
+            max_length=256,
+            num_layers=2,
+            embed_dim=64,
+            num_heads=4,
+            num_kv_heads=1,
+            head_dim=32,
+            mlp_dim=96,
+            positions="rotary",
+            norm="rms_norm",
+            feed_forward="swiglu",
+            use_bias=False,
+            head="untied",
+            attention="xla",  # which computes what the causal mask hides as well, as the formula counts
+            layers="unrolled",
+        ),
+    ],
+    ids=["gpt2", "llama"],
+)
+def test_flops_are_those_that_xla_counts(config):
+    tokens = jax.ShapeDtypeStruct((1, 256), "int32")
+    lowered = jax.jit(lambda params, tokens: Decoder(config).apply({"params": params}, tokens)[0]).lower(
+        abstract_params(config), tokens
+    )
+    counted = lowered.cost_analysis()["flops"] / 256
+    # XLA also counts softmax, norms and activations.
+    assert counted == pytest.approx(forward_flops_per_token(config, 256), rel=0.07)
+    assert counted >= forward_flops_per_token(config, 256)
+
+
+def test_a_training_step_takes_three_forward_passes():
+    assert training_flops_per_token(GPT2_124M, 1024) == 3 * forward_flops_per_token(GPT2_124M, 1024)
+    # The usual rule: 6 for each parameter in a product, and 12 * layers * width * length for attention.
+    expected = 6 * (124_439_808 - 1024 * 768) + 12 * 12 * 768 * 1024
+    assert training_flops_per_token(GPT2_124M, 1024) == pytest.approx(expected, rel=0.001)
+
+
+def test_every_parameter_has_a_name_for_each_of_its_axes():
+    for layers in ("scanned", "unrolled"):
+        config = replace(BASE, layers=layers)
+        shapes, axes = flat(abstract_params(config)), flat(param_axes(config))
+        assert shapes.keys() == axes.keys()
+        for name, shape in shapes.items():
+            assert len(axes[name]) == len(shape.shape), name
+            assert all(axes[name]), name
+            assert (axes[name][0] == "layers") == (layers == "scanned" and name.startswith("layers/")), name

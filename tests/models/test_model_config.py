@@ -1,0 +1,52 @@
+"""ModelConfig: what it derives and what it refuses."""
+
+from dataclasses import replace
+
+import pytest
+
+from jaxlm.errors import UsageError
+from jaxlm.models.config import ModelConfig
+
+
+def test_widths_follow_from_the_others_unless_given():
+    config = ModelConfig(embed_dim=48, num_heads=6)
+    assert (config.resolved_head_dim, config.resolved_kv_heads, config.resolved_mlp_dim) == (8, 6, 192)
+    config = replace(config, head_dim=16, num_kv_heads=2, mlp_dim=100)
+    assert (config.resolved_head_dim, config.resolved_kv_heads, config.resolved_mlp_dim) == (16, 2, 100)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        *(({name: 0}, f"model.{name} is 0") for name in ("vocab_size", "max_length", "num_kv_heads", "head_dim")),
+        *(({name: 0}, f"model.{name} is 0") for name in ("num_layers", "embed_dim", "num_heads", "mlp_dim")),
+        ({"dropout_rate": 1.0}, "model.dropout_rate is 1.0"),
+        ({"attention_dropout_rate": -0.1}, "model.attention_dropout_rate is -0.1"),
+        *(({name: 0.0}, f"model.{name}") for name in ("norm_epsilon", "init_std", "rotary_theta")),
+        ({"embed_dim": 130}, "model.embed_dim 130 is not divisible by model.num_heads 4"),
+        ({"num_kv_heads": 3}, "model.num_heads 4 is not a multiple of model.num_kv_heads 3"),
+        ({"positions": "rotary", "head_dim": 7}, "even head width, not 7"),
+        ({"positions": "sinusoidal", "embed_dim": 129, "head_dim": 8}, "even model.embed_dim, not 129"),
+        ({"attention": "xla", "attention_dropout_rate": 0.1}, "'xla' has no dropout"),
+        ({"attention": "cudnn"}, "bfloat16 only"),
+    ],
+    ids=str,
+)
+def test_impossible_models_are_refused_by_the_name_of_the_field(changes, message):
+    with pytest.raises(UsageError, match=message):
+        replace(ModelConfig(), **changes).validate()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"embed_dim": 130, "head_dim": 32},
+        {"num_kv_heads": 1},
+        {"attention": "cudnn", "dtype": "bfloat16"},
+        {"attention": "xla", "dropout_rate": 0.1},
+    ],
+    ids=str,
+)
+def test_possible_models_are_accepted(changes):
+    replace(ModelConfig(), **changes).validate()

@@ -1,0 +1,27 @@
+"""The cache: where new tokens are written and which slots they see."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlm.nn.cache import DecoderCache, LayerCache
+
+
+def test_keys_and_values_are_written_from_the_index_on():
+    cache = LayerCache(key=jnp.zeros((1, 2, 5, 3)), value=jnp.ones((1, 2, 5, 3)))
+    written = cache.write(jnp.full((1, 2, 2, 3), 7.0), jnp.full((1, 2, 2, 3), 8.0), jnp.int32(2))
+    np.testing.assert_array_equal(written.key[0, 0, :, 0], [0, 0, 7, 7, 0])
+    np.testing.assert_array_equal(written.value[0, 1, :, 2], [1, 1, 8, 8, 1])
+
+
+def test_new_tokens_see_earlier_slots_of_their_segment_and_themselves():
+    cache = DecoderCache(layers=(), segment_ids=jnp.array([[0, 1, 1, 2, 0, 0]]), index=jnp.int32(3))
+    segments, mask = cache.mask(jnp.array([[1, 2]]))
+    assert cache.capacity == 6
+    np.testing.assert_array_equal(segments, [[0, 1, 1, 1, 2, 0]])
+    np.testing.assert_array_equal(mask, [[[[False, True, True, True, False, False], [False] * 4 + [True, False]]]])
+
+
+def test_padding_sees_nothing_and_is_not_seen():
+    cache = DecoderCache(layers=(), segment_ids=jnp.zeros((1, 4), jnp.int32), index=jnp.int32(0))
+    _, mask = cache.mask(jnp.array([[0, 1, 1]]))
+    np.testing.assert_array_equal(mask, [[[[False] * 4, [False, True, False, False], [False, True, True, False]]]])

@@ -1,0 +1,23 @@
+"""Stacked and separate layers are two layouts of the same parameters."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlm.nn.stack import stack_layers, unstack_layers
+
+NUM_LAYERS = 11  # past 9, where names in order of the alphabet are out of order
+
+
+def test_stacking_keeps_the_order_of_the_layers():
+    layers = {str(i): {"mlp": {"kernel": jnp.full((2, 3), i)}} for i in range(NUM_LAYERS)}
+    stacked = stack_layers({name: layers[name] for name in sorted(layers)})["stacked"]["mlp"]["kernel"]
+    assert stacked.shape == (NUM_LAYERS, 2, 3)
+    np.testing.assert_array_equal(stacked[:, 0, 0], range(NUM_LAYERS))
+
+
+def test_unstacking_is_the_inverse_of_stacking():
+    layers = {str(i): {"mlp": {"kernel": jnp.full((2, 3), i)}} for i in range(NUM_LAYERS)}
+    back = unstack_layers(stack_layers(layers), NUM_LAYERS)
+    assert back.keys() == layers.keys()
+    for name in layers:
+        np.testing.assert_array_equal(back[name]["mlp"]["kernel"], layers[name]["mlp"]["kernel"])
