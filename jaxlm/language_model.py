@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from jaxlm.data.evaluation_rows import EvaluationRows
 from jaxlm.data.sources import documents as source_documents
 from jaxlm.data.sources import source_files
 from jaxlm.data.token_stream import prepare_token_stream
-from jaxlm.errors import CheckpointError
+from jaxlm.errors import CheckpointError, DataError
 from jaxlm.evaluation.perplexity import Perplexity, make_row_losses, summarize
 from jaxlm.experiment import Experiment
 from jaxlm.generation.config import GenerationConfig
@@ -64,21 +65,21 @@ class LanguageModel:
 
         Args:
           prompts: text.
-          options: how; or give its fields, as in `generate("To be", temperature=0.8, max_new_tokens=100)`.
-          **fields: fields of GenerationConfig.
+          options: how.
+          **fields: single fields of it, as in `generate("To be", temperature=0.8, max_new_tokens=100)`.
 
         Raises:
           UsageError: an empty prompt, or one longer than the context.
           DataError: a prompt that the tokenizer cannot represent.
         """
-        options = options or GenerationConfig(**fields)
+        options = replace(options or GenerationConfig(), **fields)
         if isinstance(prompts, str):
             return generate_text(self.generator, self.tokenizer, [prompts], options)[0]
         return generate_text(self.generator, self.tokenizer, list(prompts), options)
 
     def stream(self, prompt: str, options: GenerationConfig | None = None, **fields: Any) -> Iterator[str]:
         """Yields the continuation of one prompt piece by piece; see `generate`."""
-        pieces = stream_text(self.generator, self.tokenizer, [prompt], options or GenerationConfig(**fields))
+        pieces = stream_text(self.generator, self.tokenizer, [prompt], replace(options or GenerationConfig(), **fields))
         return (piece[0] for piece in pieces)
 
     def evaluate(
@@ -130,6 +131,11 @@ def load(path: str | os.PathLike, step: int | Literal["best", "latest"] = "best"
     run = RunFolder(path)
     experiment = run.read_experiment()
     tokenizer = load_tokenizer(run.tokenizer)
+    if tokenizer.vocab_size > (experiment.model.vocab_size or 0):
+        raise DataError(
+            f"{run.tokenizer} has {tokenizer.vocab_size} tokens and the model {experiment.model.vocab_size}: it is not "
+            "the tokenizer that the model was trained with"
+        )
     checkpoints = Checkpoints(run.checkpoints)
     if step == "best":
         chosen = checkpoints.best_step()

@@ -17,7 +17,7 @@ from jaxlm.errors import UsageError
 class EvaluateOptions:
     """Measures loss, perplexity and bits per byte of a model, each token once."""
 
-    model: Annotated[str, tyro.conf.Positional]
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """Run folder."""
     split: Literal["validation", "train"] = "validation"
     """Which part of the text that the model was trained with."""

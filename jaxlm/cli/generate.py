@@ -17,7 +17,7 @@ from jaxlm.generation.config import GenerationConfig
 class GenerateOptions:
     """Continues a prompt and prints it as it is generated."""
 
-    model: Annotated[str, tyro.conf.Positional]
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """Run folder."""
     prompt: str = "\n"
     """Text to go on from; '-' reads it from standard input."""

@@ -45,9 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         verb, *rest = words
         if verb not in VERBS:
             raise unknown_name("verb", verb, VERBS)
-        code = importlib.import_module(f"jaxlm.cli.{verb}").run(rest)
-        sys.stdout.flush()  # here rather than at exit, for a reader that has gone
-        return code
+        try:
+            return importlib.import_module(f"jaxlm.cli.{verb}").run(rest)
+        finally:
+            sys.stdout.flush()  # here rather than at exit, for a reader that has gone
     except JaxlmError as error:
         print(f"jaxlm: error: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code

@@ -12,7 +12,7 @@ from typing import Annotated
 import tyro
 
 from jaxlm.cli.options import parse_options
-from jaxlm.errors import JaxlmError, UsageError
+from jaxlm.errors import DataError, JaxlmError, UsageError
 from jaxlm.experiment import Experiment
 from jaxlm.run_folder import RunFolder
 
@@ -53,7 +53,10 @@ def load_experiment(path: str) -> Experiment:
         raise UsageError(f"{path} fails with {type(error).__name__}: {error}") from error
     if not isinstance(experiment, Experiment):
         raise UsageError(f"experiment() of {path} gives {type(experiment).__name__}, not an Experiment")
-    return experiment
+    try:
+        return Experiment.from_dict(experiment.to_dict())
+    except DataError as error:  # a value that Python did not mind, such as steps="100"
+        raise UsageError(f"experiment() of {path}: {error}") from error
 
 
 def parse(arguments: Sequence[str]) -> TrainOptions:

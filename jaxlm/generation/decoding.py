@@ -1,6 +1,7 @@
 """Cached decoding of token ids: one compiled call for the prompts, one for a run of new tokens."""
 
 import dataclasses
+import os
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ from jaxlm.generation.sampling import sample
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.decoder import Decoder, init_cache
 from jaxlm.nn.cache import DecoderCache
+from jaxlm.nn.linear import DecodingKernel
 from jaxlm.nn.stack import unstack_layers
 
 SMALLEST_BUCKET = 16
@@ -124,22 +126,50 @@ def decode(
     return out, state
 
 
+def decoding_layout(config: ModelConfig, params: dict) -> tuple[ModelConfig, dict]:
+    """Prepares a model for decoding.
+
+    Layers are unrolled (slicing stacked weights would copy them at each token) and in the compute dtype. On a CPU,
+    matrices become `DecodingKernel`s, the tied head one of its own.
+
+    Args:
+      config: of any decoder.
+      params: its parameters.
+
+    Returns:
+      The configuration and the parameters of a decoder that computes the same.
+    """
+    if config.layers == "scanned":
+        params = {**params, "layers": unstack_layers(params["layers"], config.num_layers)}
+    # Dropout and recomputation concern training only.
+    config = dataclasses.replace(config, layers="unrolled", remat="none", attention="reference")
+    params = jax.tree.map(lambda x: x.astype(config.dtype) if x.ndim > 1 else x, params)
+    devices = jax.tree.leaves(params)[0].devices()
+    if len(devices) > 1 or next(iter(devices)).platform != "cpu":
+        return config, params
+    if config.head == "tied":
+        config = dataclasses.replace(config, head="untied")
+        params = {**params, "head": {"kernel": params["token_embedding"]["embedding"].T}}
+    parts = 2 * (os.cpu_count() or 1)
+
+    def lay_out(path: tuple, leaf: jax.Array) -> Any:
+        return DecodingKernel.from_array(leaf, parts) if path[-1].key == "kernel" else leaf
+
+    return config, jax.jit(partial(jax.tree_util.tree_map_with_path, lay_out))(params)
+
+
 class TokenGenerator:
     """Generates token ids with one set of parameters, laid out for decoding.
 
     Attributes:
       config: the decoder's, with unrolled layers.
-      params: per-layer parameters in the compute dtype: slicing stacked ones would copy them at each token.
+      params: a copy of the parameters, see `decoding_layout`.
     """
 
     def __init__(self, config: ModelConfig, params: dict):
         assert config.max_length is not None
         self.max_length = config.max_length
-        if config.layers == "scanned":
-            params = {**params, "layers": unstack_layers(params["layers"], config.num_layers)}
-        # Dropout and recomputation concern training only.
-        self.config = dataclasses.replace(config, layers="unrolled", remat="none", attention="reference")
-        self.params = jax.tree.map(lambda x: x.astype(config.dtype) if x.ndim > 1 else x, params)
+        self.config, self.params = decoding_layout(config, params)
 
     def stream(
         self, prompts: Sequence[Sequence[int]], options: GenerationConfig, eos_id: int | None, chunk: int
@@ -186,7 +216,7 @@ class TokenGenerator:
             # The token after a full context is still drawn from it; it need not be attended to.
             longest = max(len(text) for text, over in zip(texts, ended, strict=True) if not over)
             span = min(remaining, self.max_length - longest + 1)
-            capacity = _bucket(tokens.shape[1] + span)
+            capacity = min(_bucket(tokens.shape[1] + span), tokens.shape[1] + self.max_length)
             state = prefill(self.config, self.params, (tokens, segment_ids), capacity, jnp.int32(drawn))
             state = state.replace(done=jnp.asarray(ended))
             while span:

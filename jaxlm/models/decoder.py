@@ -49,6 +49,9 @@ class Decoder(nn.Module):
           deterministic: no dropout.
           num_logits: compute the logits of the last so many positions only (a prompt needs one); none means all.
 
+        Raises:
+          ValueError: for more tokens than the context (where positions are not given) or the cache can take.
+
         Returns:
           Logits [batch, time or num_logits, vocab_size] float32, and the updated cache (None without one).
         """
@@ -57,6 +60,10 @@ class Decoder(nn.Module):
         assert config.max_length is not None
         dtype = jnp.dtype(config.dtype)
         normal = nn.initializers.normal(config.init_std)
+        if tokens.shape[1] > config.max_length and positions is None:
+            raise ValueError(f"{tokens.shape[1]} tokens are more than the model's context of {config.max_length}")
+        if cache is not None and tokens.shape[1] > cache.capacity:
+            raise ValueError(f"{tokens.shape[1]} tokens do not fit a cache of {cache.capacity}")
         if positions is None:
             positions = jnp.broadcast_to(jnp.arange(tokens.shape[1], dtype=jnp.int32), tokens.shape)
             if cache is not None:

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 
 CHUNK = 64  # queries attended together where later keys can be left out
-
 MASKED = -1e30  # finite: a row of -inf would give NaN in softmax and in its gradient
 
 
@@ -38,9 +37,9 @@ def masked_softmax(scores: jax.Array, mask: jax.Array | None) -> jax.Array:
     """Softmax over the last axis where `mask` is true, zero elsewhere; a row without any true entry is all zeros."""
     if mask is None:
         return jax.nn.softmax(scores, axis=-1)
-    scores = jnp.where(mask, scores, MASKED)
-    weights = jax.nn.softmax(scores, axis=-1)
-    return jnp.where(mask, weights, 0.0)
+    weights = jax.nn.softmax(jnp.where(mask, scores, MASKED), axis=-1)
+    # Where anything is visible, what is not has underflowed to zero already.
+    return jnp.where(mask.any(-1, keepdims=True), weights, 0.0)
 
 
 def attention_weights(query: jax.Array, key: jax.Array, mask: jax.Array | None, scale: float) -> jax.Array:

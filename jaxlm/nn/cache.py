@@ -18,7 +18,7 @@ class LayerCache:
     value: jax.Array
 
     def write(self, key: jax.Array, value: jax.Array, index: jax.Array) -> "LayerCache":
-        """Puts [batch, kv_heads, time, head_dim] at slots index, index + 1, ..."""
+        """Puts [batch, kv_heads, time, head_dim] at slots index, index + 1, ...; the caller keeps them in capacity."""
         start = (0, 0, index, 0)
         return LayerCache(
             key=jax.lax.dynamic_update_slice(self.key, key, start),

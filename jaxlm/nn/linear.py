@@ -6,11 +6,44 @@ Quantised weights and low-rank adapters belong here and nowhere else, so that no
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from jaxlm.nn.parameter import Initializer, parameter
 
 
-def matmul(x: jax.Array, kernel: jax.Array, dtype: jnp.dtype) -> jax.Array:
+@struct.dataclass
+class DecodingKernel:
+    """A weight matrix laid out for products with few rows on CPU, which only the reading of the weights limits.
+
+    Each output's weights lie together, and the outputs are divided into parts: XLA:CPU runs such a product on one
+    core, but several products at once.
+
+    Attributes:
+      parts: [out_features / len(parts), in_features] each (the last may be smaller).
+    """
+
+    parts: tuple[jax.Array, ...]
+
+    @staticmethod
+    def from_array(kernel: jax.Array, count: int) -> "DecodingKernel":
+        """Divides [in_features, out_features] into up to `count` parts."""
+        size = -(-kernel.shape[1] // count)
+        return DecodingKernel(tuple(kernel[:, i : i + size].T for i in range(0, kernel.shape[1], size)))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(in_features, out_features), as of the array that it was made from."""
+        return self.parts[0].shape[1], sum(part.shape[0] for part in self.parts)
+
+    def product(self, x: jax.Array, dtype: jnp.dtype) -> jax.Array:
+        """Maps [rows, in_features] to [rows, out_features]."""
+        # A leading axis of one keeps XLA from merging the parts again.
+        contract = (((2,), (1,)), ((), ()))
+        columns = [jax.lax.dot_general(part.astype(dtype)[None], x, contract)[0] for part in self.parts]
+        return jnp.concatenate(columns).T
+
+
+def matmul(x: jax.Array, kernel: jax.Array | DecodingKernel, dtype: jnp.dtype) -> jax.Array:
     """Multiplies activations by a weight matrix in the compute dtype.
 
     The leading axes of `x` are flattened into one: the gradient of a rank-3 product contracts two axes, which XLA
@@ -18,14 +51,15 @@ def matmul(x: jax.Array, kernel: jax.Array, dtype: jnp.dtype) -> jax.Array:
 
     Args:
       x: [..., in_features].
-      kernel: [in_features, out_features].
+      kernel: [in_features, out_features], in any of the forms of this file.
       dtype: compute dtype of the product and of the result.
 
     Returns:
       [..., out_features].
     """
     flat = x.astype(dtype).reshape(-1, x.shape[-1])
-    return (flat @ kernel.astype(dtype)).reshape(*x.shape[:-1], kernel.shape[-1])
+    y = kernel.product(flat, dtype) if isinstance(kernel, DecodingKernel) else flat @ kernel.astype(dtype)
+    return y.reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 class Linear(nn.Module):

@@ -13,7 +13,8 @@ from jaxlm.nn.parameter import parameter
 def standardize(x: jax.Array, epsilon: float) -> jax.Array:
     """Shifts and scales the last axis to mean 0 and variance 1; float32.
 
-    Its gradient is written out in the two reductions that it needs; automatic differentiation takes four.
+    Its gradient is written out in the two reductions that it needs; automatic differentiation takes four. Reverse
+    mode only (no jvp).
     """
     return _standardize_forward(x, epsilon)[0]
 

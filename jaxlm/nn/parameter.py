@@ -1,7 +1,7 @@
 """Declaring a parameter: shape, logical axes and initializer in one place."""
 
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -15,12 +15,24 @@ def parameter(
 ) -> jax.Array:
     """Declares a float32 parameter of `module`, and returns its value.
 
+    The value may be of another type than an array where the module knows what to do with it, as long as it has the
+    declared shape (see `jaxlm.nn.linear.DecodingKernel`).
+
     Args:
       module: the module whose `__call__` or `setup` this is.
       name: its name, which checkpoints and converters rely on.
       initializer: maps (key, shape, dtype) to the initial value.
       shape: its shape.
       axes: logical names of its axes, from which its sharding derives.
+
+    Raises:
+      ValueError: if the value that was given has another shape.
     """
+    if module.has_variable("params", name):
+        value: Any = module.get_variable("params", name)
+        if value.shape != shape:
+            where = "/".join((*module.path, name))
+            raise ValueError(f"parameter {where} has shape {value.shape}; the configuration makes it {shape}")
+        return cast(jax.Array, value)
     # Linen hands out the plain array; only the tree that `init` returns holds the box with the axes.
     return cast(jax.Array, module.param(name, nn.with_logical_partitioning(initializer, axes), shape, jnp.float32))

@@ -26,10 +26,20 @@ def keep_freed_memory() -> bool:
     import jax
 
     jax.config.update("jax_cpu_enable_async_dispatch", False)
-    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
+    if not _has_glibc():
         return False
     mallopt = ctypes.CDLL(None).mallopt
     return all(mallopt(*setting) for setting in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 64 << 20)))
+
+
+def release_freed_memory() -> None:
+    """Gives memory that `keep_freed_memory` kept back to the system.
+
+    To be called where work of another kind than the next is over (compiling, evaluating, saving): what it leaves in
+    pieces would otherwise stay resident beside the buffers of the step.
+    """
+    if _has_glibc():
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def join_processes() -> None:
@@ -53,3 +63,7 @@ def join_processes() -> None:
     import jax
 
     jax.distributed.initialize(address, count, index)
+
+
+def _has_glibc() -> bool:
+    return sys.platform == "linux" and platform.libc_ver()[0] == "glibc"

@@ -31,6 +31,7 @@ from jaxlm.generation.text import generate_text
 from jaxlm.models.counts import count_params, training_flops_per_token
 from jaxlm.parallel.hardware import peak_flops
 from jaxlm.parallel.mesh import batch_sharding, make_mesh, on_mesh, replicated
+from jaxlm.parallel.runtime import release_freed_memory
 from jaxlm.run_folder import RunFolder
 from jaxlm.tasks.causal_lm import CausalLM
 from jaxlm.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
@@ -217,6 +218,7 @@ class _Run:
         started = time.perf_counter()
         self.train_step = jitted.lower(self.abstract, batch).compile()
         seconds = time.perf_counter() - started
+        release_freed_memory()
         memory: Any = self.train_step.memory_analysis()
         device = jax.devices()[0]
         axes = " x ".join(f"{name} {size}" for name, size in self.mesh.shape.items())
@@ -279,18 +281,25 @@ class _Run:
             self.record(step, log=step % experiment.log_every == 0 or last)
         measured = None
         if evaluating:
+            release_freed_memory()
             measured = self.validation = self.evaluate(state, step)
         if experiment.sample_every and (step % experiment.sample_every == 0 or last):
+            release_freed_memory()
             self.sample(state, step)
         if saving:
+            release_freed_memory()
             self.trackers.sync()
             self.checkpoints.save(state, step, None if measured is None else measured.loss)
+            if jax.default_backend() == "cpu":
+                # Here the writer would compete with the next step for cores and memory.
+                self.checkpoints.wait()
         if jax.process_index() == 0 and (evaluating or saving):
             write_report(self.folder.path)
         if stop and not last:
             self.checkpoints.wait()
             raise Preempted(f"stopped on SIGTERM after step {step:,}, which is saved: the same command goes on from it")
         if evaluating or saving:
+            release_freed_memory()
             self.interval_start = time.perf_counter()
 
     def record(self, step: int, log: bool) -> None:

@@ -64,7 +64,7 @@ def state_shardings(
 def init_state(
     config: ModelConfig, optimizer: optax.GradientTransformation, shardings: TrainState, seed: int
 ) -> TrainState:
-    """Draws the initial state, each part on the devices that hold it; the same on every mesh."""
+    """Draws the initial state, each part on the devices that hold it; the same on every mesh, to rounding."""
 
     def init(key: jax.Array) -> TrainState:
         params = nn.unbox(Decoder(config).init(key, jax.numpy.zeros((1, 1), "int32"))["params"])
