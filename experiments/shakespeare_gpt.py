@@ -8,6 +8,7 @@ batches; here the whole validation tail counts. The learning rate is three times
 
 from jaxlm.experiment import Experiment
 from jaxlm.generation.config import GenerationConfig
+from jaxlm.models.config import ModelConfig
 from jaxlm.training.config import CheckpointConfig, OptimizerConfig
 
 
@@ -18,6 +19,7 @@ def experiment() -> Experiment:
         steps=2000,
         batch_size=12,
         log_every=50,
+        model=ModelConfig(layers="unrolled"),  # four layers compile quickly, and run faster so on a CPU
         optimizer=OptimizerConfig(learning_rate=3e-3, warmup_steps=100, final_fraction=0.0, beta2=0.99),
         sampling=GenerationConfig(max_new_tokens=200, temperature=0.8),
         checkpoints=CheckpointConfig(every=500),
