@@ -1,5 +1,27 @@
 """Eight virtual CPU devices for all tests, so that meshes of several shapes can be made in one process."""
 
 import jax
+import pytest
+
+from .small_runs import small_experiment
 
 jax.config.update("jax_num_cpu_devices", 8)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """No test reads or writes the user's cache, nor does a process that one starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAXLM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory):
+    """A run folder with the checkpoints of steps 20, 30 and 40 and samples; not to be changed: copy it."""
+    from jaxlm.training.loop import train
+
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    result = train(small_experiment(folder.parent, sample_every=20), folder)
+    assert result.step == 40
+    return folder

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,13 +166,17 @@ class Checkpoints:
             known = ", ".join(str(info.step) for info in self.all()) or "none"
             raise CheckpointError(f"no checkpoint of step {step} in {self.folder}; there: {known}")
         self.verify(step)
+        path = self.folder / str(step)
         try:
-            return ocp.load_checkpointables(self.folder / str(step) / STATE, wanted)
+            # Compared before anything is read: Orbax abandons its other reads when one of them fails.
+            stored = _arrays(ocp.checkpointables_metadata(path / STATE).metadata, wanted)
+            for name, array in _arrays(wanted, wanted).items():
+                if stored.get(name) != array:
+                    raise ValueError(f"{name} is {stored.get(name, 'not there')} instead of {array}")
+            return ocp.load_checkpointables(path / STATE, wanted)
         except Exception as error:
             # Orbax raises many unrelated types here; the checksums hold, so the contents do not fit the request.
-            raise CheckpointError(
-                f"checkpoint {self.folder / str(step)} does not fit this model and optimizer: {error}"
-            ) from error
+            raise CheckpointError(f"checkpoint {path} does not fit this model and optimizer: {error}") from error
 
     def _manifest(self, step: int) -> dict[str, Any]:
         path = self.folder / str(step) / MANIFEST
@@ -250,6 +255,17 @@ def _files(folder: Path) -> dict[str, Path]:
     """The files of a checkpoint but its manifest, by their path in it."""
     names = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     return {name: path for name, path in names.items() if name not in (MANIFEST, MANIFEST + ".tmp")}
+
+
+def _arrays(tree: dict[str, Any], parts: Iterable[str]) -> dict[str, str]:
+    """Type and shape of each array of some parts of a state, by its path."""
+    leaves = jax.tree_util.tree_leaves_with_path(
+        {part: tree.get(part) for part in parts}, is_leaf=lambda leaf: hasattr(leaf, "shape")
+    )
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{list(leaf.shape)}"
+        for path, leaf in leaves
+    }
 
 
 def _sha256(path: Path) -> str:

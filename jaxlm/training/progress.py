@@ -114,7 +114,9 @@ class TrainingProgress:
         """Reports an evaluation above the live line, and keeps its `loss` in sight."""
         plain = {name: plain_value(name, value) for name, value in values.items()}
         self._validation_loss = plain.get("loss", self._validation_loss)
-        shown = [f"{name} {value:.4g}" for name, value in plain.items() if isinstance(value, int | float)]
+        shown = [
+            f"{name.replace('_', ' ')} {value:.4g}" for name, value in plain.items() if isinstance(value, int | float)
+        ]
         self.message(f"step {step:,}: validation {', '.join(shown)}")
 
     def message(self, text: str) -> None:

@@ -1,0 +1,112 @@
+"""`jaxlm train`: what a run folder accepts and refuses, and how a run ends."""
+
+import json
+import shutil
+
+import pytest
+
+from jaxlm.training.checkpoints import Checkpoints
+
+from ..small_runs import small_experiment, write_experiment_file
+
+
+@pytest.fixture
+def run(trained_run, tmp_path):
+    """A finished run of one's own."""
+    folder = tmp_path / "run"
+    shutil.copytree(trained_run, folder)
+    return folder
+
+
+@pytest.fixture
+def unfinished(run):
+    """The same, cut back to step 30, and the words that go on with it."""
+    shutil.rmtree(run / "checkpoints" / "40")
+    return run
+
+
+def damage(run, step):
+    (file, *_) = sorted(
+        (path for path in (run / "checkpoints" / str(step) / "state").rglob("*") if path.is_file()),
+        key=lambda path: -path.stat().st_size,
+    )
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def test_a_finished_run_says_so_and_changes_nothing(jaxlm, run):
+    def snapshot():
+        return {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+    before = snapshot()
+    code, output, errors = jaxlm("train", "--dir", run)
+    assert (code, errors) == (0, "")
+    assert f"{run}: all 40 steps are done" in output
+    assert output.splitlines()[-1] == f"run folder: {run}   report: {run / 'report.html'}"
+    assert snapshot() == before
+
+
+def test_another_experiment_is_refused_with_the_differences(refused, run):
+    message = refused(
+        "train", "--dir", run, "--steps", 50, "--model.dropout-rate", 0.2, "--checkpoints.every", 7, "--log-every", 5
+    )
+    assert message == (
+        f"{run} holds another experiment (steps: 40 -> 50; model.dropout_rate: 0.1 -> 0.2): use another --dir, or "
+        "these values"
+    )
+
+
+def test_mesh_checkpoints_and_cache_may_change(jaxlm, run, tmp_path):
+    code, output, _ = jaxlm(
+        *("train", "--dir", run, "--mesh.data", 4, "--mesh.fsdp", 2, "--checkpoints.every", 3),
+        *("--checkpoints.keep-latest", 9, "--data.cache_dir", tmp_path / "other", "--data.reader-threads", 0),
+    )
+    assert code == 0
+    assert "all 40 steps are done" in output
+    assert (tmp_path / "other").is_dir()
+
+
+def test_a_corrupt_newest_checkpoint_is_named_with_the_last_good_one(refused, jaxlm, unfinished):
+    damage(unfinished, 30)
+    bad = unfinished / "checkpoints" / "30"
+    message = refused("train", "--dir", unfinished, code=1)
+    assert message.startswith(f"checkpoint {bad} is corrupt: state/")
+    assert message.endswith(f"the last good checkpoint is step 20: delete {bad} to go on from it")
+    # The way out that it names is one.
+    shutil.rmtree(bad)
+    code, output, _ = jaxlm("train", "--dir", unfinished)
+    assert code == 0
+    assert "resuming from step 20" in output
+    assert "validation loss " in output.splitlines()[-2]
+
+
+def test_a_batch_that_does_not_divide_is_refused(refused, tmp_path):
+    file = write_experiment_file(small_experiment(tmp_path, batch_size=12), tmp_path / "experiment.py")
+    message = refused("train", file, "--dir", tmp_path / "run")
+    assert message == (
+        "batch_size 12 does not divide into 1 microbatches over 8 devices (mesh data x fsdp): use a multiple of 8"
+    )
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_good_checkpoint(refused, tmp_path):
+    experiment = small_experiment(
+        tmp_path,
+        steps=30,
+        log_every=1,
+        optimizer__learning_rate=1e30,
+        optimizer__warmup_steps=0,
+        optimizer__schedule="wsd",
+        optimizer__clip_norm=0.0,
+        evaluation__every=100,
+        checkpoints__keep_best=0,
+        checkpoints__every=1,
+        checkpoints__keep_latest=100,
+    )
+    file = write_experiment_file(experiment, tmp_path / "experiment.py")
+    message = refused("train", file, "--dir", tmp_path / "run", code=1)
+    assert message.startswith("loss is ")
+    assert " at step 2; the checkpoint of step 1 is kept. A lower optimizer.learning_rate" in message
+    assert [info.step for info in Checkpoints(tmp_path / "run" / "checkpoints").all()] == [1]
+    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert {record["step"] for record in records} == {1}

@@ -1,0 +1,98 @@
+"""The run folder's description: what was written comes back, and damage is named."""
+
+import json
+
+import pytest
+
+from jaxlm.errors import DataError, UsageError
+from jaxlm.experiment import Experiment
+from jaxlm.models.config import ModelConfig
+from jaxlm.run_folder import LARGEST_DESCRIPTION, RunFolder
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = RunFolder(tmp_path / "runs" / "one")
+    folder.write_experiment(Experiment(name="Räuber").resolve(65), {"parameters": 123})
+    return folder
+
+
+def test_what_was_written_comes_back(run):
+    assert run.exists()
+    assert run.read_experiment() == Experiment(name="Räuber").resolve(65)
+    assert sorted(path.name for path in run.path.iterdir()) == ["experiment.json"]
+
+
+def test_the_description_says_what_ran_where(run):
+    description = json.loads(run.description.read_text("utf-8"))
+    assert description["name"] == "Räuber"
+    assert description["parameters"] == 123
+    assert {"jaxlm", "jax", "flax", "optax", "orbax-checkpoint", "numpy"} <= set(description["versions"])
+    assert "Python" in description["machine"]
+    assert "git_revision" in description
+
+
+def test_parts_lie_where_other_programs_look_for_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = RunFolder("run")
+    assert folder.path == tmp_path / "run"
+    assert folder.description == tmp_path / "run" / "experiment.json"
+    assert folder.tokenizer == tmp_path / "run" / "tokenizer"
+    assert folder.checkpoints == tmp_path / "run" / "checkpoints"
+    assert not folder.exists()
+
+
+def test_a_folder_that_is_none_and_one_of_something_else_are_told_apart(tmp_path):
+    with pytest.raises(UsageError, match=r"there is no folder .*nothing"):
+        RunFolder(tmp_path / "nothing").read_experiment()
+    with pytest.raises(UsageError, match=r"is not a run folder: it has no experiment\.json"):
+        RunFolder(tmp_path).read_experiment()
+
+
+def damaged(values):
+    return json.dumps({"experiment": {**Experiment().resolve(65).to_dict(), **values}})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is damaged"),
+        ('{"experiment": {', "is damaged"),
+        ("[1, 2]", "is damaged"),
+        ("{}", "is damaged: 'experiment'"),
+        ("[" * 100_000, "is damaged"),
+        ('{"experiment": ' + "9" * 5000 + "}", "is damaged"),
+        ('{"experiment": 3}', "must be an object, not 3"),
+        (damaged({"stepz": 1}), "unknown field 'stepz'"),
+        (damaged({"steps": "1"}), "steps is '1'"),
+        (damaged({"optimizer": {"learning_rate": 10**400}}), "optimizer.learning_rate is 1000"),
+        (damaged({"model": {"vocab_size": 65, "max_length": 64, "num_heads": 0}}), "model.num_heads is 0"),
+        (damaged({"model": {}}), "model.vocab_size"),
+    ],
+    ids=lambda text: None if len(text) > 40 else text,
+)
+def test_damage_is_named_with_the_file(run, text, message):
+    run.description.write_text(text)
+    with pytest.raises(DataError, match=f"experiment.json.*{message}") as caught:
+        run.read_experiment()
+    assert len(str(caught.value)) < 500
+
+
+def test_bytes_that_are_no_text_are_damage(run):
+    run.description.write_bytes(b'{"experiment": "\xff"}')
+    with pytest.raises(DataError, match="is damaged"):
+        run.read_experiment()
+
+
+def test_a_huge_description_is_not_read(run):
+    run.description.write_text(" " * LARGEST_DESCRIPTION + "{}")
+    with pytest.raises(DataError, match="more than 1,048,576 bytes"):
+        run.read_experiment()
+
+
+def test_a_description_is_replaced_whole(run):
+    run.description.with_suffix(".tmp").write_text("left by a process that was killed")
+    other = Experiment(steps=5, model=ModelConfig(num_layers=1)).resolve(65)
+    run.write_experiment(other, {})
+    assert run.read_experiment() == other
+    assert sorted(path.name for path in run.path.iterdir()) == ["experiment.json"]

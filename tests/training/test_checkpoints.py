@@ -1,0 +1,188 @@
+"""Checkpoints: complete or absent, verified, and readable on another mesh."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from jaxlm.errors import CheckpointError
+from jaxlm.models.config import ModelConfig
+from jaxlm.parallel.config import MeshConfig
+from jaxlm.parallel.mesh import make_mesh
+from jaxlm.training.checkpoints import MANIFEST, Checkpoints
+from jaxlm.training.config import OptimizerConfig
+from jaxlm.training.optimizers import make_optimizer
+from jaxlm.training.schedules import learning_rate_schedule
+from jaxlm.training.state import init_state, state_shardings
+
+MODEL = ModelConfig(vocab_size=16, max_length=8, num_layers=2, embed_dim=16, num_heads=2)
+
+
+def make_state(name="adamw", mesh_config=None, devices=1, model=MODEL):
+    optimizer = OptimizerConfig(name=name)
+    transform = make_optimizer(optimizer, learning_rate_schedule(optimizer, 10))
+    mesh = make_mesh(mesh_config or MeshConfig(), jax.devices()[:devices])
+    abstract, shardings, _ = state_shardings(model, transform, mesh)
+    return abstract, shardings, init_state(model, transform, shardings, seed=3)
+
+
+def assert_equal(left, right):
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(left), jax.device_get(right))
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Checkpoints 1, 2 and 3; the second has the lowest loss."""
+    abstract, shardings, state = make_state()
+    checkpoints = Checkpoints(tmp_path, keep_latest=3)
+    for step, loss in ((1, 3.0), (2, 2.0), (3, 2.5)):
+        checkpoints.save(state, step, loss)
+    checkpoints.wait()
+    return checkpoints, abstract, shardings, state
+
+
+@pytest.mark.parametrize("name", ["adamw", "lion", "adafactor", "muon"])
+def test_what_is_loaded_is_what_was_saved(tmp_path, name):
+    abstract, shardings, state = make_state(name)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(state, 7)
+    checkpoints.wait()
+    assert_equal(checkpoints.load_state(abstract, shardings, 7), state)
+    assert_equal(checkpoints.load_params(abstract.params, shardings.params, 7), state.params)
+
+
+def test_a_checkpoint_moves_between_meshes(tmp_path):
+    _, _, state = make_state(mesh_config=MeshConfig(data=1, fsdp=8), devices=8)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(state, 1)
+    checkpoints.wait()
+    for mesh, devices in ((MeshConfig(2, 2, 2), 8), (MeshConfig(), 1)):
+        abstract, shardings, _ = make_state(mesh_config=mesh, devices=devices)
+        loaded = checkpoints.load_state(abstract, shardings, 1)
+        assert_equal(loaded, state)
+        kernel = loaded.params["layers"]["stacked"]["mlp"]["up"]["kernel"]
+        assert len(kernel.sharding.device_set) == devices
+
+
+def test_latest_and_best_are_kept(tmp_path):
+    _, _, state = make_state()
+    checkpoints = Checkpoints(tmp_path, keep_latest=2, keep_best=1)
+    for step, loss in enumerate([4.0, 1.0, 3.0, None, 2.0, 5.0], start=1):
+        checkpoints.save(state, step, loss)
+    checkpoints.wait()
+    assert [info.step for info in checkpoints.all()] == [2, 5, 6]
+    assert checkpoints.best_step() == 2
+    assert checkpoints.latest_step() == 6
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "5", "6"]
+
+
+def test_without_a_measured_loss_the_newest_is_the_best(tmp_path):
+    _, _, state = make_state()
+    checkpoints = Checkpoints(tmp_path, keep_latest=2)
+    assert checkpoints.best_step() is None
+    assert checkpoints.latest_step() is None
+    checkpoints.save(state, 4)
+    checkpoints.save(state, 9)
+    checkpoints.wait()
+    assert checkpoints.best_step() == 9
+
+
+def test_saving_a_step_again_changes_nothing(saved):
+    checkpoints, _, _, state = saved
+    before = (checkpoints.folder / "3" / MANIFEST).stat().st_mtime_ns
+    checkpoints.save(state, 3)
+    checkpoints.wait()
+    assert (checkpoints.folder / "3" / MANIFEST).stat().st_mtime_ns == before
+
+
+def test_without_its_manifest_a_checkpoint_does_not_exist_and_is_written_anew(saved):
+    checkpoints, abstract, shardings, state = saved
+    (checkpoints.folder / "3" / MANIFEST).unlink()
+    assert checkpoints.latest_step() == 2
+    with pytest.raises(CheckpointError, match=r"no checkpoint of step 3.*there: 1, 2"):
+        checkpoints.load_state(abstract, shardings, 3)
+    checkpoints.save(state, 3)
+    checkpoints.wait()
+    assert_equal(checkpoints.load_state(abstract, shardings, 3), state)
+
+
+def largest_file(folder):
+    return max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_one_flipped_bit_is_named_with_the_last_good_checkpoint(saved):
+    checkpoints, abstract, shardings, _ = saved
+    flip(largest_file(checkpoints.folder / "3" / "state"))
+    with pytest.raises(CheckpointError, match=r"step 2.*delete .*3 to go on from it") as caught:
+        checkpoints.load_state(abstract, shardings, 3)
+    assert "does not match its checksum" in str(caught.value)
+    assert caught.value.exit_code == 1
+
+
+def test_every_kind_of_damage_is_found(saved):
+    checkpoints, abstract, shardings, _ = saved
+    folder = checkpoints.folder / "3"
+    copy = checkpoints.folder / "copy"
+    shutil.copytree(folder, copy)
+
+    def restore():
+        shutil.rmtree(folder)
+        shutil.copytree(copy, folder)
+
+    def expect(text):
+        with pytest.raises(CheckpointError, match=text):
+            checkpoints.load_state(abstract, shardings, 3)
+        restore()
+
+    file = largest_file(folder / "state")
+    file.write_bytes(file.read_bytes()[:-5])
+    expect("bytes instead of")
+    largest_file(folder / "state").unlink()
+    expect("is missing")
+    (folder / "state" / "extra").write_text("x")
+    expect("is not in the manifest")
+    (folder / MANIFEST).write_text("{")
+    expect("is not a manifest")
+    (folder / MANIFEST).write_text(json.dumps({"files": {}}))
+    expect("is not a manifest")
+
+
+def test_when_nothing_is_sound_the_message_says_so(saved):
+    checkpoints, abstract, shardings, _ = saved
+    for step in (1, 2, 3):
+        flip(largest_file(checkpoints.folder / str(step) / "state"))
+    with pytest.raises(CheckpointError, match="no other checkpoint is sound"):
+        checkpoints.load_state(abstract, shardings, 2)
+
+
+def test_a_checkpoint_of_another_model_is_refused(saved):
+    checkpoints, *_ = saved
+    other = ModelConfig(vocab_size=16, max_length=8, num_layers=2, embed_dim=32, num_heads=2)
+    abstract, shardings, _ = make_state(model=other)
+    with pytest.raises(
+        CheckpointError, match=r"does not fit this model.*: params/\S+ is float32\[\S+ .*instead of float32"
+    ):
+        checkpoints.load_params(abstract.params, shardings.params, 3)
+    # Parameters alone fit whatever trained them; the state of another optimizer does not.
+    abstract, shardings, _ = make_state("lion")
+    checkpoints.load_params(abstract.params, shardings.params, 3)
+    abstract, shardings, _ = make_state("adafactor")
+    with pytest.raises(CheckpointError, match=r": optimizer/opt_state/\S+ is .* instead of "):
+        checkpoints.load_state(abstract, shardings, 3)
+
+
+def test_an_unwritable_folder_surfaces_as_an_error(tmp_path):
+    _, _, state = make_state()
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    checkpoints = Checkpoints(blocked)
+    with pytest.raises(CheckpointError, match="could not be written"):
+        checkpoints.save(state, 1)

@@ -1,0 +1,112 @@
+"""The step is one function of state and batch: on any mesh, in any number of microbatches."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxlm.models.config import ModelConfig
+from jaxlm.parallel.config import MeshConfig
+from jaxlm.parallel.mesh import batch_sharding, make_mesh, on_mesh, replicated
+from jaxlm.tasks.causal_lm import CausalLM
+from jaxlm.training.config import OptimizerConfig
+from jaxlm.training.optimizers import make_optimizer
+from jaxlm.training.schedules import learning_rate_schedule
+from jaxlm.training.state import init_state, state_shardings
+from jaxlm.training.step import make_train_step
+
+MODEL = ModelConfig(vocab_size=65, max_length=16, num_layers=2, embed_dim=32, num_heads=4)
+ROWS, LENGTH, STEPS = 32, 16, 5
+
+
+def batch_of_step(step: int) -> dict[str, np.ndarray]:
+    """Two packed segments a row, and from 10 % to all of the targets weighted."""
+    random = np.random.default_rng(step)
+    tokens = random.integers(0, MODEL.vocab_size, (ROWS, LENGTH + 1), dtype=np.int32)
+    positions = np.tile(np.arange(LENGTH, dtype=np.int32) % 9, (ROWS, 1))
+    return {
+        "tokens": tokens[:, :-1],
+        "targets": tokens[:, 1:],
+        "positions": positions,
+        "segment_ids": np.tile(1 + np.arange(LENGTH, dtype=np.int32) // 9, (ROWS, 1)),
+        "loss_weights": (random.random((ROWS, LENGTH)) < np.linspace(0.1, 1, ROWS)[:, None]).astype(np.float32),
+    }
+
+
+def run(mesh_config=None, devices=1, accumulation=1, optimizer=None, model=MODEL):
+    """Losses of five steps, and the final parameters."""
+    optimizer = optimizer or OptimizerConfig(warmup_steps=0)
+    mesh = make_mesh(mesh_config or MeshConfig(), jax.devices()[:devices])
+    transform = make_optimizer(optimizer, learning_rate_schedule(optimizer, STEPS))
+    with on_mesh(mesh):
+        _, shardings, _ = state_shardings(model, transform, mesh)
+        state = init_state(model, transform, shardings, seed=0)
+        dropout = model.dropout_rate > 0
+        step = jax.jit(
+            make_train_step(CausalLM(model, segmented=True).loss, transform, 0, accumulation, dropout),
+            donate_argnums=0,
+            in_shardings=(shardings, batch_sharding(mesh)),
+            out_shardings=(shardings, replicated(mesh)),
+        )
+        losses = []
+        for index in range(STEPS):
+            state, metrics = step(state, jax.device_put(batch_of_step(index), batch_sharding(mesh)))
+            losses.append(float(metrics["loss"]))
+    return np.array(losses), jax.device_get(state.params)
+
+
+@pytest.fixture(scope="module")
+def one_device():
+    return run()
+
+
+@pytest.mark.parametrize(
+    "mesh", [MeshConfig(data=8), MeshConfig(data=1, fsdp=8), MeshConfig(2, 2, 2)], ids=["data8", "fsdp8", "2x2x2"]
+)
+def test_every_mesh_trains_like_one_device(one_device, mesh):
+    losses, _ = run(mesh, devices=8)
+    np.testing.assert_allclose(losses, one_device[0], atol=1e-5, rtol=0)
+    assert losses[-1] != losses[0]
+
+
+def test_accumulation_equals_the_large_batch_when_rows_weigh_differently(one_device):
+    losses, params = run(accumulation=4)
+    np.testing.assert_allclose(losses, one_device[0], rtol=1e-6)
+    # Five AdamW steps amplify rounding where a gradient is near zero, so parameters are held to less than losses.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), params, one_device[1])
+
+
+def test_accumulated_gradients_equal_those_of_the_large_batch():
+    # Plain gradient descent with rate 1 (lion's sign and adam's division hide magnitudes): params move by the gradient.
+    import optax
+
+    transform = optax.sgd(1.0)
+    mesh = make_mesh(MeshConfig(), jax.devices()[:1])
+    moved = []
+    with on_mesh(mesh):
+        _, shardings, _ = state_shardings(MODEL, transform, mesh)
+        for accumulation in (1, 4):
+            state = init_state(MODEL, transform, shardings, seed=0)
+            step = jax.jit(make_train_step(CausalLM(MODEL, segmented=True).loss, transform, 0, accumulation))
+            after, metrics = step(state, batch_of_step(0))
+            moved.append((jax.device_get(jax.tree.map(lambda a, b: a - b, state.params, after.params)), metrics))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), moved[0][0], moved[1][0])
+    assert float(moved[0][1]["loss"]) == pytest.approx(float(moved[1][1]["loss"]), rel=1e-6)
+    assert float(moved[0][1]["weight"]) == float(moved[1][1]["weight"]) == batch_of_step(0)["loss_weights"].sum()
+
+
+@pytest.mark.parametrize("name", ["lion", "adafactor", "muon"])
+def test_every_optimizer_trains_the_same_on_a_mesh(name):
+    optimizer = OptimizerConfig(name=name, warmup_steps=0, learning_rate=1e-3)
+    alone, _ = run(optimizer=optimizer)
+    meshed, _ = run(MeshConfig(2, 2, 2), devices=8, optimizer=optimizer)
+    np.testing.assert_allclose(meshed, alone, atol=2e-5, rtol=0)
+    assert len(set(alone)) == STEPS
+
+
+def test_dropout_is_a_function_of_seed_and_step():
+    model = ModelConfig(**{**MODEL.__dict__, "dropout_rate": 0.5})
+    first, _ = run(model=model)
+    again, _ = run(model=model)
+    without, _ = run()
+    np.testing.assert_array_equal(first, again)
+    assert abs(first - without).min() > 1e-4
