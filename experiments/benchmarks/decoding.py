@@ -21,9 +21,9 @@ PROMPT, NEW = 16, 128
 
 def jaxlm_generate(batch: int) -> Callable[[], None]:
     """Our side: one compiled loop over unstacked layers."""
-    from jaxlm.parallel.runtime import keep_freed_memory
+    from jaxlm.parallel.runtime import prepare_cpu
 
-    keep_freed_memory()
+    prepare_cpu()
     import jax
 
     from jaxlm.generation.config import GenerationConfig

@@ -25,9 +25,9 @@ def resident(field: str) -> float:
 
 def train_and_measure(folder: str) -> None:
     """Trains in this process and prints the figures as JSON."""
-    from jaxlm.parallel.runtime import keep_freed_memory
+    from jaxlm.parallel.runtime import prepare_cpu
 
-    keep_freed_memory()
+    prepare_cpu()
     import grain  # noqa: F401 -- what training imports on its way belongs to the base
     import jax
     from orbax.checkpoint import v1  # noqa: F401

@@ -42,9 +42,9 @@ SIZES = {
 
 def step_of_jaxlm(size: Size, dtype: str) -> tuple[Callable[[], None], Callable[[], None], dict[str, float]]:
     """Compiles our step; returns one that runs it, one that waits for it, and facts."""
-    from jaxlm.parallel.runtime import keep_freed_memory
+    from jaxlm.parallel.runtime import prepare_cpu
 
-    keep_freed_memory()
+    prepare_cpu()
     import jax
     import numpy as np
 

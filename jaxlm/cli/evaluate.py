@@ -40,9 +40,9 @@ def run(arguments: Sequence[str]) -> int:
     if options.batch_size < 1:
         raise UsageError(f"--batch-size is {options.batch_size}; it must be at least 1")
 
-    from jaxlm.parallel.runtime import keep_freed_memory
+    from jaxlm.parallel.runtime import prepare_cpu
 
-    keep_freed_memory()
+    prepare_cpu()
     import jaxlm
 
     started = time.perf_counter()

@@ -37,9 +37,9 @@ def run(arguments: Sequence[str]) -> int:
         raise UsageError(f"--samples is {options.samples}; it must be at least 1")
     prompt = _standard_input() if options.prompt == "-" else options.prompt
 
-    from jaxlm.parallel.runtime import keep_freed_memory
+    from jaxlm.parallel.runtime import prepare_cpu
 
-    keep_freed_memory()
+    prepare_cpu()
     import jaxlm
 
     model = jaxlm.load(options.model, step)

@@ -28,7 +28,7 @@ class TrainOptions:
     """
 
     dir: str = ""
-    """Run folder, created or gone on with; by default runs/ and the experiment's name."""
+    """Run folder, created or gone on with; by default, with a file, runs/ and the experiment's name."""
     experiment: Annotated[Experiment, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = dataclasses.field(
         default_factory=Experiment
     )
@@ -67,6 +67,8 @@ def parse(arguments: Sequence[str]) -> TrainOptions:
     """
     words = list(arguments)
     file = words.pop(0) if words and not words[0].startswith("-") else None
+    if not words and file is None:
+        raise UsageError("name an experiment file to run, or the folder of a run with --dir (see jaxlm train --help)")
     if file is not None:
         base = TrainOptions(experiment=load_experiment(file))
     else:
@@ -85,9 +87,9 @@ def run(arguments: Sequence[str]) -> int:
     options = parse(arguments)
     options.experiment.validate()
 
-    from jaxlm.parallel.runtime import join_processes, keep_freed_memory
+    from jaxlm.parallel.runtime import join_processes, prepare_cpu
 
-    keep_freed_memory()
+    prepare_cpu()
     join_processes()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     import jax

@@ -12,8 +12,10 @@ M_TOP_PAD = -2
 M_MMAP_MAX = -4
 
 
-def keep_freed_memory() -> bool:
-    """Makes glibc's malloc keep freed blocks, so that XLA:CPU does not fault its buffers in again at each step.
+def prepare_cpu() -> bool:
+    """Makes this process a fast one for JAX on CPU; call it before JAX starts its backend.
+
+    glibc's malloc keeps freed blocks from now on, and steps run in the thread that calls them (no async dispatch).
 
     XLA:CPU allocates temporary buffers by malloc at every call, and glibc returns large ones to the kernel when they
     are freed: a third of a small model's step was spent on page faults. The thread that calls has to execute, too:
@@ -33,7 +35,7 @@ def keep_freed_memory() -> bool:
 
 
 def release_freed_memory() -> None:
-    """Gives memory that `keep_freed_memory` kept back to the system.
+    """Gives memory that `prepare_cpu` kept back to the system.
 
     To be called where work of another kind than the next is over (compiling, evaluating, saving): what it leaves in
     pieces would otherwise stay resident beside the buffers of the step.

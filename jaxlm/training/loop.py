@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 from jax.sharding import NamedSharding
 from rich.console import Console
 
@@ -77,8 +78,12 @@ def train(experiment: Experiment, folder: str | os.PathLike) -> TrainResult:
       NonFiniteLossError: if the loss or a gradient stops being a number.
       Preempted: after SIGTERM, once a checkpoint is written.
     """
+    with PreemptionWatch() as watch:
+        return _train(experiment, RunFolder(folder), watch)
+
+
+def _train(experiment: Experiment, run_folder: RunFolder, watch: PreemptionWatch) -> TrainResult:
     experiment.validate()
-    run_folder = RunFolder(folder)
     say = print if jax.process_index() == 0 else lambda _: None
 
     corpus = prepare_corpus(experiment.data)
@@ -92,7 +97,7 @@ def train(experiment: Experiment, folder: str | os.PathLike) -> TrainResult:
     ]
     mesh = make_mesh(experiment.mesh)
     with on_mesh(mesh):
-        return _Run(experiment, run_folder, tokenizer, mesh, streams[0], streams[1], say).to_the_end()
+        return _Run(experiment, run_folder, tokenizer, mesh, streams[0], streams[1], say).to_the_end(watch)
 
 
 def _counts(corpus: Corpus) -> str:
@@ -153,6 +158,11 @@ class _Run:
         self.optimizer = make_optimizer(experiment.optimizer, self.schedule)
         self.abstract, self.shardings, self.sharding_notes = state_shardings(experiment.model, self.optimizer, mesh)
         self.batch_sharding = batch_sharding(mesh)
+        if jax.local_device_count() % mesh.shape["tensor"]:
+            raise UsageError(
+                f"mesh.tensor {mesh.shape['tensor']} would split products over processes of {jax.local_device_count()} "
+                "devices: it must divide that number"
+            )
         shards = mesh.shape["data"] * mesh.shape["fsdp"]
         if experiment.batch_size % (experiment.accumulation * shards):
             raise UsageError(
@@ -166,17 +176,22 @@ class _Run:
             in_shardings=(self.shardings.params, self.batch_sharding),
             out_shardings=replicated(mesh),
         )
+        self.params_norm = jax.jit(
+            optax.tree.norm, in_shardings=(self.shardings.params,), out_shardings=replicated(mesh)
+        )
         self.checkpoints = Checkpoints(
             folder.checkpoints, experiment.checkpoints.keep_latest, experiment.checkpoints.keep_best
         )
         self.validation: Perplexity | None = None
 
-    def to_the_end(self) -> TrainResult:
+    def to_the_end(self, watch: PreemptionWatch) -> TrainResult:
         """Restores or starts, and trains."""
         experiment = self.experiment
         start = self.checkpoints.latest_step()
         if start is not None and start >= experiment.steps:
             self.say(f"{self.folder.path}: all {start:,} steps are done")
+            if jax.process_index() == 0:
+                write_report(self.folder.path)
             return TrainResult(self.folder, start, None)
         # Restore order: a new state is drawn only where no checkpoint is, and records later than it are forgotten.
         if start is None:
@@ -186,7 +201,6 @@ class _Run:
         step = start or 0
         self.compile()
         with contextlib.ExitStack() as stack:
-            watch = stack.enter_context(PreemptionWatch())
             self.trackers = Trackers([])
             if jax.process_index() == 0:
                 self.trackers = open_trackers(self.folder.path, resume_step=step)
@@ -287,6 +301,10 @@ class _Run:
             release_freed_memory()
             self.sample(state, step)
         if saving:
+            # The loss of a step is that of the parameters before it, so it says nothing of what is saved here.
+            norm = float(self.params_norm(state.params))
+            if not math.isfinite(norm):
+                self.stop_non_finite(step, "norm of the parameters", norm)
             release_freed_memory()
             self.trackers.sync()
             self.checkpoints.save(state, step, None if measured is None else measured.loss)

@@ -89,7 +89,7 @@ def test_a_batch_that_does_not_divide_is_refused(refused, tmp_path):
     )
 
 
-def test_a_loss_that_is_no_number_stops_and_keeps_the_good_checkpoint(refused, tmp_path):
+def test_exploded_parameters_stop_the_run_and_are_not_saved(refused, tmp_path):
     experiment = small_experiment(
         tmp_path,
         steps=30,
@@ -105,8 +105,8 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_good_checkpoint(refused, t
     )
     file = write_experiment_file(experiment, tmp_path / "experiment.py")
     message = refused("train", file, "--dir", tmp_path / "run", code=1)
-    assert message.startswith("loss is ")
-    assert " at step 2; the checkpoint of step 1 is kept. A lower optimizer.learning_rate" in message
-    assert [info.step for info in Checkpoints(tmp_path / "run" / "checkpoints").all()] == [1]
+    # The loss of step 1 was that of the initial parameters, and finite; what it made of them is not.
+    assert message.startswith("norm of the parameters is inf at step 1; no checkpoint was written before. A lower ")
+    assert Checkpoints(tmp_path / "run" / "checkpoints").all() == []
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert {record["step"] for record in records} == {1}

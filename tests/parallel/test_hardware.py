@@ -41,8 +41,8 @@ def test_no_peak_is_claimed_for_this_machines_cpu():
 
 KEEP = """
 import sys, ctypes
-from jaxlm.parallel.runtime import keep_freed_memory
-kept = keep_freed_memory() if sys.argv[1] == "kept" else None
+from jaxlm.parallel.runtime import prepare_cpu
+kept = prepare_cpu() if sys.argv[1] == "kept" else None
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
 size = 256 << 20

@@ -77,7 +77,14 @@ def test_two_processes_train_as_one_and_sigterm_stops_both_after_the_same_step(t
 
 
 def test_half_a_coordinator_is_refused(tmp_path):
-    process = Process("train", JAX_COORDINATOR_ADDRESS="127.0.0.1:1", JAX_NUM_PROCESSES="two", JAX_PROCESS_ID="0")
+    process = Process(
+        "train",
+        "--dir",
+        tmp_path / "run",
+        JAX_COORDINATOR_ADDRESS="127.0.0.1:1",
+        JAX_NUM_PROCESSES="two",
+        JAX_PROCESS_ID="0",
+    )
     assert process.end() == 2
     assert process.errors.startswith("jaxlm: error: JAX_COORDINATOR_ADDRESS is set, so JAX_NUM_PROCESSES")
     assert process.errors.count("\n") == 1
