@@ -8,8 +8,9 @@ import pytest
 
 from jaxlm.errors import UsageError
 from jaxlm.generation.config import GenerationConfig
-from jaxlm.generation.decoding import TokenGenerator, decode
+from jaxlm.generation.decoding import TokenGenerator, decode, decoding_layout
 from jaxlm.models.config import ModelConfig
+from jaxlm.nn.linear import DecodingKernel
 
 from ..models.small_models import BASE, forward, in_layout, random_params, random_tokens
 
@@ -157,5 +158,17 @@ def test_prompts_that_cannot_be_continued_are_refused_at_once(generator, prompts
 def test_matrices_are_held_in_the_compute_dtype_and_norms_in_float32():
     config = replace(LEARNED, dtype="bfloat16")
     params = TokenGenerator(config, random_params(config)).params
-    assert params["layers"]["1"]["mlp"]["up"]["kernel"].dtype == "bfloat16"
+    assert {part.dtype for part in params["layers"]["1"]["mlp"]["up"]["kernel"].parts} == {np.dtype("bfloat16")}
     assert params["final_norm"]["scale"].dtype == "float32"
+
+
+@pytest.mark.parametrize("head", ["tied", "untied"])
+def test_the_layout_for_decoding_computes_the_same(head):
+    config = replace(BASE, head=head, num_kv_heads=2, use_bias=True)
+    params = random_params(config)
+    laid_out_config, laid_out = decoding_layout(config, params)
+    tokens = random_tokens(config, (2, 9))
+    expected, _ = forward(config, params, tokens)
+    computed, _ = forward(laid_out_config, laid_out, tokens)
+    np.testing.assert_allclose(computed, expected, atol=1e-5)
+    assert isinstance(laid_out["head"]["kernel"], DecodingKernel)

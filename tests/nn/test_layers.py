@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxlm.nn.feed_forward import ACTIVATIONS, FeedForward
-from jaxlm.nn.linear import Linear, matmul
+from jaxlm.nn.linear import DecodingKernel, Linear, matmul
 from jaxlm.nn.norms import Norm, layer_norm, rms_norm
 from jaxlm.nn.positions import rotary_phases, rotate, sinusoidal_table
 
@@ -152,3 +152,22 @@ def test_feed_forward_equals_its_formula(kind):
     # Parameters given but not used would be a mistake of the test: Linen names what is missing.
     assert {name.split("/")[0] for name in jax.eval_shape(layer.init, jax.random.key(0), x)["params"]} == params.keys()
     np.testing.assert_allclose(out, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("outputs", [1, 7, 8, 13])
+def test_a_kernel_laid_out_for_decoding_multiplies_like_its_array(outputs):
+    random = np.random.default_rng(outputs)
+    x = jnp.asarray(random.normal(size=(2, 3, 5)), jnp.float32)
+    kernel = jnp.asarray(random.normal(size=(5, outputs)), jnp.float32)
+    laid_out = DecodingKernel.from_array(kernel, 4)
+    assert laid_out.shape == kernel.shape
+    assert len(laid_out.parts) == -(-outputs // -(-outputs // 4))
+    np.testing.assert_allclose(
+        matmul(x, laid_out, jnp.dtype("float32")), matmul(x, kernel, jnp.dtype("float32")), atol=1e-5
+    )
+
+
+def test_a_parameter_of_another_shape_is_refused_by_name():
+    linear = Linear(4, ("embed", "mlp"), False, jnp.dtype("float32"), jax.nn.initializers.normal(1.0))
+    with pytest.raises(ValueError, match=r"parameter kernel has shape \(3, 5\); the configuration makes it \(3, 4\)"):
+        linear.apply({"params": {"kernel": jnp.ones((3, 5))}}, jnp.ones((2, 3)))
