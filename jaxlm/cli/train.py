@@ -28,7 +28,7 @@ class TrainOptions:
     """
 
     dir: str = ""
-    """Run folder, created or gone on with; by default, with a file, runs/ and the experiment's name."""
+    """Run folder, created or gone on with; by default runs/ and the experiment's name."""
     experiment: Annotated[Experiment, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = dataclasses.field(
         default_factory=Experiment
     )
