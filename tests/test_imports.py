@@ -17,6 +17,7 @@ FLOORS = [
     {"training"},
     {"run_folder"},
     {"experiment"},
+    {"hub"},
     {"evaluation", "generation"},
     {"tasks"},
     {"data"},
