@@ -1,23 +1,75 @@
 """The description of a model: data only, so that reading or validating one needs no JAX."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from jaxlm.errors import UsageError
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """Size and make of a Transformer. The defaults are nanoGPT's CPU model, a small GPT-2."""
+class RotaryScaling:
+    """How rotary positions reach beyond the lengths of pretraining; see `jaxlm.nn.rotary` for the formulas."""
 
+    kind: Literal["none", "linear", "ntk", "dynamic", "yarn", "llama3"] = "none"
+    """Scheme; 'ntk' changes the base once, 'dynamic' with the length of the sequence."""
+    factor: float = 1.0
+    """How many times longer than in pretraining."""
+    original_max_length: int | None = None
+    """Context of pretraining; none means model.max_length."""
+    low_frequency_factor: float = 1.0
+    """llama3: wavelengths longer than original_max_length / this are divided by `factor`."""
+    high_frequency_factor: float = 4.0
+    """llama3: wavelengths shorter than original_max_length / this stay as they are."""
+    beta_fast: float = 32.0
+    """yarn: features with more rotations than this over the context stay as they are."""
+    beta_slow: float = 1.0
+    """yarn: features with fewer rotations than this are divided by `factor`."""
+    attention_factor: float | None = None
+    """yarn: multiplies cosines and sines; none means 0.1 ln(factor) + 1 (or what mscale says)."""
+    mscale: float | None = None
+    """yarn: with mscale_all_dim, replaces the coefficient 0.1 by 0.1 * mscale (DeepSeek's form)."""
+    mscale_all_dim: float | None = None
+    """yarn: see mscale."""
+    truncate: bool = True
+    """yarn: round the bounds of the ramp to whole features."""
+
+    def validate(self) -> None:
+        """Raises UsageError for a value out of range."""
+        if self.factor < 1:
+            raise UsageError(f"model.rotary_scaling.factor is {self.factor}; it must be at least 1")
+        if self.original_max_length is not None and self.original_max_length < 1:
+            raise UsageError(
+                f"model.rotary_scaling.original_max_length is {self.original_max_length}; it must be at least 1"
+            )
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Size and make of a language model. The defaults are nanoGPT's CPU model, a small GPT-2."""
+
+    architecture: Literal["decoder", "encoder", "encoder_decoder", "permutation", "lstm"] = "decoder"
+    """Sees what is before (decoder: GPT, Llama), everything (encoder: BERT), both in two towers (encoder_decoder: T5),
+    everything in any order (permutation: XLNet), or is recurrent (lstm)."""
+    family: str | None = None
+    """Hugging Face family it was imported from and is exported as; none takes the first that can express it."""
     vocab_size: int | None = None
     """Rows of the token embedding; none takes the tokenizer's."""
     max_length: int | None = None
     """Longest sequence in tokens; none takes the length of a training row."""
     num_layers: int = 4
-    """Transformer blocks."""
+    """Transformer blocks (of each tower, where there are two)."""
+    num_encoder_layers: int | None = None
+    """encoder_decoder: blocks of the encoder; none means num_layers."""
     embed_dim: int = 128
     """Width of the residual stream."""
+    embedding_dim: int | None = None
+    """Width of the embeddings, mapped to embed_dim where it differs (ELECTRA); none means embed_dim."""
+    token_types: int = 0
+    """Kinds of tokens (sentence A and B of BERT) with an embedding each; 0 for none."""
+    embedding_norm: bool = False
+    """Whether the sum of the embeddings is normalised."""
+    scale_embedding: bool | None = None
+    """Whether token embeddings are multiplied by sqrt(embedding_dim); none means with sinusoidal positions only."""
     num_heads: int = 4
     """Query heads."""
     num_kv_heads: int | None = None
@@ -26,22 +78,96 @@ class ModelConfig:
     """Width of a head; none means embed_dim / num_heads."""
     mlp_dim: int | None = None
     """Width of the feed-forward layer; none means 4 * embed_dim."""
-    positions: Literal["learned", "sinusoidal", "rotary", "none"] = "learned"
+    num_experts: int = 0
+    """Feed-forward layers a block, of which each token takes experts_per_token; 0 for the one dense layer."""
+    experts_per_token: int = 2
+    """Experts that a token is sent to."""
+    router_loss_weight: float = 0.0
+    """Weight of the load-balance loss of the experts in training."""
+    positions: Literal[
+        "learned", "sinusoidal", "sinusoidal_halves", "rotary", "relative_buckets", "alibi", "transformer_xl", "none"
+    ] = "learned"
     """How the model knows where a token stands."""
+    position_offset: int = 0
+    """learned: rows of the table before that of position 0 (RoBERTa and BART: 2)."""
     rotary_theta: float = 10000.0
     """Base of the rotary wavelengths."""
-    norm: Literal["layer_norm", "rms_norm"] = "layer_norm"
-    """Kind of normalisation."""
-    norm_position: Literal["pre", "post"] = "pre"
-    """Normalise the input of each sublayer (pre) or the sum after it (post, the original Transformer)."""
+    rotary_fraction: float = 1.0
+    """Part of each head's features that is rotated."""
+    rotary_scaling: RotaryScaling = field(default_factory=RotaryScaling)
+    """Reaching beyond the context of pretraining."""
+    relative_buckets: int = 32
+    """relative_buckets: number of learned distances."""
+    relative_max_distance: int = 128
+    """relative_buckets: distances from this on share a bucket."""
+    window: int | None = None
+    """Tokens that a local layer sees: itself and those before it, or window // 2 to either side in an encoder."""
+    layer_pattern: tuple[Literal["global", "local"], ...] = ("global",)
+    """Which layers see everything and which the window only, repeated over the layers."""
+    local_rotary_theta: float | None = None
+    """Base of the rotary wavelengths of local layers, never scaled; none means those of the others."""
+    qk_norm: bool = False
+    """Whether queries and keys are normalised in each head (Henry et al. 2020)."""
+    attention_scale: float | None = None
+    """Factor of the attention scores; none means 1 / sqrt(head_dim)."""
+    attention_soft_cap: float | None = None
+    """Bounds the attention scores to +- this by tanh (Gemma 2)."""
+    norm: Literal["layer_norm", "rms_norm", "rms_norm_plus_one"] = "layer_norm"
+    """Kind of normalisation; the last multiplies by 1 + scale (Gemma)."""
+    norm_position: Literal["pre", "post", "sandwich"] = "pre"
+    """Normalise the input of each sublayer (pre), the sum after it (post, the original Transformer), or its input and
+    its output (sandwich)."""
+    skip_first_norm: bool = False
+    """Whether the first layer's attention takes its input as it is (ModernBERT); unrolled layers only."""
+    residual: Literal["sequential", "parallel"] = "sequential"
+    """Whether the feed-forward layer sees what attention added, or both see the same (GPT-NeoX)."""
     norm_epsilon: float = 1e-5
     """Added to the variance in a normalisation."""
-    feed_forward: Literal["gelu", "gelu_tanh", "relu", "swiglu", "geglu"] = "gelu_tanh"
-    """Activation of the feed-forward layer; swiglu and geglu are gated (Shazeer 2020)."""
+    feed_forward: Literal["gelu", "gelu_tanh", "relu", "silu", "swiglu", "geglu", "geglu_erf"] = "gelu_tanh"
+    """Activation of the feed-forward layer; those in -glu are gated (Shazeer 2020), geglu by GELU's tanh form."""
     use_bias: bool = True
-    """Whether linear maps and layer normalisations have biases."""
+    """Whether linear maps and layer normalisations have biases, but for those named below."""
+    qkv_bias: bool | None = None
+    """Whether the maps to queries, keys and values have; none means use_bias."""
+    attention_output_bias: bool | None = None
+    """Whether the map out of attention has; none means use_bias."""
+    mlp_bias: bool | None = None
+    """Whether the feed-forward layer has; none means use_bias."""
+    norm_bias: bool | None = None
+    """Whether layer normalisations have; none means use_bias."""
     head: Literal["tied", "untied"] = "tied"
-    """Whether the output head is the token embedding or a matrix of its own."""
+    """Whether the language-model head is the token embedding or a matrix of its own."""
+    head_bias: bool = False
+    """Whether the logits have a bias."""
+    head_transform: bool = False
+    """Whether a dense layer, activation and normalisation come before the logits (BERT)."""
+    scale_head: bool = False
+    """Whether hidden states are divided by sqrt(embed_dim) before the logits (T5 with a tied head)."""
+    final_soft_cap: float | None = None
+    """Bounds the logits to +- this by tanh (Gemma 2)."""
+    task_head: Literal[
+        "language_model",
+        "pretraining",
+        "next_sentence",
+        "replaced_token",
+        "sequence_classification",
+        "token_classification",
+        "question_answering",
+        "none",
+    ] = "language_model"
+    """What is computed from the hidden states: the logits of tokens, those with the next-sentence scores (pretraining)
+    or those alone, whether each token was replaced, labels of a sequence or of each token, the start and end of an
+    answer, or nothing more."""
+    num_labels: int = 2
+    """Labels of a classification."""
+    pooling: Literal["first", "last", "mean"] = "first"
+    """What stands for a sequence: its first or last token, or their mean."""
+    pooler: Literal["none", "tanh", "relu", "gelu", "gelu_norm"] = "none"
+    """Dense layer over what stands for a sequence, by its activation (and normalisation)."""
+    classifier_bias: bool = True
+    """Whether the scores of labels have a bias."""
+    decoder_start_id: int | None = None
+    """encoder_decoder: the token that every output starts from."""
     dropout_rate: float = 0.0
     """Dropout of embeddings and of each sublayer's output, in training."""
     attention_dropout_rate: float = 0.0
@@ -74,19 +200,59 @@ class ModelConfig:
         return self.mlp_dim or 4 * self.embed_dim
 
     @property
+    def resolved_encoder_layers(self) -> int:
+        """Blocks of the encoder beside a decoder."""
+        return self.num_encoder_layers or self.num_layers
+
+    @property
+    def resolved_embedding_dim(self) -> int:
+        """Width of the embeddings."""
+        return self.embedding_dim or self.embed_dim
+
+    @property
+    def scales_embedding(self) -> bool:
+        """Whether token embeddings are multiplied by sqrt(embedding_dim)."""
+        if self.scale_embedding is None:
+            return self.positions.startswith("sinusoidal")
+        return self.scale_embedding
+
+    @property
+    def rotary_dim(self) -> int:
+        """Features of a head that are rotated."""
+        return int(self.resolved_head_dim * self.rotary_fraction)
+
+    @property
     def is_gated(self) -> bool:
         """Whether the feed-forward layer multiplies by a gate."""
-        return self.feed_forward in ("swiglu", "geglu")
+        return self.feed_forward in ("swiglu", "geglu", "geglu_erf")
+
+    def bias_of(self, part: Literal["qkv", "attention_output", "mlp", "norm"]) -> bool:
+        """Whether a part has biases: its own field, or use_bias."""
+        own = {
+            "qkv": self.qkv_bias,
+            "attention_output": self.attention_output_bias,
+            "mlp": self.mlp_bias,
+            "norm": self.norm_bias,
+        }[part]
+        return self.use_bias if own is None else own
+
+    def is_local(self, layer: int) -> bool:
+        """Whether a layer sees the window only."""
+        return self.layer_pattern[layer % len(self.layer_pattern)] == "local"
 
     def validate(self) -> None:
         """Raises UsageError for the first impossible combination, naming the fields."""
-        for name in ("vocab_size", "max_length", "num_kv_heads", "head_dim", "mlp_dim"):
+        optional = ("vocab_size", "max_length", "num_kv_heads", "head_dim", "mlp_dim", "num_encoder_layers")
+        for name in (*optional, "embedding_dim", "window"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"model.{name} is {value}; it must be at least 1")
-        for name in ("num_layers", "embed_dim", "num_heads"):
+        for name in ("num_layers", "embed_dim", "num_heads", "num_labels", "experts_per_token", "relative_buckets"):
             if getattr(self, name) < 1:
                 raise UsageError(f"model.{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("token_types", "num_experts", "position_offset"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"model.{name} is {getattr(self, name)}; it must not be negative")
         for name in ("dropout_rate", "attention_dropout_rate"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise UsageError(f"model.{name} is {getattr(self, name)}; it must be in [0, 1)")
@@ -101,10 +267,15 @@ class ModelConfig:
             raise UsageError(
                 f"model.num_heads {self.num_heads} is not a multiple of model.num_kv_heads {self.num_kv_heads}"
             )
-        if self.positions == "rotary" and self.resolved_head_dim % 2:
-            raise UsageError(f"rotary positions need an even head width, not {self.resolved_head_dim}")
-        if self.positions == "sinusoidal" and self.embed_dim % 2:
+        if not 0 < self.rotary_fraction <= 1:
+            raise UsageError(f"model.rotary_fraction is {self.rotary_fraction}; it must be in (0, 1]")
+        if self.positions == "rotary" and (self.rotary_dim % 2 or self.rotary_dim == 0):
+            raise UsageError(f"rotary positions need an even number of rotated features, not {self.rotary_dim}")
+        if self.positions.startswith("sinusoidal") and self.embed_dim % 2:
             raise UsageError(f"sinusoidal positions need an even model.embed_dim, not {self.embed_dim}")
+        self.rotary_scaling.validate()
+        self._validate_layers()
+        self._validate_architecture()
         if self.attention != "reference" and self.attention_dropout_rate:
             raise UsageError(
                 f"model.attention {self.attention!r} has no dropout of attention weights; "
@@ -112,3 +283,44 @@ class ModelConfig:
             )
         if self.attention == "cudnn" and self.dtype != "bfloat16":
             raise UsageError("model.attention 'cudnn' computes in bfloat16 only; set model.dtype 'bfloat16'")
+
+    def _validate_layers(self) -> None:
+        for name in ("attention_scale", "attention_soft_cap", "final_soft_cap", "local_rotary_theta"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise UsageError(f"model.{name} is {value}; it must be positive")
+        if not self.layer_pattern:
+            raise UsageError("model.layer_pattern is empty; name at least one kind of layer")
+        if "local" in self.layer_pattern and self.window is None:
+            raise UsageError("model.layer_pattern has local layers, which need model.window")
+        if self.residual == "parallel" and self.norm_position != "pre":
+            raise UsageError(f"model.residual 'parallel' needs model.norm_position 'pre', not {self.norm_position!r}")
+        if self.skip_first_norm and (self.norm_position != "pre" or self.layers != "unrolled"):
+            raise UsageError("model.skip_first_norm needs model.norm_position 'pre' and model.layers 'unrolled'")
+        if self.num_experts:
+            if self.experts_per_token > self.num_experts:
+                raise UsageError(
+                    f"model.experts_per_token {self.experts_per_token} is more than the {self.num_experts} of "
+                    "model.num_experts"
+                )
+            if not self.is_gated or self.bias_of("mlp"):
+                raise UsageError("model.num_experts needs a gated model.feed_forward and model.mlp_bias false")
+        if self.attention != "reference" and (
+            self.attention_soft_cap is not None or self.positions in ("relative_buckets", "alibi", "transformer_xl")
+        ):
+            raise UsageError(
+                f"model.attention {self.attention!r} knows neither soft caps nor position biases; use 'reference'"
+            )
+
+    def _validate_architecture(self) -> None:
+        encoder_heads = ("pretraining", "next_sentence", "replaced_token")
+        if self.task_head in encoder_heads and self.architecture != "encoder":
+            raise UsageError(f"model.task_head {self.task_head!r} needs model.architecture 'encoder'")
+        if self.task_head in ("pretraining", "next_sentence") and self.pooler == "none":
+            raise UsageError(f"model.task_head {self.task_head!r} needs a model.pooler")
+        if (self.positions == "transformer_xl") != (self.architecture == "permutation"):
+            raise UsageError("model.positions 'transformer_xl' and model.architecture 'permutation' go together")
+        if self.architecture != "encoder_decoder" and self.num_encoder_layers is not None:
+            raise UsageError("model.num_encoder_layers is for model.architecture 'encoder_decoder'")
+        if self.architecture == "encoder_decoder" and self.token_types:
+            raise UsageError("model.token_types is for one tower, not for model.architecture 'encoder_decoder'")

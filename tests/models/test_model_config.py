@@ -25,7 +25,7 @@ def test_widths_follow_from_the_others_unless_given():
         *(({name: 0.0}, f"model.{name}") for name in ("norm_epsilon", "init_std", "rotary_theta")),
         ({"embed_dim": 130}, "model.embed_dim 130 is not divisible by model.num_heads 4"),
         ({"num_kv_heads": 3}, "model.num_heads 4 is not a multiple of model.num_kv_heads 3"),
-        ({"positions": "rotary", "head_dim": 7}, "even head width, not 7"),
+        ({"positions": "rotary", "head_dim": 7}, "even number of rotated features, not 7"),
         ({"positions": "sinusoidal", "embed_dim": 129, "head_dim": 8}, "even model.embed_dim, not 129"),
         ({"attention": "xla", "attention_dropout_rate": 0.1}, "'xla' has no dropout"),
         ({"attention": "cudnn"}, "bfloat16 only"),
