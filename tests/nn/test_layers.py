@@ -10,7 +10,6 @@ import pytest
 from jaxlm.nn.feed_forward import ACTIVATIONS, FeedForward
 from jaxlm.nn.linear import DecodingKernel, Linear, matmul
 from jaxlm.nn.norms import Norm, layer_norm, rms_norm
-from jaxlm.nn.positions import rotary_phases, rotate, sinusoidal_table
 
 from ..models.small_models import quick_jit
 
@@ -68,39 +67,6 @@ def test_statistics_of_a_norm_are_float32_for_bfloat16_input(kind):
     expected = expected / np.sqrt((expected**2).mean())
     assert out.dtype == jnp.bfloat16
     np.testing.assert_allclose(np.asarray(out, np.float64), expected, atol=0.01, rtol=0.005)
-
-
-def test_sinusoidal_positions_equal_the_formula_of_the_paper():
-    table = np.asarray(sinusoidal_table(jnp.array([[0, 1, 50]]), 8))
-    for column, position in enumerate((0, 1, 50)):
-        for i in range(4):
-            angle = position / 10000 ** (2 * i / 8)
-            assert table[0, column, 2 * i] == pytest.approx(math.sin(angle), abs=1e-5)
-            assert table[0, column, 2 * i + 1] == pytest.approx(math.cos(angle), abs=1e-5)
-
-
-def test_rotation_turns_each_pair_of_features_by_position_times_frequency():
-    x, theta = random_array(1, 2, 3, 8), 100.0
-    positions = np.array([[0, 1, 7]])
-    out = np.asarray(rotate(x, rotary_phases(positions, 8, theta)))
-    for i in range(4):
-        turn = np.exp(1j * positions[0] * theta ** (-2 * i / 8))
-        expected = (x[..., i] + 1j * x[..., i + 4]) * turn
-        np.testing.assert_allclose(out[..., i] + 1j * out[..., i + 4], expected, atol=1e-5)
-
-
-def test_products_of_rotated_vectors_depend_on_the_distance_alone():
-    query, key = random_array(1, 1, 1, 8), random_array(1, 1, 1, 8, seed=1)
-
-    def product(query_position: int, key_position: int) -> float:
-        turned = [
-            rotate(x, rotary_phases(np.array([[position]]), 8, 10000.0))
-            for x, position in ((query, query_position), (key, key_position))
-        ]
-        return float(jnp.vdot(*turned))
-
-    assert product(9, 4) == pytest.approx(product(25, 20), abs=1e-4)
-    assert product(9, 4) != pytest.approx(product(9, 5), abs=1e-2)
 
 
 def test_matmul_works_over_any_leading_axes_and_in_the_compute_dtype():

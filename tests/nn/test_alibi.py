@@ -1,0 +1,40 @@
+"""ALiBi's slopes and biases against the paper's figures and BLOOM's."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxlm.nn.alibi import alibi_bias, alibi_slopes
+
+
+def test_slopes_of_a_power_of_two_are_those_of_the_paper():
+    np.testing.assert_array_equal(alibi_slopes(8), [1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32, 1 / 64, 1 / 128, 1 / 256])
+    np.testing.assert_allclose(alibi_slopes(16)[:3], [2**-0.5, 2**-1, 2**-1.5], rtol=1e-6)
+
+
+def test_other_numbers_of_heads_take_every_other_slope_of_twice_the_power():
+    np.testing.assert_allclose(alibi_slopes(6), [1 / 4, 1 / 16, 1 / 64, 1 / 256, 1 / 2, 1 / 8], rtol=1e-6)
+    np.testing.assert_array_equal(alibi_slopes(1), [2.0**-8])
+
+
+@pytest.mark.parametrize("heads", [1, 3, 8, 12, 20, 112])
+def test_biases_are_blooms(heads):
+    torch = pytest.importorskip("torch")
+    bloom = pytest.importorskip("transformers.models.bloom.modeling_bloom")
+    # BLOOM leaves out what is the same for all keys of a query.
+    expected = bloom.build_alibi_tensor(torch.ones(1, 10), heads, torch.float32).numpy()
+    positions = jnp.arange(10)
+    bias = np.asarray(alibi_bias(heads, positions, positions))
+    assert bias.shape == (1, heads, 10, 10)
+    np.testing.assert_allclose(bias[0, :, :1], expected, rtol=1e-6)
+    np.testing.assert_allclose(bias[0] - bias[0, :, :, :1], np.broadcast_to(expected, (heads, 10, 10)), atol=1e-6)
+
+
+def test_one_query_at_a_traced_position_has_its_row_of_the_whole():
+    positions = jnp.arange(7)
+    whole = alibi_bias(4, positions, positions)
+    row = jax.jit(lambda offset: alibi_bias(4, offset, positions))(5)
+    np.testing.assert_allclose(row, whole[:, :, 5:6])
+    np.testing.assert_array_equal(row[0, :, 0, 5], 0)
+    assert (np.diff(row[0, :, 0, :6]) > 0).all()
