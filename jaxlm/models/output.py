@@ -4,6 +4,7 @@ import jax
 from flax import struct
 
 from jaxlm.nn.cache import DecoderCache
+from jaxlm.nn.lstm import RecurrentCache
 
 
 @struct.dataclass
@@ -24,4 +25,4 @@ class ModelOutput:
     logits: jax.Array | None = None
     next_sentence_logits: jax.Array | None = None
     pooled: jax.Array | None = None
-    cache: DecoderCache | None = None
+    cache: DecoderCache | RecurrentCache | None = None
