@@ -1,0 +1,187 @@
+"""Reading config.json: every field is used, known to change nothing, or an error.
+
+A field that changes the maths and is not supported must not be passed over: the model would be wrong by a little. So
+a family takes the fields it knows from a ConfigReader, and `finish` refuses the rest but for a list of fields that say
+nothing about the maths (names, versions, old defaults of generation).
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxlm.errors import DataError, UsageError
+from jaxlm.hub.files import read_json
+
+CONFIG = "config.json"
+# Fields of any model (transformers' PreTrainedConfig) that do not change what it computes.
+HARMLESS = frozenset(
+    {
+        *("_name_or_path", "name_or_path", "_commit_hash", "transformers_version", "model_type", "architectures"),
+        *("dtype", "torch_dtype", "use_bfloat16", "_attn_implementation", "_attn_implementation_autoset"),
+        *("use_cache", "output_attentions", "output_hidden_states", "output_scores", "return_dict"),
+        *("return_dict_in_generate", "torchscript", "tf_legacy_loss", "chunk_size_feed_forward", "problem_type"),
+        *("id2label", "label2id", "num_labels", "finetuning_task", "task_specific_params", "tokenizer_class", "prefix"),
+        *("bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "decoder_start_token_id"),
+        *("gradient_checkpointing", "pretraining_tp", "special_dtypes", "gradient_checkpointing_kwargs"),
+        # What generation_config.json holds today.
+        *("max_length", "min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups"),
+        *("diversity_penalty", "temperature", "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty"),
+        *("no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences"),
+        *("forced_bos_token_id", "forced_eos_token_id", "remove_invalid_values", "exponential_decay_length_penalty"),
+        *("suppress_tokens", "begin_suppress_tokens"),
+    }
+)
+# Fields of any model that change the maths, with the values that do not; a family may take them itself.
+NEUTRAL: Mapping[str, tuple[Any, ...]] = {
+    "is_encoder_decoder": (False,),
+    "is_decoder": (False,),
+    "add_cross_attention": (False,),
+    "cross_attention_hidden_size": (),
+    "tie_encoder_decoder": (False,),
+    "pruned_heads": ({},),
+}
+_REQUIRED: Any = object()
+_KINDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    list: "a list",
+    dict: "an object",
+}
+
+
+class ConfigReader:
+    """The fields of one config.json (or of an object inside it).
+
+    Attributes:
+      where: what errors call it.
+    """
+
+    def __init__(self, values: Mapping[str, Any], where: str):
+        """Takes the fields.
+
+        Raises:
+          UsageError: the model is defined by code that comes with it.
+        """
+        self.where = where
+        self._values = dict(values)
+        self._used: set[str] = set()
+        for name in ("auto_map", "trust_remote_code"):
+            if self._values.get(name):
+                raise UsageError(
+                    f"{where} has {name}: the model is defined by Python code that comes with it, which jaxlm does not "
+                    "run; use a directory of one of the known families"
+                )
+            self._used.add(name)
+
+    def has(self, name: str) -> bool:
+        """Whether a field is there and not null."""
+        return self._values.get(name) is not None
+
+    def get(self, name: str, kind: type, default: Any = _REQUIRED, null: Any = _REQUIRED) -> Any:
+        """Takes a field.
+
+        Args:
+          name: its name.
+          kind: int, float, bool, str, list or dict; a whole number is a float too.
+          default: the value if it is absent; without one it must be there.
+          null: the value if it is there and null, where that differs from being absent.
+
+        Raises:
+          DataError: it is missing or of another type.
+        """
+        self._used.add(name)
+        value = self._values.get(name)
+        if name in self._values and value is None and null is not _REQUIRED:
+            return null
+        if value is None:
+            if default is _REQUIRED:
+                raise DataError(f"{self.where} lacks the field {name!r}")
+            return default
+        if kind is float and type(value) is int and abs(value) < 2**53:
+            return float(value)
+        if type(value) is not kind:
+            raise DataError(f"{self.where}: {name} is {_short(value)}; it must be {_KINDS[kind]}")
+        return value
+
+    def expect(self, name: str, *allowed: Any) -> Any:
+        """Takes a field of which some values are supported; absent or null, it is the first of them.
+
+        Raises:
+          UsageError: it has another value.
+        """
+        self._used.add(name)
+        value = self._values.get(name)
+        if value is None:
+            return allowed[0] if allowed else None
+        if not any(value == each and isinstance(value, bool) == isinstance(each, bool) for each in allowed):
+            supported = " or ".join(_short(each) for each in allowed) or "its absence"
+            raise UsageError(f"{self.where}: {name} is {_short(value)}, which is not supported; only {supported} is")
+        return value
+
+    def choose(self, name: str, choices: Mapping[str, Any], default: str) -> Any:
+        """Takes a field whose text stands for something: returns what `choices` says it is.
+
+        Raises:
+          UsageError: its value is not among them.
+        """
+        value = self.get(name, str, default)
+        if value not in choices:
+            raise UsageError(f"{self.where}: {name} {_short(value)} is not supported; known: {', '.join(choices)}")
+        return choices[value]
+
+    def token_id(self, name: str) -> Any:
+        """Takes the id of a special token: a whole number, a list of such, or None.
+
+        Raises:
+          DataError: it is something else.
+        """
+        self._used.add(name)
+        value = self._values.get(name)
+        ids = value if isinstance(value, list) else [] if value is None else [value]
+        # Some files have -1 for "none".
+        if not all(type(item) is int and -1 <= item < 2**31 for item in ids):
+            raise DataError(f"{self.where}: {name} is {_short(value)}; it must be a token id or a list of them")
+        return value
+
+    def ignore(self, *names: str) -> None:
+        """Marks fields as known not to change what the model computes."""
+        self._used.update(names)
+
+    def finish(self) -> None:
+        """Refuses the fields that nobody took.
+
+        Raises:
+          UsageError: naming all of them.
+        """
+        for name in NEUTRAL.keys() - self._used:
+            self.expect(name, *NEUTRAL[name])
+        left = [name for name in self._values if name not in self._used | HARMLESS and self._values[name] is not None]
+        if left:
+            listed = ", ".join(f"{ascii(name)[1:-1]} = {_short(self._values[name])}" for name in left[:20])
+            raise UsageError(
+                f"{self.where} has fields that are not supported and may change what the model computes: {listed}; "
+                "delete those of which you know that they do not"
+            )
+
+
+def read_config_file(folder: str | os.PathLike) -> ConfigReader:
+    """Opens the config.json of a directory.
+
+    Raises:
+      UsageError: there is none, or its model is defined by code.
+      DataError: it is damaged.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {folder}")
+    if not (folder / CONFIG).exists():
+        raise UsageError(f"{folder} is not a Hugging Face model directory: it has no {CONFIG}")
+    return ConfigReader(read_json(folder, CONFIG), str(folder / CONFIG))
+
+
+def _short(value: Any) -> str:
+    text = ascii(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."

@@ -1,0 +1,84 @@
+"""Whether two configurations describe the same function of the same parameters."""
+
+import dataclasses
+import math
+from typing import Any
+
+from jaxlm.models.config import ModelConfig, RotaryScaling
+
+# What trains the model, or how it is computed and on what; not what it computes.
+FREE = (
+    *("family", "dropout_rate", "attention_dropout_rate", "init_std", "router_loss_weight"),
+    *("attention", "dtype", "layers", "remat"),
+)
+TOKEN_HEADS = ("language_model", "pretraining")
+
+
+def canonical(config: ModelConfig) -> dict[str, Any]:
+    """The fields that decide the function, defaults filled in and those without effect left out.
+
+    Two configurations whose dicts are equal are the same model.
+    """
+    fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in FREE}
+
+    def without_effect(*names: str) -> None:
+        for name in names:
+            del fields[name]
+
+    fields |= {
+        "num_kv_heads": config.resolved_kv_heads,
+        "head_dim": config.resolved_head_dim,
+        "mlp_dim": config.resolved_mlp_dim,
+        "embedding_dim": config.resolved_embedding_dim,
+        "scale_embedding": config.scales_embedding,
+        "qkv_bias": config.bias_of("qkv"),
+        "attention_output_bias": config.bias_of("attention_output"),
+        "mlp_bias": config.bias_of("mlp"),
+        "norm_bias": config.norm == "layer_norm" and config.bias_of("norm"),
+        "attention_scale": config.attention_scale or 1 / math.sqrt(config.resolved_head_dim),
+    }
+    without_effect("use_bias")
+    layers = config.num_layers
+    if config.architecture == "encoder_decoder":
+        fields["num_encoder_layers"] = config.resolved_encoder_layers
+        layers = max(layers, config.resolved_encoder_layers)
+    else:
+        without_effect("num_encoder_layers", "decoder_start_id")
+    fields["layer_pattern"] = tuple(config.is_local(layer) for layer in range(layers))
+    has_local = any(fields["layer_pattern"])
+    if not has_local:
+        without_effect("window")
+    if config.positions == "rotary":
+        fields["local_rotary_theta"] = (config.local_rotary_theta or config.rotary_theta) if has_local else None
+        fields["rotary_fraction"] = config.rotary_dim
+        scaling = config.rotary_scaling
+        if scaling.kind == "none":
+            fields["rotary_scaling"] = RotaryScaling()
+        else:
+            original = scaling.original_max_length or config.max_length
+            fields["rotary_scaling"] = dataclasses.replace(scaling, original_max_length=original)
+    else:
+        without_effect("rotary_theta", "rotary_fraction", "rotary_scaling", "local_rotary_theta")
+    if config.positions not in ("relative_buckets",):
+        without_effect("relative_buckets", "relative_max_distance")
+    if config.positions != "learned":
+        without_effect("position_offset")
+    if not config.num_experts:
+        without_effect("experts_per_token")
+    if config.task_head not in TOKEN_HEADS:
+        without_effect("head", "head_bias", "head_transform", "scale_head", "final_soft_cap")
+    if config.task_head != "sequence_classification":
+        without_effect("pooling", "classifier_bias")
+        if config.task_head != "token_classification":
+            without_effect("num_labels")
+    return fields
+
+
+def differences(own: ModelConfig, other: ModelConfig) -> list[str]:
+    """The fields in which two configurations describe different functions, as `model.field own, not other`."""
+    ours, theirs = canonical(own), canonical(other)
+    return [
+        f"model.{name} is {ours.get(name)!r}, not {theirs.get(name)!r}"
+        for name in sorted(ours.keys() | theirs.keys())
+        if ours.get(name) != theirs.get(name)
+    ]

@@ -1,0 +1,104 @@
+"""A model family of Hugging Face: its config.json and its names of tensors, in terms of ours.
+
+To add a family, write `jaxlm/hub/families/NAME.py` after the example of `gpt2.py` or `llama.py`:
+1. `read_config(reader, task_head) -> ModelConfig` takes each field of config.json that it knows: `reader.get` for a
+   value, `reader.expect` for a field of which some values are supported, `reader.ignore` for what changes nothing in
+   the maths. Mind the defaults: an absent field has the value of the transformers class. What it does not take is
+   refused by the caller, so never add a field to `ignore` that could change a logit. Values that it passes on wrongly
+   are found by `ModelConfig.validate` and by the tests.
+2. `write_config(config) -> dict` gives those fields back (without `model_type`, `architectures` and labels, which are
+   added here). It need not check much: what it gives is read again by `read_config`, and if that describes another
+   function (`jaxlm.hub.equivalence`), the export is refused with the fields that differ.
+3. `entries(config) -> list[Entry]` is the table of tensors (`jaxlm.hub.mapping`), for the head that
+   `config.task_head` names. Paths name layers one at a time ("layers/3/...", "encoder/layers/3/...").
+4. `FAMILY = Family(...)`, and its module in the list of `jaxlm/hub/registry.py`.
+5. A test `tests/hub/test_NAME.py` with `tests/hub/parity.py`, which compares a tiny model of transformers whose every
+   tensor matters with ours, both ways.
+
+Models saved without a head, old names of tensors, copies of tied tensors and buffers are declared, not coded: see the
+docstring of `jaxlm.hub.mapping`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from jaxlm.errors import UsageError
+from jaxlm.hub.config_file import ConfigReader
+from jaxlm.hub.equivalence import differences
+from jaxlm.hub.mapping import Entry
+from jaxlm.models.config import ModelConfig
+
+LABELLED = ("sequence_classification", "token_classification")
+
+
+@dataclass(frozen=True)
+class Family:
+    """How the models of one family are described and named.
+
+    Attributes:
+      name: what we call it.
+      model_types: the `model_type`s of config.json that are this family; the first is written.
+      architectures: the classes of transformers, each with the `task_head` of its models; the first is that of a
+        config.json that names none.
+      read_config: maps the fields of config.json and the task head to ModelConfig.
+      write_config: the inverse.
+      entries: the table of tensors.
+      base_prefix: what the names of the bare model's tensors begin with in a model with a head.
+      renames: (pattern, replacement) pairs that make the names of older files today's.
+      ignorable: patterns of names that are no parameters.
+    """
+
+    name: str
+    model_types: tuple[str, ...]
+    architectures: Mapping[str, str]
+    read_config: Callable[[ConfigReader, str], ModelConfig]
+    write_config: Callable[[ModelConfig], dict[str, Any]]
+    entries: Callable[[ModelConfig], list[Entry]]
+    base_prefix: str = ""
+    renames: Sequence[tuple[str, str]] = ()
+    ignorable: Sequence[str] = ()
+
+    def read(self, reader: ConfigReader) -> ModelConfig:
+        """Turns a config.json of this family into a model's description.
+
+        Raises:
+          UsageError: a class or a field that is not supported, or values that do not go together.
+          DataError: a field that is missing or of another type.
+        """
+        named = reader.get("architectures", list, []) or [next(iter(self.architectures))]
+        if len(named) != 1 or named[0] not in self.architectures:
+            raise UsageError(
+                f"{reader.where}: the architectures {ascii(named)[:200]} are not supported; of the family {self.name} "
+                f"these are: {', '.join(self.architectures)}"
+            )
+        task_head = self.architectures[named[0]]
+        config = replace(self.read_config(reader, task_head), family=self.name)
+        if task_head in LABELLED:
+            labels = reader.get("id2label", dict, None)
+            config = replace(config, num_labels=reader.get("num_labels", int, 2) if labels is None else len(labels))
+        reader.finish()
+        try:
+            config.validate()
+        except UsageError as error:
+            raise UsageError(f"{reader.where} describes a model that cannot be: {error}") from error
+        return config
+
+    def write(self, config: ModelConfig) -> dict[str, Any]:
+        """Turns a model's description into the content of config.json.
+
+        Raises:
+          UsageError: the family has no such model, with the reasons.
+        """
+        classes = [name for name, task_head in self.architectures.items() if task_head == config.task_head]
+        if not classes:
+            raise UsageError(f"no class has the model.task_head {config.task_head!r}")
+        values = {"model_type": self.model_types[0], "architectures": classes[:1], **self.write_config(config)}
+        if config.task_head in LABELLED:
+            names = [f"LABEL_{label}" for label in range(config.num_labels)]
+            values["id2label"] = {str(label): name for label, name in enumerate(names)}
+            values["label2id"] = {name: label for label, name in enumerate(names)}
+        different = differences(config, self.read(ConfigReader(values, "config.json")))
+        if different:
+            raise UsageError("; ".join(different))
+        return values

@@ -1,0 +1,63 @@
+"""The known families, and which of them a directory or a model of ours belongs to."""
+
+from typing import Any
+
+from jaxlm.errors import UsageError, unknown_name
+from jaxlm.hub.config_file import ConfigReader
+from jaxlm.hub.families import gpt2, llama
+from jaxlm.hub.family import Family
+from jaxlm.models.config import ModelConfig
+
+# For a model without a family, the first that can express it is taken.
+FAMILIES: tuple[Family, ...] = (
+    gpt2.FAMILY,
+    llama.FAMILY,
+)
+
+
+def family_named(name: str) -> Family:
+    """Returns a family by our name.
+
+    Raises:
+      UsageError: there is none of that name.
+    """
+    families = {family.name: family for family in FAMILIES}
+    if name not in families:
+        raise unknown_name("model family", name, families)
+    return families[name]
+
+
+def family_of(reader: ConfigReader) -> Family:
+    """Returns the family that a config.json names.
+
+    Raises:
+      UsageError: it is not known.
+      DataError: it names none.
+    """
+    model_type = reader.get("model_type", str)
+    families = {name: family for family in FAMILIES for name in family.model_types}
+    if model_type not in families:
+        error = unknown_name("model_type", model_type[:100], families)
+        raise UsageError(f"{reader.where}: {error}")
+    return families[model_type]
+
+
+def family_for(config: ModelConfig, name: str | None = None) -> tuple[Family, dict[str, Any]]:
+    """Returns the family that a model can be exported as, and its config.json.
+
+    Args:
+      config: the model.
+      name: which family it must be; none takes the one it was imported from, else the first that can express it.
+
+    Raises:
+      UsageError: none can, with each one's reason.
+    """
+    name = name or config.family
+    candidates = [family_named(name)] if name else list(FAMILIES)
+    reasons = []
+    for family in candidates:
+        try:
+            return family, family.write(config)
+        except UsageError as error:
+            reasons.append(f"{family.name}: {error}")
+    raise UsageError(f"no model family of transformers can express this model ({'. '.join(reasons)})")
