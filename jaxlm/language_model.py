@@ -23,7 +23,8 @@ from jaxlm.generation.decoding import TokenGenerator
 from jaxlm.generation.text import generate_text, stream_text
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.counts import abstract_params
-from jaxlm.models.decoder import Decoder
+from jaxlm.models.model import apply_model
+from jaxlm.models.output import ModelOutput
 from jaxlm.run_folder import RunFolder
 from jaxlm.tasks.causal_lm import CausalLM
 from jaxlm.text.tokenizer import Tokenizer, load_tokenizer
@@ -56,9 +57,13 @@ class LanguageModel:
         """The parameters laid out for decoding; made at first use, and a second copy of them in memory."""
         return TokenGenerator(self.config, self.params)
 
-    def apply(self, tokens: jax.Array, **arguments: Any) -> jax.Array:
-        """Logits [batch, time, vocab_size] of what follows each of the tokens [batch, time]."""
-        return Decoder(self.config).apply({"params": self.params}, tokens, **arguments)[0]
+    def apply(self, tokens: jax.Array, **arguments: Any) -> ModelOutput:
+        """Hidden states, logits and whatever else the model gives for tokens [batch, time].
+
+        The other arguments are those of the model: `segment_ids`, `positions`, `cache`; of an encoder also
+        `token_types`; of two towers also `encoder_tokens`, `encoder_segment_ids` (see `jaxlm.models`).
+        """
+        return apply_model(self.config, self.params, tokens, **arguments)
 
     def generate(self, prompts: str | Sequence[str], options: GenerationConfig | None = None, **fields: Any) -> Any:
         """Continues one prompt (giving a string) or several (giving a list), without repeating them.

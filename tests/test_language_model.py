@@ -79,12 +79,12 @@ def test_the_parts_are_there(model, trained_run):
 
 def test_logits_have_a_row_for_each_token(model):
     tokens = jnp.asarray([model.tokenizer.encode("The old man"), model.tokenizer.encode("the old man")])
-    logits = model.apply(tokens)
+    logits = model.apply(tokens).logits
     assert logits.shape == (2, 11, model.config.vocab_size)
     assert logits.dtype == jnp.float32
     assert np.isfinite(logits).all()
     # Nothing looks ahead: other tokens after the fifth change nothing before it.
-    changed = model.apply(tokens.at[:, 5:].set(0))
+    changed = model.apply(tokens.at[:, 5:].set(0)).logits
     np.testing.assert_allclose(changed[:, :5], logits[:, :5], atol=1e-5)
     assert np.abs(np.asarray(changed[:, 5:] - logits[:, 5:])).max() > 1e-3
 
@@ -93,7 +93,7 @@ def test_greedy_text_is_the_most_likely_token_by_token(model):
     ids = model.tokenizer.encode("The old")
     for _ in range(8):
         padded = jnp.asarray([ids + [0] * (16 - len(ids))])  # to one length, for one compilation
-        ids.append(int(model.apply(padded)[0, len(ids) - 1].argmax()))
+        ids.append(int(model.apply(padded).logits[0, len(ids) - 1].argmax()))
     assert "The old" + model.generate("The old", temperature=0.0, max_new_tokens=8) == model.tokenizer.decode(ids)
 
 
@@ -152,7 +152,7 @@ def test_evaluation_by_hand_gives_the_same_loss(model, tmp_path):
     losses = []
     for start in range(0, len(ids) - 1, 16):
         window = ids[start : start + 17]
-        logits = np.asarray(model.apply(jnp.asarray(window[None, :-1]))[0], np.float64)
+        logits = np.asarray(model.apply(jnp.asarray(window[None, :-1])).logits[0], np.float64)
         peak = logits.max(-1)
         normalizer = peak + np.log(np.exp(logits - peak[:, None]).sum(-1))
         losses.extend(normalizer - logits[np.arange(len(window) - 1), window[1:]])

@@ -15,8 +15,7 @@ from jaxlm.errors import UsageError
 from jaxlm.generation.config import GenerationConfig
 from jaxlm.generation.sampling import sample
 from jaxlm.models.config import ModelConfig
-from jaxlm.models.decoder import Decoder, init_cache
-from jaxlm.nn.cache import DecoderCache
+from jaxlm.models.model import Cache, apply_model, init_cache
 from jaxlm.nn.linear import DecodingKernel
 from jaxlm.nn.stack import unstack_layers
 
@@ -35,7 +34,7 @@ class DecodingState:
       drawn: int32 scalar, tokens drawn so far; it selects the randomness.
     """
 
-    cache: DecoderCache
+    cache: Cache
     logits: jax.Array
     positions: jax.Array
     done: jax.Array
@@ -48,14 +47,16 @@ def run_decoder(
     tokens: jax.Array,
     positions: jax.Array,
     segment_ids: jax.Array | None,
-    cache: DecoderCache,
+    cache: Cache,
     num_logits: int | None = None,
-) -> tuple[jax.Array, DecoderCache]:
+) -> tuple[jax.Array, Cache]:
     """Applies the decoder to new tokens behind a cache; see `Decoder.__call__`."""
-    outputs: Any = Decoder(config).apply(
-        {"params": params}, tokens, positions, segment_ids, cache, num_logits=num_logits
+    output = apply_model(
+        config, params, tokens, positions=positions, segment_ids=segment_ids, cache=cache, num_logits=num_logits
     )
-    return outputs
+    assert output.logits is not None
+    assert output.cache is not None
+    return output.logits, output.cache
 
 
 @partial(jax.jit, static_argnums=(0, 3))

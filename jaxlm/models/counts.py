@@ -1,19 +1,18 @@
 """Parameter and FLOP counts, derived from the model itself."""
 
 import math
-from functools import cache
+from functools import cache, partial
 
 import flax.linen as nn
 import jax
 
 from jaxlm.models.config import ModelConfig
-from jaxlm.models.decoder import Decoder
+from jaxlm.models.model import init_params
 
 
 @cache
 def _boxed_params(config: ModelConfig) -> dict:
-    tokens = jax.ShapeDtypeStruct((1, 1), "int32")
-    return jax.eval_shape(Decoder(config).init, jax.random.key(0), tokens)["params"]
+    return jax.eval_shape(partial(init_params, config), jax.random.key(0))
 
 
 def abstract_params(config: ModelConfig) -> dict:

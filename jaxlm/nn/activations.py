@@ -43,7 +43,9 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": gelu,
     "gelu_tanh": gelu_tanh,
     "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
     "swiglu": jax.nn.silu,
     "geglu": gelu_tanh,
+    "geglu_erf": gelu,
 }
-GATED = ("swiglu", "geglu")
+GATED = ("swiglu", "geglu", "geglu_erf")

@@ -42,7 +42,34 @@ def masked_softmax(scores: jax.Array, mask: jax.Array | None) -> jax.Array:
     return jnp.where(mask.any(-1, keepdims=True), weights, 0.0)
 
 
-def attention_weights(query: jax.Array, key: jax.Array, mask: jax.Array | None, scale: float) -> jax.Array:
+def window_mask(query_slots: jax.Array, key_slots: jax.Array, window: int, causal: bool) -> jax.Array:
+    """Which keys are near enough: bool [1, 1, query_time, key_time].
+
+    Args:
+      query_slots: [query_time] int32, where the queries stand in their row.
+      key_slots: [key_time] int32.
+      window: keys that a query sees: itself and those before it (causal; what is after it is not masked here), or
+        window // 2 to either side.
+      causal: which of the two.
+    """
+    distance = query_slots[:, None] - key_slots[None, :]
+    near = distance < window if causal else jnp.abs(distance) <= window // 2
+    return near[None, None]
+
+
+def soft_cap_scores(scores: jax.Array, cap: float | None) -> jax.Array:
+    """Bounds scores smoothly to (-cap, cap) (Gemma 2, Riviere et al. 2024, section 2); None leaves them."""
+    return scores if cap is None else cap * jnp.tanh(scores / cap)
+
+
+def attention_weights(
+    query: jax.Array,
+    key: jax.Array,
+    mask: jax.Array | None,
+    scale: float,
+    bias: jax.Array | None = None,
+    soft_cap: float | None = None,
+) -> jax.Array:
     """The weights of the reference attention (Vaswani et al. 2017, eq. 1), softmax in float32.
 
     Args:
@@ -50,6 +77,8 @@ def attention_weights(query: jax.Array, key: jax.Array, mask: jax.Array | None, 
       key: [batch, kv_heads, key_time, head_dim].
       mask: bool, broadcastable to [batch, 1, query_time, key_time], or None.
       scale: factor of the scores.
+      bias: float32, broadcastable to [batch, heads, query_time, key_time], added to the scores, or None.
+      soft_cap: bound of the scores before bias and mask, or None.
 
     Returns:
       [batch, heads, query_time, key_time] float32.
@@ -59,7 +88,8 @@ def attention_weights(query: jax.Array, key: jax.Array, mask: jax.Array | None, 
     # The query heads of a group stand side by side in time, so that keys are neither repeated nor copied.
     grouped = (query * scale).reshape(batch, kv_heads, heads // kv_heads * query_time, head_dim)
     scores = jnp.einsum("bkth,bksh->bkts", grouped, key, preferred_element_type=jnp.float32)
-    return masked_softmax(scores.reshape(batch, heads, query_time, key_time), mask)
+    scores = soft_cap_scores(scores.reshape(batch, heads, query_time, key_time), soft_cap)
+    return masked_softmax(scores if bias is None else scores + bias, mask)
 
 
 def weighted_values(weights: jax.Array, value: jax.Array) -> jax.Array:
@@ -71,7 +101,13 @@ def weighted_values(weights: jax.Array, value: jax.Array) -> jax.Array:
 
 
 def causal_attention(
-    query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None, scale: float
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    mask: jax.Array | None,
+    scale: float,
+    bias: jax.Array | None = None,
+    soft_cap: float | None = None,
 ) -> jax.Array:
     """The reference attention with a causal mask, without computing most of what that mask hides.
 
@@ -86,7 +122,8 @@ def causal_attention(
         visible = jnp.arange(start, end)[:, None] >= jnp.arange(end)[None, :]
         if mask is not None:
             visible = visible & jnp.broadcast_to(mask, (*mask.shape[:2], length, length))[:, :, start:end, :end]
-        weights = attention_weights(query[:, :, start:end], key[:, :, :end], visible, scale)
+        near = None if bias is None else bias[:, :, start:end, :end]
+        weights = attention_weights(query[:, :, start:end], key[:, :, :end], visible, scale, near, soft_cap)
         outputs.append(weighted_values(weights, value[:, :, :end]))
     return outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, axis=2)
 
@@ -98,6 +135,9 @@ def attention(
     *,
     causal: bool,
     mask: jax.Array | None = None,
+    bias: jax.Array | None = None,
+    scale: float | None = None,
+    soft_cap: float | None = None,
     implementation: Literal["reference", "xla", "cudnn"] = "reference",
 ) -> jax.Array:
     """Attends from each query to the keys it may see.
@@ -108,23 +148,29 @@ def attention(
       value: as key.
       causal: query i sees keys up to i; needs query_time == key_time.
       mask: bool, broadcastable to [batch, 1, query_time, key_time]: further restrictions (segments, padding, cache).
+      bias: float32 [batch or 1, heads, query_time, key_time], added to the scores (reference only).
+      scale: factor of the scores; None means 1 / sqrt(head_dim).
+      soft_cap: bound of the scores (reference only).
       implementation: 'reference', 'xla' or 'cudnn' (NVIDIA GPU, bfloat16).
 
     Returns:
       [batch, heads, query_time, head_dim]. Queries that may see nothing get zeros.
 
     Raises:
-      ValueError: for an unknown implementation or causal attention over different lengths.
+      ValueError: for an unknown implementation, one that lacks what is asked, or causal attention over different
+        lengths.
     """
     if causal and query.shape[2] != key.shape[2]:
         raise ValueError(f"causal attention needs as many queries as keys, not {query.shape[2]} and {key.shape[2]}")
-    scale = 1 / math.sqrt(query.shape[-1])
+    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     if implementation == "reference":
         if causal:
-            return causal_attention(query, key, value, mask, scale)
-        return weighted_values(attention_weights(query, key, mask, scale), value)
+            return causal_attention(query, key, value, mask, scale, bias, soft_cap)
+        return weighted_values(attention_weights(query, key, mask, scale, bias, soft_cap), value)
     if implementation not in ("xla", "cudnn"):
         raise ValueError(f"unknown attention implementation {implementation!r}; known: reference, xla, cudnn")
+    if bias is not None or soft_cap is not None:
+        raise ValueError(f"attention by {implementation} has neither bias nor soft cap; use the reference")
     out = jax.nn.dot_product_attention(
         jnp.swapaxes(query, 1, 2),
         jnp.swapaxes(key, 1, 2),

@@ -1,152 +1,127 @@
-"""One Transformer block: self-attention and feed-forward, each added to the residual stream."""
+"""One Transformer block: attention and feed-forward, each added to the residual stream."""
 
-import math
 from collections.abc import Callable
-from typing import Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax import struct
 
-from jaxlm.nn.attention import attention, attention_weights, combine_masks, weighted_values
 from jaxlm.nn.cache import LayerCache
-from jaxlm.nn.feed_forward import FeedForward
-from jaxlm.nn.linear import Linear
+from jaxlm.nn.multi_head_attention import MultiHeadAttention, Phases
 from jaxlm.nn.norms import Norm
-from jaxlm.nn.parameter import Initializer
-from jaxlm.nn.positions import rotate
-
-Phases = tuple[jax.Array, jax.Array]
 
 
-class SelfAttention(nn.Module):
-    """Multi-head self-attention with projections in and out.
+@struct.dataclass
+class BlockInputs:
+    """What all blocks of a stack are given beside the residual stream; what a model does not use is None.
 
     Attributes:
-      num_heads: query heads.
-      num_kv_heads: key and value heads.
-      head_dim: width of a head.
-      use_bias: whether the projections have biases.
-      causal: whether a position sees only itself and what is before it.
-      implementation: see `jaxlm.nn.attention.attention`.
-      dropout_rate: dropout of the attention weights (reference implementation only).
-      deterministic: no dropout.
-      dtype: compute dtype.
-      kernel_init: initializer of the query, key and value maps.
-      output_init: initializer of the map back to the residual stream.
+      mask: bool [batch or 1, 1, time, key_time], what a global layer may see (beside causality, without a cache).
+      local_mask: as mask, for local layers.
+      phases: rotary phases of global layers.
+      local_phases: of local layers.
+      bias: float32 [1, heads, time, key_time], position bias of the attention scores.
+      token_mask: bool [batch, time], tokens that are no padding.
+      encoded: [batch, encoder_time, embed_dim], what an encoder gave.
+      encoded_mask: bool [batch or 1, 1, 1 or time, encoder_time], what of it may be seen.
+      cache_index: int32 scalar, the cache's next free slot.
     """
 
-    num_heads: int
-    num_kv_heads: int
-    head_dim: int
-    use_bias: bool
-    causal: bool
-    implementation: Literal["reference", "xla", "cudnn"]
-    dropout_rate: float
-    deterministic: bool
-    dtype: jnp.dtype
-    kernel_init: Initializer
-    output_init: Initializer
+    mask: jax.Array | None = None
+    local_mask: jax.Array | None = None
+    phases: Phases | None = None
+    local_phases: Phases | None = None
+    bias: jax.Array | None = None
+    token_mask: jax.Array | None = None
+    encoded: jax.Array | None = None
+    encoded_mask: jax.Array | None = None
+    cache_index: jax.Array | None = None
 
-    @nn.compact
-    def __call__(
-        self,
-        x: jax.Array,
-        mask: jax.Array | None,
-        phases: Phases | None,
-        cache: LayerCache | None,
-        cache_index: jax.Array | None,
-    ) -> tuple[jax.Array, LayerCache | None]:
-        """Attends over [batch, time, embed_dim], or over the cache once the new keys and values are written to it.
-
-        Args:
-          x: [batch, time, embed_dim].
-          mask: bool [batch or 1, 1, time, key_time] or None; with a cache it must also carry causality.
-          phases: rotary phases of the positions, or None.
-          cache: keys and values of earlier tokens, or None.
-          cache_index: slot of the first new token.
-
-        Returns:
-          The result, shaped as x, and the updated cache.
-        """
-        batch, time, embed_dim = x.shape
-
-        def project(name: str, heads: int, axis: str) -> jax.Array:
-            width = heads * self.head_dim
-            y = Linear(width, ("embed", axis), self.use_bias, self.dtype, self.kernel_init, name=name)(x)
-            y = y.reshape(batch, time, heads, self.head_dim).swapaxes(1, 2)
-            return nn.with_logical_constraint(y, ("batch", "activation_heads", "time", "head_dim"))
-
-        query = project("query", self.num_heads, "heads")
-        key = project("key", self.num_kv_heads, "kv_heads")
-        value = project("value", self.num_kv_heads, "kv_heads")
-        if phases is not None:
-            query, key = rotate(query, phases), rotate(key, phases)
-        causal = self.causal
-        if cache is not None:
-            assert cache_index is not None
-            cache = cache.write(key, value, cache_index)
-            key, value, causal = cache.key, cache.value, False
-
-        drops = self.dropout_rate > 0 and not self.deterministic
-        if drops or self.is_mutable_collection("taps"):
-            # Whole weights are needed only where they are tapped or dropped out; the configuration makes sure that
-            # dropout goes with the reference implementation.
-            weights = attention_weights(query, key, combine_masks(causal, time, mask), 1 / math.sqrt(self.head_dim))
-            self.sow("taps", "attention_weights", weights)
-            weights = nn.Dropout(self.dropout_rate, deterministic=self.deterministic)(weights)
-            out = weighted_values(weights, value)
-        else:
-            out = attention(query, key, value, causal=causal, mask=mask, implementation=self.implementation)
-        out = out.swapaxes(1, 2).reshape(batch, time, self.num_heads * self.head_dim)
-        out = Linear(embed_dim, ("heads", "embed"), self.use_bias, self.dtype, self.output_init, name="output")(out)
-        return out, cache
+    def of_layer(self, local: bool | jax.Array) -> tuple[jax.Array | None, Phases | None]:
+        """Mask and phases of a layer; for a traced `local`, both kinds of them must be there."""
+        if isinstance(local, bool):
+            return (self.local_mask, self.local_phases) if local else (self.mask, self.phases)
+        return jax.tree.map(
+            lambda near, far: jnp.where(local, near, far),
+            (self.local_mask, self.local_phases),
+            (self.mask, self.phases),
+        )
 
 
 class Block(nn.Module):
-    """Self-attention and feed-forward with residual connections, normalised before (pre) or after (post) each.
+    """Self-attention, cross-attention in the decoder of two towers, and feed-forward, with residual connections.
 
     Attributes:
-      attention: makes the attention module, given its name.
-      feed_forward: makes the feed-forward module.
+      attention: makes the self-attention, given its name.
+      cross_attention: makes the attention to an encoder, given its name; None for none.
+      feed_forward: makes the feed-forward layer, from (x, token_mask).
       norm: makes a normalisation.
-      norm_position: 'pre' or 'post'.
+      norm_position: 'pre', 'post' or 'sandwich' (each sublayer's input and output).
+      residual: 'sequential', or 'parallel': both sublayers read the same (Wang & Komatsuzaki 2021, GPT-J).
+      normalize_input: whether the first sublayer's input is normalised, where the others' are.
+      local: whether this is a local layer, which sees the window only.
       dropout_rate: dropout of what each sublayer adds.
       deterministic: no dropout.
     """
 
-    attention: Callable[..., SelfAttention]
-    feed_forward: Callable[..., FeedForward]
+    attention: Callable[..., MultiHeadAttention]
+    cross_attention: Callable[..., MultiHeadAttention] | None
+    feed_forward: Callable[..., nn.Module]
     norm: Callable[..., Norm]
     norm_position: str
+    residual: str
+    normalize_input: bool
+    local: bool
     dropout_rate: float
     deterministic: bool
 
     @nn.compact
     def __call__(
-        self,
-        x: jax.Array,
-        mask: jax.Array | None,
-        phases: Phases | None,
-        cache: LayerCache | None,
-        cache_index: jax.Array | None,
+        self, x: jax.Array, inputs: BlockInputs, cache: LayerCache | None, local: jax.Array | None = None
     ) -> tuple[jax.Array, LayerCache | None]:
-        """Maps the residual stream [batch, time, embed_dim]; see SelfAttention for the other arguments."""
-        pre = self.norm_position == "pre"
-        attention_norm = self.norm(name="attention_norm")
-        mlp_norm = self.norm(name="mlp_norm")
-        dropout = nn.Dropout(self.dropout_rate, deterministic=self.deterministic)
+        """Maps the residual stream [batch, time, embed_dim], and the layer's cache to the updated one.
 
+        `local`, a bool scalar, stands in for the field where one compiled block serves layers of both kinds.
+        """
+        mask, phases = inputs.of_layer(self.local if local is None else local)
         attended, cache = self.attention(name="attention")(
-            attention_norm(x) if pre else x, mask, phases, cache, cache_index
+            self._before(x, "attention") if self.normalize_input else x,
+            mask,
+            phases,
+            inputs.bias,
+            cache,
+            inputs.cache_index,
         )
         self.sow("taps", "attention_output", attended)
-        x = x + dropout(attended)
-        x = x if pre else attention_norm(x)
-
-        transformed = self.feed_forward(name="mlp")(mlp_norm(x) if pre else x)
-        self.sow("taps", "mlp_output", transformed)
-        x = x + dropout(transformed)
-        x = x if pre else mlp_norm(x)
+        if self.residual == "parallel":
+            x = x + self._dropout(attended) + self._dropout(self._transform(x, inputs.token_mask))
+        else:
+            x = self._add(x, attended, "attention")
+            if self.cross_attention is not None:
+                attended, cache = self.cross_attention(name="cross_attention").over(
+                    self._before(x, "cross_attention"), inputs.encoded, inputs.encoded_mask, cache
+                )
+                x = self._add(x, attended, "cross_attention")
+            x = self._add(x, self._transform(x, inputs.token_mask), "mlp")
         self.sow("taps", "hidden_states", x)
         return nn.with_logical_constraint(x, ("batch", "time", "activation_embed")), cache
+
+    def _transform(self, x: jax.Array, token_mask: jax.Array | None) -> jax.Array:
+        transformed = self.feed_forward(name="mlp")(self._before(x, "mlp"), token_mask)
+        self.sow("taps", "mlp_output", transformed)
+        return transformed
+
+    def _before(self, x: jax.Array, sublayer: str) -> jax.Array:
+        """What a sublayer reads."""
+        return x if self.norm_position == "post" else self.norm(name=f"{sublayer}_norm")(x)
+
+    def _add(self, x: jax.Array, added: jax.Array, sublayer: str) -> jax.Array:
+        """The residual stream once a sublayer's result is added."""
+        if self.norm_position == "sandwich":
+            added = self.norm(name=f"{sublayer}_post_norm")(added)
+        x = x + self._dropout(added)
+        return self.norm(name=f"{sublayer}_norm")(x) if self.norm_position == "post" else x
+
+    def _dropout(self, x: jax.Array) -> jax.Array:
+        return nn.Dropout(self.dropout_rate, deterministic=self.deterministic)(x)

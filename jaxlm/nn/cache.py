@@ -1,5 +1,7 @@
 """The key-value cache of incremental decoding: an explicit pytree that goes in and comes out."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -12,15 +14,20 @@ class LayerCache:
     Attributes:
       key: [batch, kv_heads, capacity, head_dim].
       value: as key.
+      cross_key: [batch, kv_heads, encoder_time, head_dim] of what the encoder gave, once it has been read.
+      cross_value: as cross_key.
     """
 
     key: jax.Array
     value: jax.Array
+    cross_key: jax.Array | None = None
+    cross_value: jax.Array | None = None
 
     def write(self, key: jax.Array, value: jax.Array, index: jax.Array) -> "LayerCache":
         """Puts [batch, kv_heads, time, head_dim] at slots index, index + 1, ...; the caller keeps them in capacity."""
         start = (0, 0, index, 0)
-        return LayerCache(
+        return replace(
+            self,
             key=jax.lax.dynamic_update_slice(self.key, key, start),
             value=jax.lax.dynamic_update_slice(self.value, value, start),
         )
@@ -34,16 +41,22 @@ class DecoderCache:
       layers: one LayerCache with stacked arrays (scanned layers) or a tuple of them (unrolled layers).
       segment_ids: [batch, capacity] int32; 0 marks empty slots and padding, which nobody attends to.
       index: int32 scalar, the next free slot.
+      encoder_segment_ids: [batch, encoder_time] int32 of what the layers' cross keys stand for, or None.
     """
 
     layers: LayerCache | tuple[LayerCache, ...]
     segment_ids: jax.Array
     index: jax.Array
+    encoder_segment_ids: jax.Array | None = None
 
     @property
     def capacity(self) -> int:
         """Number of slots."""
         return self.segment_ids.shape[1]
+
+    def slots(self, time: int) -> tuple[jax.Array, jax.Array]:
+        """Where `time` new tokens will stand, [time] int32, and all slots, [capacity] int32."""
+        return self.index + jnp.arange(time), jnp.arange(self.capacity)
 
     def mask(self, segment_ids: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The slots that new tokens may see, once they stand at `index` and after.
@@ -55,7 +68,7 @@ class DecoderCache:
           The updated segment ids [batch, capacity], and a mask [batch, 1, time, capacity].
         """
         updated = jax.lax.dynamic_update_slice(self.segment_ids, segment_ids, (0, self.index))
-        own_slot = self.index + jnp.arange(segment_ids.shape[1])
-        earlier = jnp.arange(self.capacity)[None, :] <= own_slot[:, None]
+        own_slots, slots = self.slots(segment_ids.shape[1])
+        earlier = slots[None, :] <= own_slots[:, None]
         same = segment_ids[:, :, None] == updated[:, None, :]
         return updated, (same & earlier & (updated != 0)[:, None, :])[:, None]

@@ -29,8 +29,12 @@ class FeedForward(nn.Module):
     output_init: Initializer
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps [batch, time, embed_dim] to the same shape."""
+    def __call__(self, x: jax.Array, token_mask: jax.Array | None = None) -> jax.Array:
+        """Maps [batch, time, embed_dim] to the same shape.
+
+        `token_mask` is for layers that look at several tokens at once (experts); this one does not.
+        """
+        del token_mask
 
         def into(name: str) -> Linear:
             return Linear(self.mlp_dim, ("embed", "mlp"), self.use_bias, self.dtype, self.kernel_init, name=name)

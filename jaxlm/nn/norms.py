@@ -52,7 +52,7 @@ class Norm(nn.Module):
     """Layer or RMS normalisation with learned scale (and bias).
 
     Attributes:
-      kind: 'layer_norm' or 'rms_norm'.
+      kind: 'layer_norm', 'rms_norm' or 'rms_norm_plus_one' (the learned scale is added to 1; Gemma).
       use_bias: whether layer normalisation adds a learned bias; RMS normalisation has none.
       epsilon: added to the variance.
       dtype: dtype of the result.
@@ -67,8 +67,13 @@ class Norm(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Normalises [..., features]."""
         features = (x.shape[-1],)
-        scale = parameter(self, "scale", nn.initializers.ones, features, ("norm",))
-        if self.kind == "rms_norm":
+        plus_one = self.kind == "rms_norm_plus_one"
+        scale = parameter(
+            self, "scale", nn.initializers.zeros if plus_one else nn.initializers.ones, features, ("norm",)
+        )
+        # Above the parameter, whatever dtype that is stored in.
+        scale = scale.astype(jnp.float32) + 1 if plus_one else scale.astype(jnp.float32)
+        if self.kind != "layer_norm":
             return rms_norm(x, scale, self.epsilon).astype(self.dtype)
         bias = None
         if self.use_bias:

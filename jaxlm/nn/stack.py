@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxlm.nn.block import Block, Phases
+from jaxlm.nn.block import Block, BlockInputs
 from jaxlm.nn.cache import LayerCache
 
 REMAT_POLICIES = {
@@ -22,26 +22,24 @@ class Stack(nn.Module):
 
     Attributes:
       block: the Block of each layer, all fields given but the name.
-      num_layers: how many.
+      local: of each layer, whether it is a local one.
       layout: 'scanned' or 'unrolled'.
       remat: a name of REMAT_POLICIES.
+      normalize_first: whether the first block normalises its input (if not, unrolled layers only).
     """
 
     block: partial[Block]
-    num_layers: int
+    local: tuple[bool, ...]
     layout: str
     remat: str
+    normalize_first: bool = True
 
     @nn.compact
     def __call__(
-        self,
-        x: jax.Array,
-        mask: jax.Array | None,
-        phases: Phases | None,
-        cache: LayerCache | tuple[LayerCache, ...] | None,
-        cache_index: jax.Array | None,
+        self, x: jax.Array, inputs: BlockInputs, cache: LayerCache | tuple[LayerCache, ...] | None
     ) -> tuple[jax.Array, LayerCache | tuple[LayerCache, ...] | None]:
         """Maps [batch, time, embed_dim] through all blocks; the cache has the layout of the parameters."""
+        num_layers = len(self.local)
         make: Any = Block
         if self.remat != "none":
             # Under scan the loop itself keeps XLA from merging the two computations of a block.
@@ -49,22 +47,27 @@ class Stack(nn.Module):
         fields = self.block.keywords
 
         if self.layout == "unrolled":
-            layer_caches = cache if isinstance(cache, tuple) else (None,) * self.num_layers
+            layer_caches = cache if isinstance(cache, tuple) else (None,) * num_layers
             new_caches = []
-            for layer, layer_cache in enumerate(layer_caches):
-                x, new_cache = make(**fields, name=str(layer))(x, mask, phases, layer_cache, cache_index)
+            for layer, (layer_cache, local) in enumerate(zip(layer_caches, self.local, strict=True)):
+                block = make(**fields, local=local, normalize_input=self.normalize_first or layer > 0, name=str(layer))
+                x, new_cache = block(x, inputs, layer_cache)
                 new_caches.append(new_cache)
             return x, None if cache is None else tuple(new_caches)
 
+        assert self.normalize_first
+        # Layers of one kind know it when they are compiled; where kinds mix, one compiled block is told each time.
+        mixed = len(set(self.local)) > 1
         scanned = nn.scan(
             make,
-            variable_axes={"params": 0, "taps": 0},
+            variable_axes={"params": 0, "taps": 0, "router": 0},
             split_rngs={"params": True, "dropout": True},
-            in_axes=(nn.broadcast, nn.broadcast, 0, nn.broadcast),
-            length=self.num_layers,
+            in_axes=(nn.broadcast, 0, 0),
+            length=num_layers,
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
-        return scanned(**fields, name="stacked")(x, mask, phases, cache, cache_index)
+        block = scanned(**fields, local=self.local[0], normalize_input=True, name="stacked")
+        return block(x, inputs, cache, jnp.asarray(self.local) if mixed else None)
 
 
 def unstack_layers(layers: dict[str, Any], num_layers: int) -> dict[str, Any]:

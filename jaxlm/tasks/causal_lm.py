@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlm.models.config import ModelConfig
-from jaxlm.models.decoder import Decoder
+from jaxlm.models.model import apply_model
 from jaxlm.tasks.cross_entropy import token_losses
 
 Batch = dict[str, jax.Array]
@@ -34,15 +34,17 @@ class CausalLM:
           batch: tokens, positions, segment_ids and targets, each [batch, time] int32.
           dropout_rng: key for dropout; none turns it off.
         """
-        logits, _ = Decoder(self.model).apply(
-            {"params": params},
+        output = apply_model(
+            self.model,
+            params,
             batch["tokens"],
-            batch["positions"] if self.segmented else None,
-            batch["segment_ids"] if self.segmented else None,
+            positions=batch["positions"] if self.segmented else None,
+            segment_ids=batch["segment_ids"] if self.segmented else None,
             deterministic=dropout_rng is None,
             rngs=None if dropout_rng is None else {"dropout": dropout_rng},
         )
-        return token_losses(logits, batch["targets"])
+        assert output.logits is not None
+        return token_losses(output.logits, batch["targets"])
 
     def loss(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> Sums:
         """Sums over the batch: `loss` in nats and `weight`, whose quotient is the mean loss of a target."""

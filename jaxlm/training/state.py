@@ -10,7 +10,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.counts import abstract_params, param_axes
-from jaxlm.models.decoder import Decoder
+from jaxlm.models.model import init_params
 from jaxlm.parallel.mesh import param_shardings, replicated
 
 
@@ -67,7 +67,7 @@ def init_state(
     """Draws the initial state, each part on the devices that hold it; the same on every mesh, to rounding."""
 
     def init(key: jax.Array) -> TrainState:
-        params = nn.unbox(Decoder(config).init(key, jax.numpy.zeros((1, 1), "int32"))["params"])
+        params = nn.unbox(init_params(config, key))
         return TrainState(jax.numpy.zeros((), "int32"), params, optimizer.init(params))
 
     return jax.jit(init, out_shardings=shardings)(jax.random.key(seed))

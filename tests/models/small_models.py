@@ -91,7 +91,8 @@ quick_jit = partial(
 @partial(quick_jit, static_argnums=0)
 def forward(config: ModelConfig, params: dict, tokens: Any, positions=None, segment_ids=None, cache=None) -> Any:
     """Logits and cache, compiled once for each config and shape."""
-    return Decoder(config).apply({"params": params}, tokens, positions, segment_ids, cache)
+    output = Decoder(config).apply({"params": params}, tokens, positions, segment_ids, cache)
+    return output.logits, output.cache
 
 
 def random_tokens(config: ModelConfig, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:

@@ -74,7 +74,7 @@ def test_parameter_counts_are_the_published_ones(config, expected, layers):
 )
 def test_flops_are_those_that_xla_counts(config):
     tokens = jax.ShapeDtypeStruct((1, 256), "int32")
-    lowered = jax.jit(lambda params, tokens: Decoder(config).apply({"params": params}, tokens)[0]).lower(
+    lowered = jax.jit(lambda params, tokens: Decoder(config).apply({"params": params}, tokens).logits).lower(
         abstract_params(config), tokens
     )
     counted = lowered.cost_analysis()["flops"] / 256

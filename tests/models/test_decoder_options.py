@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from jaxlm.models.config import ModelConfig
-from jaxlm.models.decoder import Decoder, init_cache
+from jaxlm.models.decoder import Decoder
+from jaxlm.models.tower import init_cache
 from jaxlm.tasks.cross_entropy import token_losses
 
 from .small_models import BASE, MAKES, flat, forward, in_layout, quick_jit, random_params, random_tokens
@@ -131,7 +132,7 @@ def test_recomputation_changes_memory_and_nothing_else(name):
 
     def loss_of(remat):
         def loss(params):
-            logits, _ = Decoder(replace(config, remat=remat)).apply({"params": params}, tokens[:, :-1])
+            logits = Decoder(replace(config, remat=remat)).apply({"params": params}, tokens[:, :-1]).logits
             return token_losses(logits, tokens[:, 1:]).mean()
 
         return loss
@@ -163,7 +164,7 @@ def test_bfloat16_is_close_to_float32_and_gives_float32_logits(name):
 def test_the_logits_of_the_last_positions_can_be_had_alone():
     config = MAKES["gpt2"]
     params, tokens = random_params(config), random_tokens(config, (2, TIME))
-    last, _ = quick_jit(partial(Decoder(config).apply, num_logits=3))({"params": params}, tokens)
+    last = quick_jit(partial(Decoder(config).apply, num_logits=3))({"params": params}, tokens).logits
     np.testing.assert_allclose(last, plain_logits((config, params), tokens)[:, -3:], atol=TOLERANCE)
 
 
@@ -182,7 +183,7 @@ def test_only_a_model_with_positions_knows_the_order_of_earlier_tokens(positions
 def test_taps_are_given_to_who_asks_for_them(layers):
     config, params = in_layout(MAKES["gpt2"], random_params(MAKES["gpt2"]), layers)
     tokens = random_tokens(config, (2, TIME))
-    (logits, _), taken = quick_jit(partial(Decoder(config).apply, mutable=["taps"]))({"params": params}, tokens)
+    output, taken = quick_jit(partial(Decoder(config).apply, mutable=["taps"]))({"params": params}, tokens)
     taps = flat(taken["taps"]["layers"])
     where = {"scanned": ["stacked"], "unrolled": ["0", "1"]}[layers]
     names = ("attention/attention_weights", "attention_output", "mlp_output", "hidden_states")
@@ -196,7 +197,7 @@ def test_taps_are_given_to_who_asks_for_them(layers):
     x = np.asarray(x[-1] if layers == "scanned" else x, np.float64)
     norm = params["final_norm"]
     x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5) * norm["scale"] + norm["bias"]
-    np.testing.assert_allclose(x @ np.asarray(params["token_embedding"]["embedding"]).T, logits, atol=TOLERANCE)
+    np.testing.assert_allclose(x @ np.asarray(params["token_embedding"]["embedding"]).T, output.logits, atol=TOLERANCE)
 
 
 def test_initial_parameters_are_gpt2s():

@@ -197,8 +197,7 @@ def test_it_equals_torch_in_logits_and_gradients():
         return {
             "token_embedding": {"embedding": value(embedding.weight)},
             "layers": layers,
-            "head": {"kernel": value(head.weight).T},
-            "head_bias": value(head.bias),
+            "head": {"kernel": value(head.weight).T, "bias": value(head.bias)},
         }
 
     params = named(lambda parameter: parameter.detach().numpy())

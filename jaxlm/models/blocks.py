@@ -1,0 +1,81 @@
+"""The blocks that a configuration asks for."""
+
+import math
+from functools import partial
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from jaxlm.models.config import ModelConfig
+from jaxlm.nn.block import Block
+from jaxlm.nn.feed_forward import FeedForward
+from jaxlm.nn.multi_head_attention import MultiHeadAttention
+from jaxlm.nn.norms import Norm
+from jaxlm.nn.parameter import Initializer
+
+
+def normal_init(config: ModelConfig) -> Initializer:
+    """The initializer of embeddings and of maps into a layer."""
+    return nn.initializers.normal(config.init_std)
+
+
+def norm_of(config: ModelConfig) -> partial[Norm]:
+    """Makes a normalisation, given its name."""
+    return partial(
+        Norm,
+        kind=config.norm,
+        use_bias=config.bias_of("norm"),
+        epsilon=config.norm_epsilon,
+        dtype=jnp.dtype(config.dtype),
+    )
+
+
+def block_of(config: ModelConfig, causal: bool, cross: bool, deterministic: bool) -> partial[Block]:
+    """Makes a block, given its name and what depends on the layer.
+
+    Args:
+      config: of the model.
+      causal: whether its self-attention sees only what is before.
+      cross: whether it attends to an encoder.
+      deterministic: no dropout.
+    """
+    dtype = jnp.dtype(config.dtype)
+    # GPT-2 (Radford et al. 2019, section 2.3): maps into the residual stream shrink with the number of its summands.
+    back = nn.initializers.normal(config.init_std / math.sqrt((3 if cross else 2) * config.num_layers))
+    attention = partial(
+        MultiHeadAttention,
+        embed_dim=config.embed_dim,
+        num_heads=config.num_heads,
+        num_kv_heads=config.resolved_kv_heads,
+        head_dim=config.resolved_head_dim,
+        qkv_bias=config.bias_of("qkv"),
+        output_bias=config.bias_of("attention_output"),
+        scale=config.attention_scale,
+        soft_cap=config.attention_soft_cap,
+        qk_norm=norm_of(config) if config.qk_norm else None,
+        implementation=config.attention,
+        dropout_rate=config.attention_dropout_rate,
+        deterministic=deterministic,
+        dtype=dtype,
+        kernel_init=normal_init(config),
+        output_init=back,
+    )
+    return partial(
+        Block,
+        attention=partial(attention, causal=causal),
+        cross_attention=partial(attention, causal=False) if cross else None,
+        feed_forward=partial(
+            FeedForward,
+            use_bias=config.bias_of("mlp"),
+            kind=config.feed_forward,
+            mlp_dim=config.resolved_mlp_dim,
+            dtype=dtype,
+            kernel_init=normal_init(config),
+            output_init=back,
+        ),
+        norm=norm_of(config),
+        norm_position=config.norm_position,
+        residual=config.residual,
+        dropout_rate=config.dropout_rate,
+        deterministic=deterministic,
+    )

@@ -1,0 +1,61 @@
+"""The module that a configuration describes."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxlm.models.config import ModelConfig
+from jaxlm.models.decoder import Decoder
+from jaxlm.models.encoder import Encoder
+from jaxlm.models.encoder_decoder import EncoderDecoder
+from jaxlm.models.output import ModelOutput
+from jaxlm.models.permutation import Permutation
+from jaxlm.models.recurrent import Recurrent
+from jaxlm.models.recurrent import init_cache as init_recurrent_cache
+from jaxlm.models.tower import init_cache as init_decoder_cache
+from jaxlm.nn.cache import DecoderCache
+from jaxlm.nn.lstm import RecurrentCache
+
+Cache = DecoderCache | RecurrentCache
+
+_MODULES: dict[str, Any] = {
+    "decoder": Decoder,
+    "encoder": Encoder,
+    "encoder_decoder": EncoderDecoder,
+    "permutation": Permutation,
+    "lstm": Recurrent,
+}
+
+
+def make_model(config: ModelConfig) -> nn.Module:
+    """The module of config.architecture; it gives a `jaxlm.models.output.ModelOutput`."""
+    return _MODULES[config.architecture](config)
+
+
+def init_params(config: ModelConfig, key: jax.Array) -> Any:
+    """Draws initial parameters, each in a box with its logical axes (`flax.linen.unbox` takes them out)."""
+    token = jnp.zeros((1, 1), jnp.int32)
+    inputs: dict[str, Any] = {"encoder_tokens": token} if config.architecture == "encoder_decoder" else {}
+    return make_model(config).init(key, token, **inputs)["params"]
+
+
+def apply_model(config: ModelConfig, params: Any, tokens: jax.Array, **inputs: Any) -> ModelOutput:
+    """Runs the model that a configuration describes.
+
+    Args:
+      config: which.
+      params: its parameters.
+      tokens: [batch, time] int32.
+      **inputs: other inputs of the module, and `rngs` for dropout.
+    """
+    output: Any = make_model(config).apply({"params": params}, tokens, **inputs)
+    return output
+
+
+def init_cache(config: ModelConfig, batch: int, capacity: int) -> Cache:
+    """An empty cache for `batch` sequences of up to `capacity` tokens (an LSTM's state has no such end)."""
+    if config.architecture == "lstm":
+        return init_recurrent_cache(config, batch)
+    return init_decoder_cache(config, batch, capacity)

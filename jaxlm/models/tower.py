@@ -1,0 +1,225 @@
+"""A tower: embeddings and a stack of blocks. A decoder or an encoder is one, an encoder-decoder has two."""
+
+import math
+from dataclasses import replace
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxlm.models.blocks import block_of, norm_of, normal_init
+from jaxlm.models.config import ModelConfig
+from jaxlm.models.rotary import global_phases, local_phases
+from jaxlm.nn.alibi import alibi_bias
+from jaxlm.nn.attention import segment_mask, window_mask
+from jaxlm.nn.block import BlockInputs
+from jaxlm.nn.cache import DecoderCache, LayerCache
+from jaxlm.nn.embedding import Embedding
+from jaxlm.nn.linear import Linear
+from jaxlm.nn.relative_buckets import RelativeBias
+from jaxlm.nn.sinusoidal import sinusoidal_table
+from jaxlm.nn.stack import Stack
+
+
+def token_embedding(config: ModelConfig) -> Embedding:
+    """The table of token vectors, which a tied head multiplies with."""
+    assert config.vocab_size is not None
+    return Embedding(
+        config.vocab_size,
+        config.resolved_embedding_dim,
+        ("vocab", "embed"),
+        jnp.dtype(config.dtype),
+        normal_init(config),
+        name="token_embedding",
+    )
+
+
+def embed(
+    config: ModelConfig,
+    table: Embedding,
+    tokens: jax.Array,
+    positions: jax.Array,
+    token_types: jax.Array | None,
+    deterministic: bool,
+) -> jax.Array:
+    """Sums the embeddings of tokens, positions and token types, as far as the model has them; [batch, time, embed_dim].
+
+    Called inside a module, which gets the tables as parameters.
+    """
+    dtype = jnp.dtype(config.dtype)
+    width = config.resolved_embedding_dim
+    x = table(tokens)
+    if config.scales_embedding:
+        x = x * jnp.asarray(math.sqrt(width), dtype)
+    if config.positions == "learned":
+        assert config.max_length is not None
+        rows = config.max_length + config.position_offset
+        learned = Embedding(rows, width, ("positions", "embed"), dtype, normal_init(config), name="position_embedding")
+        x = x + learned(positions + config.position_offset)
+    elif config.positions in ("sinusoidal", "sinusoidal_halves"):
+        halves = config.positions == "sinusoidal_halves"
+        x = x + sinusoidal_table(positions, width, "halves" if halves else "interleaved").astype(dtype)
+    if config.token_types:
+        types = Embedding(
+            config.token_types, width, ("token_types", "embed"), dtype, normal_init(config), name="token_type_embedding"
+        )
+        x = x + types(jnp.zeros_like(tokens) if token_types is None else token_types)
+    if config.embedding_norm:
+        x = norm_of(config)(name="embedding_norm")(x)
+    x = nn.Dropout(config.dropout_rate, deterministic=deterministic)(x)
+    if width != config.embed_dim:
+        x = Linear(
+            config.embed_dim, ("features", "embed"), True, dtype, normal_init(config), name="embedding_projection"
+        )(x)
+    return nn.with_logical_constraint(x, ("batch", "time", "activation_embed"))
+
+
+class Tower(nn.Module):
+    """Embeddings and blocks.
+
+    Attributes:
+      config: size and make.
+      num_layers: blocks of this tower.
+      causal: whether positions see only what is before them.
+      cross: whether the blocks attend to an encoder.
+    """
+
+    config: ModelConfig
+    num_layers: int
+    causal: bool
+    cross: bool = False
+
+    @nn.compact
+    def __call__(
+        self,
+        table: Embedding,
+        tokens: jax.Array,
+        positions: jax.Array | None = None,
+        segment_ids: jax.Array | None = None,
+        cache: DecoderCache | None = None,
+        token_types: jax.Array | None = None,
+        encoded: jax.Array | None = None,
+        encoder_segment_ids: jax.Array | None = None,
+        deterministic: bool = True,
+    ) -> tuple[jax.Array, DecoderCache | None]:
+        """Computes hidden states.
+
+        Args:
+          table: the token embedding.
+          tokens: [batch, time] int32.
+          positions: [batch, time] int32, smaller than config.max_length; none means 0, 1, 2, ... behind the cache.
+          segment_ids: [batch, time] int32, 0 = padding; attention stays inside a segment. None means that each row
+            is one segment (and, without a cache, spares the mask).
+          cache: what was seen before; the new tokens are appended to it.
+          token_types: [batch, time] int32 below config.token_types; none means 0.
+          encoded: [batch, encoder_time, embed_dim] to attend to; none takes what the cache holds.
+          encoder_segment_ids: [batch, encoder_time] int32; tokens see the segment of their own number. None means
+            that everything is seen.
+          deterministic: no dropout.
+
+        Returns:
+          [batch, time, embed_dim], and the updated cache.
+
+        Raises:
+          ValueError: for more tokens than the context (where positions are not given) or the cache can take.
+        """
+        config = self.config
+        time = tokens.shape[1]
+        assert config.max_length is not None
+        if time > config.max_length and positions is None:
+            raise ValueError(f"{time} tokens are more than the model's context of {config.max_length}")
+        if cache is not None and time > cache.capacity:
+            raise ValueError(f"{time} tokens do not fit a cache of {cache.capacity}")
+        if positions is None:
+            positions = jnp.broadcast_to(jnp.arange(time, dtype=jnp.int32), tokens.shape)
+            if cache is not None:
+                positions = positions + cache.index
+
+        x = embed(config, table, tokens, positions, token_types, deterministic)
+        query_slots, key_slots = (jnp.arange(time),) * 2 if cache is None else cache.slots(time)
+        mask = None
+        if cache is not None:
+            seen, mask = cache.mask(jnp.ones_like(tokens) if segment_ids is None else segment_ids)
+            cache = replace(cache, segment_ids=seen)
+            if encoder_segment_ids is None:
+                encoder_segment_ids = cache.encoder_segment_ids
+        elif segment_ids is not None:
+            mask = segment_mask(segment_ids, segment_ids)
+        local = tuple(config.is_local(layer) for layer in range(self.num_layers))
+        rotary = config.positions == "rotary"
+        inputs = BlockInputs(
+            mask=self._global_mask(mask, local, time),
+            local_mask=self._local_mask(mask, local, query_slots, key_slots),
+            phases=global_phases(config, positions) if rotary else None,
+            local_phases=local_phases(config, positions) if rotary and any(local) else None,
+            bias=self._position_bias(query_slots, key_slots),
+            token_mask=None if segment_ids is None else segment_ids != 0,
+            encoded=encoded,
+            encoded_mask=_encoded_mask(segment_ids, encoder_segment_ids),
+            cache_index=None if cache is None else cache.index,
+        )
+        x, layers = Stack(
+            block_of(config, self.causal, self.cross, deterministic),
+            local,
+            config.layers,
+            config.remat,
+            not config.skip_first_norm,
+            name="layers",
+        )(x, inputs, None if cache is None else cache.layers)
+        if config.norm_position != "post":
+            x = norm_of(config)(name="final_norm")(x)
+        if cache is not None:
+            assert layers is not None
+            cache = replace(cache, layers=layers, index=cache.index + time, encoder_segment_ids=encoder_segment_ids)
+        return x, cache
+
+    def _global_mask(self, mask: jax.Array | None, local: tuple[bool, ...], time: int) -> jax.Array | None:
+        if mask is None and len(set(local)) > 1 and self.config.layers == "scanned":
+            return jnp.ones((1, 1, time, time), bool)  # one block for both kinds of layers takes a mask for both
+        return mask
+
+    def _local_mask(
+        self, mask: jax.Array | None, local: tuple[bool, ...], query_slots: jax.Array, key_slots: jax.Array
+    ) -> jax.Array | None:
+        if not any(local):
+            return None
+        assert self.config.window is not None
+        near = window_mask(query_slots, key_slots, self.config.window, self.causal)
+        return near if mask is None else mask & near
+
+    def _position_bias(self, query_slots: jax.Array, key_slots: jax.Array) -> jax.Array | None:
+        """Biases depend on distances only, which are those of slots within a segment."""
+        config = self.config
+        if config.positions == "alibi":
+            return alibi_bias(config.num_heads, query_slots, key_slots)
+        if config.positions == "relative_buckets":
+            return RelativeBias(
+                config.relative_buckets,
+                config.num_heads,
+                config.relative_max_distance,
+                not self.causal,
+                normal_init(config),
+                name="relative_bias",
+            )(query_slots, key_slots)
+        return None
+
+
+def _encoded_mask(segment_ids: jax.Array | None, encoder_segment_ids: jax.Array | None) -> jax.Array | None:
+    """What each token may see of the encoder's positions: bool [batch, 1, time or 1, encoder_time]."""
+    if encoder_segment_ids is None:
+        return None
+    if segment_ids is None:
+        return (encoder_segment_ids != 0)[:, None, None, :]
+    return segment_mask(segment_ids, encoder_segment_ids)
+
+
+def init_cache(config: ModelConfig, batch: int, capacity: int) -> DecoderCache:
+    """An empty cache for `batch` sequences of up to `capacity` tokens, in the layout of config.layers."""
+    shape = (batch, config.resolved_kv_heads, capacity, config.resolved_head_dim)
+    dtype = jnp.dtype(config.dtype)
+    if config.layers == "scanned":
+        stacked = (config.num_layers, *shape)
+        layers: LayerCache | tuple[LayerCache, ...] = LayerCache(jnp.zeros(stacked, dtype), jnp.zeros(stacked, dtype))
+    else:
+        layers = tuple(LayerCache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)) for _ in range(config.num_layers))
+    return DecoderCache(layers, jnp.zeros((batch, capacity), jnp.int32), jnp.zeros((), jnp.int32))

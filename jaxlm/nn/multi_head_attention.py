@@ -1,0 +1,167 @@
+"""Multi-head attention with its projections: over the sequence itself, or over what an encoder gave."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxlm.nn.attention import attention, attention_weights, combine_masks, weighted_values
+from jaxlm.nn.cache import LayerCache
+from jaxlm.nn.linear import Linear
+from jaxlm.nn.norms import Norm
+from jaxlm.nn.parameter import Initializer
+from jaxlm.nn.rotary import rotate
+
+Phases = tuple[jax.Array, jax.Array]
+
+
+class MultiHeadAttention(nn.Module):
+    """Projects to queries, keys and values, attends in each head, and projects back (Vaswani et al. 2017, 3.2).
+
+    Attributes:
+      embed_dim: width of the residual stream.
+      num_heads: query heads.
+      num_kv_heads: key and value heads.
+      head_dim: width of a head.
+      qkv_bias: whether the maps to queries, keys and values have biases.
+      output_bias: whether the map back has.
+      scale: factor of the scores; None means 1 / sqrt(head_dim).
+      soft_cap: bound of the scores, or None.
+      qk_norm: makes the normalisation of each head's queries and keys, given its name; None for none.
+      causal: whether a position sees only itself and what is before it.
+      implementation: see `jaxlm.nn.attention.attention`.
+      dropout_rate: dropout of the attention weights (reference implementation only).
+      deterministic: no dropout.
+      dtype: compute dtype.
+      kernel_init: initializer of the query, key and value maps.
+      output_init: initializer of the map back to the residual stream.
+    """
+
+    embed_dim: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    qkv_bias: bool
+    output_bias: bool
+    scale: float | None
+    soft_cap: float | None
+    qk_norm: Callable[..., Norm] | None
+    causal: bool
+    implementation: Literal["reference", "xla", "cudnn"]
+    dropout_rate: float
+    deterministic: bool
+    dtype: jnp.dtype
+    kernel_init: Initializer
+    output_init: Initializer
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        mask: jax.Array | None,
+        phases: Phases | None = None,
+        bias: jax.Array | None = None,
+        cache: LayerCache | None = None,
+        cache_index: jax.Array | None = None,
+    ) -> tuple[jax.Array, LayerCache | None]:
+        """Attends over x itself, or over the cache once the new keys and values are written to it.
+
+        Args:
+          x: [batch, time, embed_dim].
+          mask: bool [batch or 1, 1, time, key_time] or None; with a cache it must also carry causality.
+          phases: rotary phases of the positions, or None.
+          bias: float32 [batch or 1, heads, time, key_time] added to the scores, or None.
+          cache: keys and values of earlier tokens, or None.
+          cache_index: slot of the first new token.
+
+        Returns:
+          The result, shaped as x, and the updated cache.
+        """
+        query, key = self._project("query", x), self._project("key", x)
+        if self.qk_norm is not None:
+            query, key = self.qk_norm(name="query_norm")(query), self.qk_norm(name="key_norm")(key)
+        if phases is not None:
+            query, key = rotate(query, phases), rotate(key, phases)
+        value = self._project("value", x)
+        causal = self.causal
+        if cache is not None:
+            assert cache_index is not None
+            cache = cache.write(key, value, cache_index)
+            key, value, causal = cache.key, cache.value, False
+        return self._attend(query, key, value, causal, mask, bias), cache
+
+    @nn.compact
+    def over(
+        self, x: jax.Array, encoded: jax.Array | None, mask: jax.Array | None, cache: LayerCache | None
+    ) -> tuple[jax.Array, LayerCache | None]:
+        """Cross-attention: queries from x, keys and values from an encoder.
+
+        Args:
+          x: [batch, time, embed_dim].
+          encoded: [batch, encoder_time, embed_dim], or None to take the keys and values that the cache holds.
+          mask: bool [batch or 1, 1, 1 or time, encoder_time] or None.
+          cache: the layer's, or None.
+
+        Returns:
+          The result, shaped as x, and the cache with keys and values of `encoded`.
+        """
+        query = self._project("query", x)
+        if encoded is None:
+            assert cache is not None
+            assert cache.cross_key is not None
+            assert cache.cross_value is not None
+            key, value = cache.cross_key, cache.cross_value
+        else:
+            key, value = self._project("key", encoded), self._project("value", encoded)
+            if cache is not None:
+                cache = replace(cache, cross_key=key, cross_value=value)
+        return self._attend(query, key, value, False, mask, None), cache
+
+    def _project(self, name: Literal["query", "key", "value"], x: jax.Array) -> jax.Array:
+        """One of the three maps: [batch, time, embed_dim] to [batch, heads, time, head_dim]."""
+        heads, axis = (self.num_heads, "heads") if name == "query" else (self.num_kv_heads, "kv_heads")
+        width = heads * self.head_dim
+        y = Linear(width, ("embed", axis), self.qkv_bias, self.dtype, self.kernel_init, name=name)(x)
+        y = y.reshape(*x.shape[:2], heads, self.head_dim).swapaxes(1, 2)
+        return nn.with_logical_constraint(y, ("batch", "activation_heads", "time", "head_dim"))
+
+    def _attend(
+        self,
+        query: jax.Array,
+        key: jax.Array,
+        value: jax.Array,
+        causal: bool,
+        mask: jax.Array | None,
+        bias: jax.Array | None,
+    ) -> jax.Array:
+        """Attention in every head, then the map back: [batch, time, embed_dim]."""
+        batch, heads, time, head_dim = query.shape
+        scale = head_dim**-0.5 if self.scale is None else self.scale
+        drops = self.dropout_rate > 0 and not self.deterministic
+        if drops or self.is_mutable_collection("taps"):
+            # Whole weights are needed only where they are tapped or dropped out; the configuration makes sure that
+            # dropout goes with the reference implementation.
+            seen = combine_masks(causal, time, mask)
+            weights = attention_weights(query, key, seen, scale, bias, self.soft_cap)
+            self.sow("taps", "attention_weights", weights)
+            weights = nn.Dropout(self.dropout_rate, deterministic=self.deterministic)(weights)
+            out = weighted_values(weights, value)
+        else:
+            out = attention(
+                query,
+                key,
+                value,
+                causal=causal,
+                mask=mask,
+                bias=bias,
+                scale=scale,
+                soft_cap=self.soft_cap,
+                implementation=self.implementation,
+            )
+        out = out.swapaxes(1, 2).reshape(batch, time, heads * head_dim)
+        return Linear(
+            self.embed_dim, ("heads", "embed"), self.output_bias, self.dtype, self.output_init, name="output"
+        )(out)
