@@ -146,6 +146,20 @@ class ConfigReader:
             raise DataError(f"{self.where}: {name} is {_short(value)}; it must be a token id or a list of them")
         return value
 
+    def labels(self) -> tuple[str, ...]:
+        """Takes the names of a classifier's labels; without any there are two.
+
+        Raises:
+          DataError: `id2label` does not name the labels 0, 1, 2, ...
+        """
+        names = self.get("id2label", dict, None)
+        if names is None:
+            names = {str(label): f"LABEL_{label}" for label in range(self.get("num_labels", int, 2))}
+        expected = [str(label) for label in range(len(names))]
+        if sorted(names) != sorted(expected) or not all(isinstance(name, str) for name in names.values()):
+            raise DataError(f"{self.where}: id2label must name the labels 0 to {len(names) - 1}, each by a text")
+        return tuple(names[label] for label in expected)
+
     def ignore(self, *names: str) -> None:
         """Marks fields as known not to change what the model computes."""
         self._used.update(names)

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,9 +11,10 @@ import jax
 import numpy as np
 
 from jaxlm.hub.config_file import CONFIG, read_config_file
+from jaxlm.hub.equivalence import LABELLED
 from jaxlm.hub.family import Family
 from jaxlm.hub.files import write_json
-from jaxlm.hub.mapping import Place, planned_tensors, read_params, written_tensors
+from jaxlm.hub.mapping import Place, planned_tensors, read_params, without_prefix, written_tensors
 from jaxlm.hub.registry import family_for, family_of
 from jaxlm.hub.weights import MAX_SHARD_BYTES, open_weights, write_weights
 from jaxlm.models.config import ModelConfig
@@ -34,12 +35,14 @@ class HubModel:
       params: its parameters, in the dtypes of the file.
       family: the family.
       token_ids: special tokens under the names of TOKEN_IDS: an id, a list of ids, or None.
+      labels: names of a classifier's labels, else empty.
     """
 
     config: ModelConfig
     params: dict
     family: Family
     token_ids: Mapping[str, Any]
+    labels: tuple[str, ...] = ()
 
 
 def read_model(
@@ -87,7 +90,7 @@ def read_model(
         ignorable=family.ignorable,
         dtype=None if dtype is None else np.dtype(jax.numpy.dtype(dtype)),
     )
-    return HubModel(config, params, family, token_ids)
+    return HubModel(config, params, family, token_ids, reader.labels() if config.task_head in LABELLED else ())
 
 
 def _place(config: ModelConfig, mesh: jax.sharding.Mesh | None) -> Place:
@@ -114,6 +117,7 @@ def write_model(
     *,
     family: str | None = None,
     token_ids: Mapping[str, Any] | None = None,
+    labels: Sequence[str] = (),
     max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> Family:
     """Writes config.json and the weights, in the dtypes of the parameters.
@@ -124,6 +128,7 @@ def write_model(
       params: its parameters, scanned or unrolled as config.layers says.
       family: which family's form it takes; none means the one it was imported from, else the first that can express it.
       token_ids: special tokens, as in HubModel.
+      labels: names of a classifier's labels.
       max_shard_bytes: see `jaxlm.hub.weights.write_weights`.
 
     Raises:
@@ -133,8 +138,10 @@ def write_model(
       The family.
     """
     folder = Path(folder)
-    chosen, values = family_for(config, family)
+    chosen, values = family_for(config, family, labels)
     table = chosen.entries(config)
+    if config.task_head == "none":
+        table = [without_prefix(entry, chosen.base_prefix) for entry in table]
     plan = planned_tensors(table, params)
     write_weights(folder, plan, written_tensors(table, params), max_shard_bytes)
     dtypes = Counter(str(info.dtype) for info in plan.values())

@@ -12,6 +12,8 @@ FREE = (
     *("attention", "dtype", "layers", "remat"),
 )
 TOKEN_HEADS = ("language_model", "pretraining")
+POOLED = ("pretraining", "next_sentence", "sequence_classification")
+LABELLED = ("sequence_classification", "token_classification")
 
 
 def canonical(config: ModelConfig) -> dict[str, Any]:
@@ -35,7 +37,8 @@ def canonical(config: ModelConfig) -> dict[str, Any]:
         "attention_output_bias": config.bias_of("attention_output"),
         "mlp_bias": config.bias_of("mlp"),
         "norm_bias": config.norm == "layer_norm" and config.bias_of("norm"),
-        "attention_scale": config.attention_scale or 1 / math.sqrt(config.resolved_head_dim),
+        # x ** -0.5 and 1 / sqrt(x) differ in the last bit of float64.
+        "attention_scale": f"{config.attention_scale or 1 / math.sqrt(config.resolved_head_dim):.12g}",
     }
     without_effect("use_bias")
     layers = config.num_layers
@@ -59,18 +62,20 @@ def canonical(config: ModelConfig) -> dict[str, Any]:
             fields["rotary_scaling"] = dataclasses.replace(scaling, original_max_length=original)
     else:
         without_effect("rotary_theta", "rotary_fraction", "rotary_scaling", "local_rotary_theta")
-    if config.positions not in ("relative_buckets",):
+    if config.positions != "relative_buckets":
         without_effect("relative_buckets", "relative_max_distance")
     if config.positions != "learned":
         without_effect("position_offset")
     if not config.num_experts:
         without_effect("experts_per_token")
     if config.task_head not in TOKEN_HEADS:
-        without_effect("head", "head_bias", "head_transform", "scale_head", "final_soft_cap")
-    if config.task_head != "sequence_classification":
-        without_effect("pooling", "classifier_bias")
-        if config.task_head != "token_classification":
-            without_effect("num_labels")
+        without_effect("head", "head_bias", "scale_head", "final_soft_cap")
+    if config.task_head not in LABELLED:
+        without_effect("num_labels")
+    if config.task_head in ("language_model", "replaced_token", "none"):
+        without_effect("classifier_bias")
+    if config.task_head not in POOLED and not (config.task_head == "none" and config.pooler != "none"):
+        without_effect("pooling", "pooler")
     return fields
 
 

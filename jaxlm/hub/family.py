@@ -25,11 +25,9 @@ from typing import Any
 
 from jaxlm.errors import UsageError
 from jaxlm.hub.config_file import ConfigReader
-from jaxlm.hub.equivalence import differences
+from jaxlm.hub.equivalence import LABELLED, differences
 from jaxlm.hub.mapping import Entry
 from jaxlm.models.config import ModelConfig
-
-LABELLED = ("sequence_classification", "token_classification")
 
 
 @dataclass(frozen=True)
@@ -75,8 +73,7 @@ class Family:
         task_head = self.architectures[named[0]]
         config = replace(self.read_config(reader, task_head), family=self.name)
         if task_head in LABELLED:
-            labels = reader.get("id2label", dict, None)
-            config = replace(config, num_labels=reader.get("num_labels", int, 2) if labels is None else len(labels))
+            config = replace(config, num_labels=len(reader.labels()))
         reader.finish()
         try:
             config.validate()
@@ -84,8 +81,12 @@ class Family:
             raise UsageError(f"{reader.where} describes a model that cannot be: {error}") from error
         return config
 
-    def write(self, config: ModelConfig) -> dict[str, Any]:
+    def write(self, config: ModelConfig, labels: Sequence[str] = ()) -> dict[str, Any]:
         """Turns a model's description into the content of config.json.
+
+        Args:
+          config: the description.
+          labels: names of a classifier's labels; none means LABEL_0, LABEL_1, ...
 
         Raises:
           UsageError: the family has no such model, with the reasons.
@@ -95,7 +96,7 @@ class Family:
             raise UsageError(f"no class has the model.task_head {config.task_head!r}")
         values = {"model_type": self.model_types[0], "architectures": classes[:1], **self.write_config(config)}
         if config.task_head in LABELLED:
-            names = [f"LABEL_{label}" for label in range(config.num_labels)]
+            names = list(labels) or [f"LABEL_{label}" for label in range(config.num_labels)]
             values["id2label"] = {str(label): name for label, name in enumerate(names)}
             values["label2id"] = {name: label for label, name in enumerate(names)}
         different = differences(config, self.read(ConfigReader(values, "config.json")))

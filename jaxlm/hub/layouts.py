@@ -178,3 +178,31 @@ class Zeros:
     def their_shapes(self, ours: list[Shape]) -> list[Shape]:
         """See Layout."""
         return [self.shape]
+
+
+@dataclass(frozen=True)
+class Reshaped:
+    """The same numbers in the same order under other axes (XLNet's [embed_dim, heads, head_dim] and our matrices).
+
+    Attributes:
+      theirs: shape of their tensor.
+      ours: shape of ours, before it is transposed.
+      transpose: whether ours is transposed besides.
+    """
+
+    theirs: Shape
+    ours: Shape
+    transpose: bool = False
+
+    def to_ours(self, theirs: list[np.ndarray]) -> list[np.ndarray]:
+        """See Layout."""
+        array = theirs[0].reshape(self.ours)
+        return [array.T if self.transpose else array]
+
+    def to_theirs(self, ours: list[np.ndarray]) -> list[np.ndarray]:
+        """See Layout."""
+        return [(ours[0].T if self.transpose else ours[0]).reshape(self.theirs)]
+
+    def their_shapes(self, ours: list[Shape]) -> list[Shape]:
+        """See Layout."""
+        return [self.theirs]

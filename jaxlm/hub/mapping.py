@@ -3,7 +3,7 @@
 A table is a list of entries. Each names parameters of ours by their path, always a layer at a time
 ("layers/3/attention/query/kernel"; whether the layers are scanned, so that all of them are one array, is this file's
 business), tensors of theirs by their name in the directory, and the layout between them. The same table serves both
-directions. `linear` and `norm` make the usual entries.
+directions. `linear`, `norm` and `label_head` make the usual entries.
 
 Names in files differ from a table's in three regular ways, which a family declares and this file resolves:
 - A model saved without its head (GPT2Model instead of GPT2LMHeadModel) lacks the prefix of the bare model
@@ -29,6 +29,7 @@ import numpy as np
 from jaxlm.errors import DataError, UsageError
 from jaxlm.hub.layouts import SAME, TRANSPOSED, Layout
 from jaxlm.hub.safetensors import TensorInfo
+from jaxlm.models.config import ModelConfig
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
 MOST_PROBLEMS = 20
@@ -62,6 +63,17 @@ def norm(ours: str, theirs: str, bias: bool) -> list[Entry]:
     """The entries of a normalisation: scale (and bias)."""
     scale = Entry((f"{ours}/scale",), (f"{theirs}.weight",))
     return [scale, Entry((f"{ours}/bias",), (f"{theirs}.bias",))] if bias else [scale]
+
+
+def label_head(config: ModelConfig, names: Mapping[str, str]) -> list[Entry]:
+    """The entries of the linear map to labels or to the ends of an answer, if the model has one.
+
+    Args:
+      config: the model.
+      names: what theirs call it, by task head.
+    """
+    name = names.get(config.task_head)
+    return linear("classifier", name, config.classifier_bias) if name else []
 
 
 class TensorSource(Protocol):
@@ -112,7 +124,7 @@ def read_params(
     slots.check_covered(entries)
     file_names = _file_names(source, renames)
     if base_prefix and not any(name.startswith(base_prefix) for name in file_names):
-        entries = [_without_prefix(entry, base_prefix) for entry in entries]
+        entries = [without_prefix(entry, base_prefix) for entry in entries]
     entries = [_by_present_name(entry, file_names) for entry in entries]
     _check(source, entries, slots, file_names, ignorable, any_float=dtype is not None)
 
@@ -242,7 +254,8 @@ def _file_names(source: TensorSource, renames: Sequence[tuple[str, str]]) -> dic
     return names
 
 
-def _without_prefix(entry: Entry, prefix: str) -> Entry:
+def without_prefix(entry: Entry, prefix: str) -> Entry:
+    """The entry as it is where the bare model was saved alone."""
     theirs = tuple(name.removeprefix(prefix) for name in entry.theirs)
     return Entry(entry.ours, theirs, entry.layout, tuple(name.removeprefix(prefix) for name in entry.aliases))
 

@@ -1,5 +1,6 @@
 """The known families, and which of them a directory or a model of ours belongs to."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from jaxlm.errors import UsageError, unknown_name
@@ -42,12 +43,15 @@ def family_of(reader: ConfigReader) -> Family:
     return families[model_type]
 
 
-def family_for(config: ModelConfig, name: str | None = None) -> tuple[Family, dict[str, Any]]:
+def family_for(
+    config: ModelConfig, name: str | None = None, labels: Sequence[str] = ()
+) -> tuple[Family, dict[str, Any]]:
     """Returns the family that a model can be exported as, and its config.json.
 
     Args:
       config: the model.
       name: which family it must be; none takes the one it was imported from, else the first that can express it.
+      labels: names of a classifier's labels.
 
     Raises:
       UsageError: none can, with each one's reason.
@@ -57,7 +61,7 @@ def family_for(config: ModelConfig, name: str | None = None) -> tuple[Family, di
     reasons = []
     for family in candidates:
         try:
-            return family, family.write(config)
+            return family, family.write(config, labels)
         except UsageError as error:
             reasons.append(f"{family.name}: {error}")
     raise UsageError(f"no model family of transformers can express this model ({'. '.join(reasons)})")

@@ -24,6 +24,8 @@ SCALINGS: Mapping[str, Mapping[str, str]] = {
     "yarn": _FACTOR | _ORIGINAL | _YARN,
     "llama3": _FACTOR | _ORIGINAL | _LLAMA3,
 }
+_REQUIRED = _FACTOR | _ORIGINAL | _LLAMA3
+_DEFAULTS = RotaryScaling()
 KINDS = {"truncate": bool, "original_max_length": int}
 
 
@@ -119,6 +121,6 @@ def rope_parameters(config: ModelConfig) -> dict[str, Any]:
             value = getattr(scaling, ours)
             if ours == "original_max_length":
                 value = value or config.max_length
-            if value is not None:
+            if ours in _REQUIRED or value != getattr(_DEFAULTS, ours):
                 rope[theirs] = value
     return rope

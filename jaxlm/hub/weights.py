@@ -95,8 +95,7 @@ def _indexed(folder: Path) -> dict[str, SafetensorsFile]:
     problems = [
         f"{tensor} is not in {name}" for tensor, name in weight_map.items() if tensor not in files[name].tensors
     ] + [
-        f"{tensor} of {name} is not in the index"
-        + (f" for that file but {weight_map[tensor]}" * (tensor in weight_map))
+        f"{tensor} of {name} is not in the index" + (f" but in {weight_map[tensor]}" if tensor in weight_map else "")
         for name, file in files.items()
         for tensor in file.tensors
         if weight_map.get(tensor) != name

@@ -1,9 +1,11 @@
 import pytest
 
-from .parity import check_decoder, randomise
+from .parity import assert_same_export, assert_same_outputs, check_decoder, imported, random_tokens, randomise
 
 pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
+ORIGINAL = {"original_max_position_embeddings": 16}
+BANDS = {"low_freq_factor": 1.0, "high_freq_factor": 4.0}
 
 
 def tiny(**changes):
@@ -25,3 +27,29 @@ def tiny(**changes):
 def test_llama_is_the_same_both_ways(tmp_path):
     case = check_decoder(randomise(transformers.LlamaForCausalLM(tiny())), tmp_path)
     assert case.family.name == "llama"
+
+
+@pytest.mark.parametrize("name", ["LlamaModel", "LlamaForSequenceClassification", "LlamaForTokenClassification"])
+def test_heads_are_the_same_both_ways(tmp_path, name):
+    model = randomise(getattr(transformers, name)(tiny(num_labels=3, pad_token_id=0, num_hidden_layers=1)))
+    case = imported(model, tmp_path / "theirs")
+    tokens = random_tokens(23, (2, 8))
+    assert_same_outputs(case, {"input_ids": tokens}, {"tokens": tokens})
+    assert_same_export(case, tmp_path / "ours")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True, "hidden_act": "gelu"},
+        {"head_dim": 6, "rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}},
+        {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, **ORIGINAL}},
+        {"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e2, "factor": 8.0, **ORIGINAL, **BANDS}},
+    ],
+)
+def test_options_are_the_same_both_ways(tmp_path, changes):
+    model = randomise(transformers.LlamaForCausalLM(tiny(num_hidden_layers=1, **changes)))
+    case = imported(model, tmp_path / "theirs")
+    tokens = random_tokens(23, (1, 40))
+    assert_same_outputs(case, {"input_ids": tokens}, {"tokens": tokens})
+    assert_same_export(case, tmp_path / "ours")

@@ -1,4 +1,4 @@
-"""GPT-2 (Radford et al. 2019): transformers' GPT2LMHeadModel and the bare GPT2Model."""
+"""GPT-2 (Radford et al. 2019)."""
 
 from typing import Any
 
@@ -6,8 +6,14 @@ from jaxlm.hub.activations import activation_name, read_activation
 from jaxlm.hub.config_file import ConfigReader
 from jaxlm.hub.family import Family
 from jaxlm.hub.layouts import Split
-from jaxlm.hub.mapping import Entry, norm
+from jaxlm.hub.mapping import Entry, label_head, norm
 from jaxlm.models.config import ModelConfig
+
+LABEL_HEADS = {
+    "sequence_classification": "score",
+    "token_classification": "classifier",
+    "question_answering": "qa_outputs",
+}
 
 
 def read_config(reader: ConfigReader, task_head: Any) -> ModelConfig:
@@ -36,6 +42,8 @@ def read_config(reader: ConfigReader, task_head: Any) -> ModelConfig:
         dropout_rate=dropout_rate,
         attention_dropout_rate=reader.get("attn_pdrop", float, 0.1),
         init_std=reader.get("initializer_range", float, 0.02),
+        pooling="last",
+        classifier_bias=task_head != "sequence_classification",
     )
 
 
@@ -75,13 +83,20 @@ def entries(config: ModelConfig) -> list[Entry]:
             table.append(Entry((f"{ours}/mlp/up/{kind}",), (f"{theirs}.mlp.c_fc.{suffix}",)))
             table.append(Entry((f"{ours}/mlp/down/{kind}",), (f"{theirs}.mlp.c_proj.{suffix}",)))
         table += norm(f"{ours}/mlp_norm", f"{theirs}.ln_2", bias=True)
-    return table + norm("final_norm", "transformer.ln_f", bias=True)
+    table += norm("final_norm", "transformer.ln_f", bias=True)
+    return table + label_head(config, LABEL_HEADS)
 
 
 FAMILY = Family(
     name="gpt2",
     model_types=("gpt2",),
-    architectures={"GPT2LMHeadModel": "language_model", "GPT2Model": "none"},
+    architectures={
+        "GPT2LMHeadModel": "language_model",
+        "GPT2Model": "none",
+        "GPT2ForSequenceClassification": "sequence_classification",
+        "GPT2ForTokenClassification": "token_classification",
+        "GPT2ForQuestionAnswering": "question_answering",
+    },
     read_config=read_config,
     write_config=write_config,
     entries=entries,

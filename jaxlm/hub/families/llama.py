@@ -1,4 +1,4 @@
-"""Llama 1 to 3 (Touvron et al. 2023, Grattafiori et al. 2024): transformers' LlamaForCausalLM and LlamaModel."""
+"""Llama 1 to 3 (Touvron et al. 2023, Grattafiori et al. 2024)."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from jaxlm.hub.activations import activation_name, read_activation
 from jaxlm.hub.config_file import ConfigReader
 from jaxlm.hub.family import Family
 from jaxlm.hub.layouts import TRANSPOSED
-from jaxlm.hub.mapping import Entry, linear, norm
+from jaxlm.hub.mapping import Entry, label_head, linear, norm
 from jaxlm.hub.rope import read_rope, rope_parameters, rotary_fields
 from jaxlm.models.config import ModelConfig
 
@@ -37,6 +37,8 @@ def read_config(reader: ConfigReader, task_head: Any) -> ModelConfig:
         head="tied" if reader.get("tie_word_embeddings", bool, False) else "untied",
         attention_dropout_rate=reader.get("attention_dropout", float, 0.0),
         init_std=reader.get("initializer_range", float, 0.02),
+        pooling="last",
+        classifier_bias=task_head != "sequence_classification",
     )
 
 
@@ -85,13 +87,18 @@ def entries(config: ModelConfig) -> list[Entry]:
     table += norm("final_norm", "model.norm", bias=False)
     if config.task_head == "language_model" and not tied:
         table.append(Entry(("head/kernel",), ("lm_head.weight",), TRANSPOSED))
-    return table
+    return table + label_head(config, {"sequence_classification": "score", "token_classification": "score"})
 
 
 FAMILY = Family(
     name="llama",
     model_types=("llama",),
-    architectures={"LlamaForCausalLM": "language_model", "LlamaModel": "none"},
+    architectures={
+        "LlamaForCausalLM": "language_model",
+        "LlamaModel": "none",
+        "LlamaForSequenceClassification": "sequence_classification",
+        "LlamaForTokenClassification": "token_classification",
+    },
     read_config=read_config,
     write_config=write_config,
     entries=entries,

@@ -1,0 +1,99 @@
+from dataclasses import replace
+
+import pytest
+
+from jaxlm.errors import DataError, UsageError
+from jaxlm.hub.config_file import ConfigReader
+from jaxlm.hub.equivalence import differences
+from jaxlm.hub.mapping import planned_tensors
+from jaxlm.hub.registry import FAMILIES, family_for, family_named, family_of
+from jaxlm.models.config import ModelConfig, RotaryScaling
+from jaxlm.models.counts import abstract_params
+
+GPT = ModelConfig(vocab_size=23, max_length=16, num_layers=2, embed_dim=16, num_heads=2, layers="unrolled")
+LLAMA = replace(GPT, positions="rotary", norm="rms_norm", feed_forward="swiglu", use_bias=False, head="untied")
+
+
+def test_names_are_unique():
+    names = [family.name for family in FAMILIES]
+    model_types = [name for family in FAMILIES for name in family.model_types]
+    assert len(names) == len(set(names))
+    assert len(model_types) == len(set(model_types))
+
+
+@pytest.mark.parametrize(("config", "name"), [(GPT, "gpt2"), (LLAMA, "llama")])
+def test_a_model_of_ours_is_exported_as_the_first_family_that_can_express_it(config, name):
+    family, values = family_for(config)
+    assert family.name == name
+    assert not differences(config, family.read(ConfigReader(values, "config.json")))
+    assert family_for(config, name)[1] == values
+    # The table names what the model has.
+    assert planned_tensors(family.entries(config), abstract_params(config))
+
+
+def test_a_model_that_no_family_has_is_refused_with_the_reasons():
+    strange = replace(GPT, positions="sinusoidal", num_kv_heads=1)
+    with pytest.raises(UsageError) as caught:
+        family_for(strange)
+    for reason in ("gpt2: model.num_kv_heads is 1, not 2", "model.positions is 'sinusoidal', not 'learned'", "llama: "):
+        assert reason in str(caught.value)
+    with pytest.raises(UsageError, match=r"llama: model\.feed_forward 'gelu_tanh' is not gated") as caught:
+        family_for(GPT, "llama")
+    assert "gpt2" not in str(caught.value)
+
+
+def test_unknown_families_list_the_known():
+    with pytest.raises(UsageError, match=r"unknown model family 'gpt' \(did you mean 'gpt2'\?\); known: .*llama"):
+        family_named("gpt")
+    with pytest.raises(UsageError, match=r"unknown model_type 'lama' \(did you mean 'llama'\?\); known: .*gpt2"):
+        family_of(ConfigReader({"model_type": "lama"}, "config.json"))
+    with pytest.raises(DataError, match="lacks the field 'model_type'"):
+        family_of(ConfigReader({}, "config.json"))
+
+
+def test_classes_and_labels():
+    family, values = family_for(replace(GPT, task_head="token_classification", num_labels=3), labels=("a", "b", "c"))
+    assert values["architectures"] == ["GPT2ForTokenClassification"]
+    assert values["label2id"] == {"a": 0, "b": 1, "c": 2}
+    assert family.read(ConfigReader(values, "config.json")).num_labels == 3
+    with pytest.raises(UsageError, match="architectures"):
+        family.read(ConfigReader({**values, "architectures": ["GPT2DoubleHeadsModel"]}, "config.json"))
+    assert family.read(ConfigReader({"model_type": "gpt2"}, "x")).task_head == "language_model"
+
+
+def test_impossible_values_name_the_file():
+    with pytest.raises(UsageError, match=r"config\.json describes a model that cannot be: model\.embed_dim 10"):
+        family_named("gpt2").read(ConfigReader({"n_embd": 10, "n_head": 3}, "config.json"))
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        {"num_kv_heads": 2, "head_dim": 8, "mlp_dim": 64},
+        {"layer_pattern": ("global", "global"), "window": 7},
+        {"rotary_theta": 3.0, "relative_buckets": 5, "experts_per_token": 1, "num_labels": 9},
+        {"dropout_rate": 0.3, "init_std": 1.0, "layers": "scanned", "dtype": "bfloat16", "family": "x"},
+        {"use_bias": False, "qkv_bias": True, "attention_output_bias": True, "mlp_bias": True, "norm_bias": True},
+        {"attention_scale": 8**-0.5},
+    ],
+)
+def test_what_computes_the_same_is_the_same(same):
+    assert differences(GPT, replace(GPT, **same)) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"norm_epsilon": 1e-6},
+        {"feed_forward": "gelu"},
+        {"layer_pattern": ("global", "local"), "window": 7},
+        {"norm_bias": False},
+        {"task_head": "sequence_classification"},
+        {"qk_norm": True},
+        {"final_soft_cap": 3.0},
+    ],
+)
+def test_what_computes_something_else_is_not(change):
+    (line,) = differences(GPT, replace(GPT, **change))[:1]
+    assert line.startswith("model.")
+    assert differences(LLAMA, replace(LLAMA, rotary_scaling=RotaryScaling("linear", 2.0)))

@@ -1,0 +1,80 @@
+import pytest
+
+from jaxlm.errors import DataError, UsageError
+from jaxlm.hub.config_file import ConfigReader
+from jaxlm.hub.rope import read_rope, rope_parameters, rotary_fields
+from jaxlm.models.config import ModelConfig, RotaryScaling
+
+LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+
+
+def read(**values):
+    return read_rope(ConfigReader(values, "config.json"))
+
+
+def fields(**values):
+    return rotary_fields(read(**values), "config.json", 4096)
+
+
+def test_old_and_new_forms_are_the_same():
+    new = read(rope_parameters={"rope_type": "linear", "rope_theta": 500.0, "factor": 2.0})
+    assert new == {"rope_type": "linear", "rope_theta": 500.0, "factor": 2.0}
+    assert read(rope_theta=500, rope_scaling={"type": "linear", "factor": 2.0}) == new
+    assert read(rope_theta=500.0, rope_scaling={"rope_type": "linear", "type": "linear", "factor": 2.0}) == new
+    assert read() == read(rope_scaling=None) == {"rope_type": "default", "rope_theta": 10000.0}
+    assert read(partial_rotary_factor=0.25)["partial_rotary_factor"] == 0.25
+
+
+def test_types_of_layers_have_their_own():
+    rope = read(
+        rope_parameters={
+            "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+            "sliding_attention": {"rope_theta": 1e4},
+        }
+    )
+    assert rope["full_attention"] == {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6}
+    assert rope["sliding_attention"] == {"rope_type": "default", "rope_theta": 1e4}
+    with pytest.raises(DataError, match="not an object"):
+        read(rope_parameters={"full_attention": {}, "sliding_attention": 3})
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ({"rope_type": "default"}, RotaryScaling()),
+        ({"rope_type": "linear", "factor": 2.0}, RotaryScaling("linear", 2.0)),
+        ({"rope_type": "dynamic", "factor": 2.0}, RotaryScaling("dynamic", 2.0)),
+        ({"rope_type": "llama3", **LLAMA3}, RotaryScaling("llama3", 8.0, 8192, 1.0, 4.0)),
+        (
+            {"rope_type": "yarn", "factor": 4.0, "mscale": 0.7, "mscale_all_dim": 0.5, "truncate": False},
+            RotaryScaling("yarn", 4.0, 4096, mscale=0.7, mscale_all_dim=0.5, truncate=False),
+        ),
+    ],
+)
+def test_scalings_come_and_go(theirs, ours):
+    found = fields(rope_parameters={"rope_theta": 500.0, **theirs})
+    assert found.get("rotary_scaling", RotaryScaling()) == ours
+    assert found["rotary_theta"] == 500.0
+    written = rope_parameters(ModelConfig(max_length=4096, positions="rotary", **found))
+    assert fields(rope_parameters=written) == found
+    assert theirs.items() <= written.items()
+
+
+@pytest.mark.parametrize(
+    ("rope", "message"),
+    [
+        ({"rope_type": "longrope", "factor": 2.0}, "rope_type 'longrope' is not supported; known: default, linear"),
+        ({"rope_type": "linear"}, "lacks its factor"),
+        ({"rope_type": "llama3", "factor": 2.0}, "lacks low_freq_factor"),
+        ({"rope_type": "linear", "factor": 2.0, "beta_fast": 3.0}, "beta_fast = 3.0"),
+        ({"rope_type": "linear", "factor": "2"}, "factor is '2'"),
+    ],
+)
+def test_what_is_not_supported_is_an_error(rope, message):
+    with pytest.raises((UsageError, DataError), match=message):
+        fields(rope_parameters=rope)
+
+
+def test_a_scaling_that_theirs_lacks_cannot_be_written():
+    with pytest.raises(UsageError, match="'ntk' does not exist"):
+        rope_parameters(ModelConfig(positions="rotary", rotary_scaling=RotaryScaling("ntk", 2.0)))
