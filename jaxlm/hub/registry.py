@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxlm.errors import UsageError, unknown_name
 from jaxlm.hub.config_file import ConfigReader
-from jaxlm.hub.families import gpt2, llama
+from jaxlm.hub.families import gpt2, llama, xlnet
 from jaxlm.hub.family import Family
 from jaxlm.models.config import ModelConfig
 
@@ -13,6 +13,7 @@ from jaxlm.models.config import ModelConfig
 FAMILIES: tuple[Family, ...] = (
     gpt2.FAMILY,
     llama.FAMILY,
+    xlnet.FAMILY,
 )
 
 

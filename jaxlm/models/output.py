@@ -5,6 +5,7 @@ from flax import struct
 
 from jaxlm.nn.cache import DecoderCache
 from jaxlm.nn.lstm import RecurrentCache
+from jaxlm.nn.relative_attention import SegmentMemory
 
 
 @struct.dataclass
@@ -19,6 +20,7 @@ class ModelOutput:
       next_sentence_logits: [batch, 2] float32, beside the tokens' logits of a pretraining head.
       pooled: [batch, embed_dim], what stands for the sequence.
       cache: the updated cache of incremental decoding.
+      memory: what a later piece of the text may see of this one, where attention is relative.
     """
 
     hidden_states: jax.Array
@@ -26,3 +28,4 @@ class ModelOutput:
     next_sentence_logits: jax.Array | None = None
     pooled: jax.Array | None = None
     cache: DecoderCache | RecurrentCache | None = None
+    memory: SegmentMemory | None = None

@@ -1,6 +1,8 @@
 """The model of permuted orders (XLNet): bidirectional, and yet able to predict tokens one from another."""
 
+import dataclasses
 import math
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -44,7 +46,7 @@ class Permutation(nn.Module):
         token_types: jax.Array | None = None,
         permutation_mask: jax.Array | None = None,
         target_mapping: jax.Array | None = None,
-        cache: SegmentMemory | None = None,
+        memory: SegmentMemory | None = None,
         deterministic: bool = True,
     ) -> ModelOutput:
         """Computes hidden states and what the task head makes of them.
@@ -62,17 +64,17 @@ class Permutation(nn.Module):
             gathers zeros (there it would gather the mean of everything, the hidden tokens included).
           target_mapping: [batch, predict, time], 1 at the position of each token to predict, elsewhere 0. With it,
             results are those of the query stream, which begins from one learned vector; None means no such stream.
-          cache: content of the text before, which the updated one is appended to.
+          memory: content of the text before, which attention sees too.
           deterministic: no dropout.
 
         Returns:
-          Hidden states [batch, predict or time, embed_dim], logits as the task head gives them, and the updated cache
-          (None without one).
+          Hidden states [batch, predict or time, embed_dim], logits as the task head gives them, and the memory that has
+          this text too (None without one).
         """
         config = self.config
         dtype = jnp.dtype(config.dtype)
         time = tokens.shape[1]
-        memory_time = 0 if cache is None else cache.segment_ids.shape[1]
+        memory_time = 0 if memory is None else memory.segment_ids.shape[1]
         dropout = nn.Dropout(config.dropout_rate, deterministic=deterministic)
 
         table = token_embedding(config)
@@ -84,9 +86,9 @@ class Permutation(nn.Module):
             query = dropout(jnp.broadcast_to(query_start.astype(dtype), shape))
 
         seen_segments = segment_ids
-        if cache is not None:
+        if memory is not None:
             segment_ids = jnp.ones_like(tokens) if segment_ids is None else segment_ids
-            seen_segments = jnp.concatenate([cache.segment_ids, segment_ids], axis=1)
+            seen_segments = jnp.concatenate([memory.segment_ids, segment_ids], axis=1)
         content_mask, query_mask = _masks(segment_ids, seen_segments, permutation_mask, memory_time)
         other_type = None
         if token_types is not None:
@@ -100,16 +102,16 @@ class Permutation(nn.Module):
             target_mapping=target_mapping,
         )
         (content, query), layers = _Stack(config, deterministic, name="layers")(
-            (content, query), inputs, None if cache is None else cache.layers
+            (content, query), inputs, None if memory is None else memory.layers
         )
-        if cache is not None:
+        if memory is not None:
             assert seen_segments is not None
-            layers = jnp.concatenate([cache.layers, jax.lax.stop_gradient(layers)], axis=2)
-            cache = SegmentMemory(layers, seen_segments)
+            layers = jnp.concatenate([memory.layers, jax.lax.stop_gradient(layers)], axis=2)
+            memory = SegmentMemory(layers, seen_segments)
         # What stands for a sequence is a token of it: its padding says nothing of the second stream's rows.
         results, result_segments = (content, segment_ids) if query is None else (query, None)
         output = apply_task_head(config, table, dropout(results), result_segments, deterministic)
-        return output.replace(cache=cache)
+        return replace(output, memory=memory)
 
 
 def _masks(

@@ -1,5 +1,6 @@
 """The recurrent language model: an LSTM that predicts the next token (Zaremba et al. 2014)."""
 
+from dataclasses import replace
 from functools import partial
 
 import flax.linen as nn
@@ -72,7 +73,7 @@ class Recurrent(nn.Module):
         )
         if cache is not None:
             cache = RecurrentCache(states, last_segments)
-        return apply_task_head(config, table, x, segment_ids, deterministic, num_logits).replace(cache=cache)
+        return replace(apply_task_head(config, table, x, segment_ids, deterministic, num_logits), cache=cache)
 
 
 def init_cache(config: ModelConfig, batch: int) -> RecurrentCache:
