@@ -22,6 +22,8 @@ class GenerationConfig:
     """Randomness of prompt i is a function of (seed, i)."""
     stop: tuple[str, ...] = ()
     """Texts that end the generation; they are not part of the result."""
+    end_ids: tuple[int, ...] = ()
+    """Token ids that end the generation, beside the tokenizer's own end id."""
     overflow: Literal["slide", "error"] = "slide"
     """When prompt and result outgrow the model's context: go on from the newest half of it, or refuse."""
 
@@ -37,5 +39,7 @@ class GenerationConfig:
             raise UsageError(f"top_p is {self.top_p}; it must be in (0, 1]")
         if not 0 <= self.seed < 2**32:
             raise UsageError(f"seed is {self.seed}; it must be in [0, 2^32)")
+        if any(token < 0 for token in self.end_ids):
+            raise UsageError(f"end_ids are {', '.join(map(str, self.end_ids))}; ids are not negative")
         if any(not text for text in self.stop):
             raise UsageError("an empty stop text would end every generation at once")

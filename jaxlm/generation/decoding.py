@@ -4,7 +4,7 @@ import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from jaxlm.generation.sampling import sample
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.model import Cache, apply_model, init_cache
 from jaxlm.nn.linear import DecodingKernel
-from jaxlm.nn.stack import unstack_layers
+from jaxlm.nn.stack import unroll
 
 SMALLEST_BUCKET = 16
 
@@ -48,12 +48,10 @@ def run_decoder(
     positions: jax.Array,
     segment_ids: jax.Array | None,
     cache: Cache,
-    num_logits: int | None = None,
+    **inputs: Any,
 ) -> tuple[jax.Array, Cache]:
-    """Applies the decoder to new tokens behind a cache; see `Decoder.__call__`."""
-    output = apply_model(
-        config, params, tokens, positions=positions, segment_ids=segment_ids, cache=cache, num_logits=num_logits
-    )
+    """Applies the model to new tokens behind a cache; see `Decoder.__call__` and `EncoderDecoder.__call__`."""
+    output = apply_model(config, params, tokens, positions=positions, segment_ids=segment_ids, cache=cache, **inputs)
     assert output.logits is not None
     assert output.cache is not None
     return output.logits, output.cache
@@ -61,21 +59,28 @@ def run_decoder(
 
 @partial(jax.jit, static_argnums=(0, 3))
 def prefill(
-    config: ModelConfig, params: dict, prompts: tuple[jax.Array, jax.Array], capacity: int, drawn: jax.Array
+    config: ModelConfig,
+    params: dict,
+    prompts: tuple[jax.Array, jax.Array],
+    capacity: int,
+    drawn: jax.Array,
+    sources: tuple[jax.Array, jax.Array] | None = None,
 ) -> DecodingState:
     """Reads left-padded prompts.
 
     Args:
-      config: of a decoder with unrolled layers.
+      config: of a model with unrolled layers.
       params: its parameters.
       prompts: tokens [batch, time] int32, and segment ids in the same shape, 0 where padded, 1 elsewhere.
       capacity: slots of the cache, at least `time`.
       drawn: tokens drawn before these prompts.
+      sources: what an encoder reads, right-padded: as prompts, [batch, encoder_time].
     """
     tokens, segment_ids = prompts
     positions = jnp.maximum(jnp.cumsum(segment_ids, axis=1) - 1, 0)
     cache = init_cache(config, tokens.shape[0], capacity)
-    logits, cache = run_decoder(config, params, tokens, positions, segment_ids, cache, num_logits=1)
+    inputs = {} if sources is None else {"encoder_tokens": sources[0], "encoder_segment_ids": sources[1]}
+    logits, cache = run_decoder(config, params, tokens, positions, segment_ids, cache, num_logits=1, **inputs)
     return DecodingState(cache, logits[:, 0], positions[:, -1] + 1, jnp.zeros(tokens.shape[0], bool), drawn)
 
 
@@ -86,19 +91,19 @@ def decode(
     state: DecodingState,
     sampling: tuple[float, int, float],
     buffer: int,
-    eos_id: int | None,
+    end_ids: tuple[int, ...],
     limit: jax.Array,
     seed: jax.Array,
 ) -> tuple[jax.Array, DecodingState]:
     """Draws up to `limit` tokens for each row in one loop on the device, fewer once every row has ended.
 
     Args:
-      config: of a decoder with unrolled layers.
+      config: of a model with unrolled layers.
       params: its parameters.
       state: from `prefill` or an earlier call; donated.
       sampling: temperature, top_k and top_p of `sample`.
       buffer: size of the result, at least `limit`; static, so that one program serves many limits.
-      eos_id: the token that ends a row, or None.
+      end_ids: the tokens that end a row.
       limit: int32 scalar; the cache must have room for it.
       seed: uint32 scalar.
 
@@ -118,7 +123,7 @@ def decode(
         keys = jax.vmap(lambda key: jax.random.fold_in(key, state.drawn))(rows)
         token = sample(state.logits, keys, *sampling)
         out = jax.lax.dynamic_update_slice(out, jnp.where(state.done, -1, token)[:, None], (0, count))
-        done = state.done if eos_id is None else state.done | (token == eos_id)
+        done = jnp.any(jnp.stack([state.done, *(token == end for end in end_ids)]), axis=0)
         logits, cache = run_decoder(config, params, token[:, None], state.positions[:, None], None, state.cache)
         return count + 1, out, DecodingState(cache, logits[:, 0], state.positions + 1, done, state.drawn + 1)
 
@@ -134,14 +139,13 @@ def decoding_layout(config: ModelConfig, params: dict) -> tuple[ModelConfig, dic
     matrices become `DecodingKernel`s, the tied head one of its own.
 
     Args:
-      config: of any decoder.
+      config: of any model that generates.
       params: its parameters.
 
     Returns:
-      The configuration and the parameters of a decoder that computes the same.
+      The configuration and the parameters of a model that computes the same.
     """
-    if config.layers == "scanned":
-        params = {**params, "layers": unstack_layers(params["layers"], config.num_layers)}
+    params = unroll(params)
     # Dropout and recomputation concern training only.
     config = dataclasses.replace(config, layers="unrolled", remat="none", attention="reference")
     params = jax.tree.map(lambda x: x.astype(config.dtype) if x.ndim > 1 else x, params)
@@ -150,11 +154,12 @@ def decoding_layout(config: ModelConfig, params: dict) -> tuple[ModelConfig, dic
         return config, params
     if config.head == "tied":
         config = dataclasses.replace(config, head="untied")
-        params = {**params, "head": {"kernel": params["token_embedding"]["embedding"].T}}
+        kernel = params["token_embedding"]["embedding"].T
+        params = {**params, "head": {**params.get("head", {}), "kernel": kernel}}
     parts = 2 * (os.cpu_count() or 1)
 
     def lay_out(path: tuple, leaf: jax.Array) -> Any:
-        return DecodingKernel.from_array(leaf, parts) if path[-1].key == "kernel" else leaf
+        return DecodingKernel.from_array(leaf, parts) if path[-1].key == "kernel" and leaf.ndim == 2 else leaf
 
     return config, jax.jit(partial(jax.tree_util.tree_map_with_path, lay_out))(params)
 
@@ -163,11 +168,21 @@ class TokenGenerator:
     """Generates token ids with one set of parameters, laid out for decoding.
 
     Attributes:
-      config: the decoder's, with unrolled layers.
+      config: the model's, with unrolled layers.
       params: a copy of the parameters, see `decoding_layout`.
     """
 
     def __init__(self, config: ModelConfig, params: dict):
+        """Lays the parameters out.
+
+        Raises:
+          UsageError: for a model that does not generate text from left to right.
+        """
+        if config.architecture in ("encoder", "permutation") or config.task_head != "language_model":
+            raise UsageError(
+                f"an {config.architecture} with the head {config.task_head!r} does not generate text from left to "
+                "right: that takes a decoder, an encoder_decoder or an lstm with the head 'language_model'"
+            )
         assert config.max_length is not None
         self.max_length = config.max_length
         self.config, self.params = decoding_layout(config, params)
@@ -178,9 +193,10 @@ class TokenGenerator:
         """Yields the new tokens of each prompt, up to `chunk` at a time.
 
         Args:
-          prompts: token ids, at least one for each prompt; they may differ in length.
+          prompts: token ids, at least one for each prompt; they may differ in length. An encoder reads them as the
+            sources of what is generated.
           options: how to sample and how much.
-          eos_id: token that ends a prompt's generation, or None.
+          eos_id: token that ends a prompt's generation beside options.end_ids, or None.
           chunk: tokens computed in one call on the device.
 
         Raises:
@@ -193,15 +209,30 @@ class TokenGenerator:
             raise UsageError("a prompt is empty: give at least one token to go on from")
         if longest > self.max_length:
             raise UsageError(f"the prompt has {longest} tokens, more than the model's context of {self.max_length}")
-        if options.overflow == "error" and longest + options.max_new_tokens > self.max_length:
+        two_towers = self.config.architecture == "encoder_decoder"
+        before = 1 if two_towers else longest
+        if options.overflow == "error" and before + options.max_new_tokens > self.max_length:
             raise UsageError(
-                f"{longest} prompt tokens and {options.max_new_tokens} new ones exceed the model's context of "
+                f"{before} prompt tokens and {options.max_new_tokens} new ones exceed the model's context of "
                 f"{self.max_length}: ask for fewer, or use overflow 'slide'"
             )
-        return self._stream([list(prompt) for prompt in prompts], options, eos_id, chunk)
+        texts = [list(prompt) for prompt in prompts]
+        sources = None
+        if two_towers:
+            start = self.config.decoder_start_id
+            if start is None:
+                raise UsageError("the model has no model.decoder_start_id, which every output starts from")
+            texts, sources = [[start]] * len(texts), _padded(texts, "right")
+        end_ids = options.end_ids if eos_id is None else (*options.end_ids, eos_id)
+        return self._stream(texts, sources, options, end_ids, chunk)
 
     def _stream(
-        self, texts: list[list[int]], options: GenerationConfig, eos_id: int | None, chunk: int
+        self,
+        texts: list[list[int]],
+        sources: tuple[jax.Array, jax.Array] | None,
+        options: GenerationConfig,
+        end_ids: tuple[int, ...],
+        chunk: int,
     ) -> Iterator[list[list[int]]]:
         sampling = (options.temperature, options.top_k, options.top_p)
         seed = jnp.uint32(options.seed)
@@ -213,17 +244,17 @@ class TokenGenerator:
             # Each row by its own length: a batch gives what its prompts give alone.
             keep = max(self.max_length // 2, 1)
             texts = [text if len(text) <= self.max_length else text[-keep:] for text in texts]
-            tokens, segment_ids = _left_padded(texts)
+            tokens, segment_ids = _padded(texts, "left")
             # The token after a full context is still drawn from it; it need not be attended to.
             longest = max(len(text) for text, over in zip(texts, ended, strict=True) if not over)
             span = min(remaining, self.max_length - longest + 1)
             capacity = min(_bucket(tokens.shape[1] + span), tokens.shape[1] + self.max_length)
-            state = prefill(self.config, self.params, (tokens, segment_ids), capacity, jnp.int32(drawn))
+            state = prefill(self.config, self.params, (tokens, segment_ids), capacity, jnp.int32(drawn), sources)
             state = state.replace(done=jnp.asarray(ended))
             while span:
                 count = min(chunk, span)
                 out, state = decode(
-                    self.config, self.params, state, sampling, _bucket(chunk), eos_id, jnp.int32(count), seed
+                    self.config, self.params, state, sampling, _bucket(chunk), end_ids, jnp.int32(count), seed
                 )
                 new = [[int(token) for token in row[:count] if token >= 0] for row in np.asarray(out)]
                 texts = [text + tail for text, tail in zip(texts, new, strict=True)]
@@ -241,12 +272,13 @@ def _bucket(length: int) -> int:
     return max(SMALLEST_BUCKET, 1 << (length - 1).bit_length())
 
 
-def _left_padded(texts: list[list[int]]) -> tuple[jax.Array, jax.Array]:
-    """Tokens and segment ids [batch, bucket], each text at the right end of its row."""
+def _padded(texts: list[list[int]], side: Literal["left", "right"]) -> tuple[jax.Array, jax.Array]:
+    """Tokens and segment ids [batch, bucket], each row filled up at its left or right."""
     length = _bucket(max(map(len, texts)))
     tokens = np.zeros((len(texts), length), np.int32)
     segment_ids = np.zeros_like(tokens)
     for row, text in enumerate(texts):
-        tokens[row, length - len(text) :] = text
-        segment_ids[row, length - len(text) :] = 1
+        place = slice(length - len(text), None) if side == "left" else slice(len(text))
+        tokens[row, place] = text
+        segment_ids[row, place] = 1
     return jnp.asarray(tokens), jnp.asarray(segment_ids)

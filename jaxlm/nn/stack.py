@@ -75,6 +75,18 @@ def unstack_layers(layers: dict[str, Any], num_layers: int) -> dict[str, Any]:
     return {str(i): jax.tree.map(lambda x, i=i: x[i], layers["stacked"]) for i in range(num_layers)}
 
 
+def unroll(params: dict[str, Any]) -> dict[str, Any]:
+    """Turns every scanned stack among the parameters of a model into an unrolled one."""
+
+    def layers_of(stack: dict[str, Any]) -> dict[str, Any]:
+        return unstack_layers(stack, len(jax.tree.leaves(stack)[0])) if "stacked" in stack else stack
+
+    return {
+        name: layers_of(part) if name == "layers" else unroll(part) if isinstance(part, dict) else part
+        for name, part in params.items()
+    }
+
+
 def stack_layers(layers: dict[str, Any]) -> dict[str, Any]:
     """Turns the parameters of an unrolled stack into those of a scanned one; the inverse of `unstack_layers`."""
     ordered = [layers[str(i)] for i in range(len(layers))]

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlm.models.config import ModelConfig
+from jaxlm.models.config import ModelConfig, RotaryScaling
 from jaxlm.models.counts import abstract_params
 from jaxlm.models.decoder import Decoder
 from jaxlm.nn.stack import stack_layers, unstack_layers
@@ -43,6 +43,52 @@ MAKES = {
     ),
     "sinusoidal, gated": replace(
         BASE, positions="sinusoidal", feed_forward="swiglu", num_kv_heads=1, attention="xla", layers="scanned"
+    ),
+    "gemma": replace(
+        BASE,
+        positions="rotary",
+        window=5,
+        layer_pattern=("local", "global"),
+        local_rotary_theta=100.0,
+        rotary_scaling=RotaryScaling("linear", factor=4.0),
+        qk_norm=True,
+        attention_scale=0.4,
+        attention_soft_cap=3.0,
+        final_soft_cap=4.0,
+        norm="rms_norm_plus_one",
+        norm_position="sandwich",
+        feed_forward="geglu",
+        use_bias=False,
+        scale_embedding=True,
+        layers="scanned",
+    ),
+    "neox": replace(
+        BASE, positions="rotary", rotary_fraction=0.5, residual="parallel", feed_forward="gelu", head="untied"
+    ),
+    "alibi": replace(BASE, positions="alibi", embedding_norm=True, layers="scanned"),
+    "t5": replace(
+        BASE,
+        positions="relative_buckets",
+        relative_buckets=8,
+        relative_max_distance=12,
+        attention_scale=1.0,
+        norm="rms_norm",
+        feed_forward="relu",
+        use_bias=False,
+        scale_head=True,
+    ),
+    "mistral": replace(
+        BASE,
+        positions="rotary",
+        rotary_scaling=RotaryScaling("yarn", factor=4.0, original_max_length=8),
+        window=4,
+        layer_pattern=("local",),
+        norm="rms_norm",
+        feed_forward="swiglu",
+        use_bias=False,
+        qkv_bias=True,
+        num_kv_heads=2,
+        layers="scanned",
     ),
 }
 
