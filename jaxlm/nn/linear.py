@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from jaxlm.nn.grouping import Grouping, block_products
 from jaxlm.nn.parameter import Initializer, parameter
 
 
@@ -60,6 +61,27 @@ def matmul(x: jax.Array, kernel: jax.Array | DecodingKernel, dtype: jnp.dtype) -
     flat = x.astype(dtype).reshape(-1, x.shape[-1])
     y = kernel.product(flat, dtype) if isinstance(kernel, DecodingKernel) else flat @ kernel.astype(dtype)
     return y.reshape(*x.shape[:-1], kernel.shape[-1])
+
+
+def grouped_matmul(x: jax.Array, kernels: jax.Array, grouping: Grouping, dtype: jnp.dtype) -> jax.Array:
+    """Multiplies each row by the matrix of its group, in the compute dtype.
+
+    Args:
+      x: [slots, in_features], in the order of `grouping`; empty places are zeros.
+      kernels: [groups, in_features, out_features].
+      grouping: which rows belong to which group.
+      dtype: compute dtype of the products and of the result.
+
+    Returns:
+      [slots, out_features], zeros in empty places.
+    """
+    return jax.lax.platform_dependent(
+        x.astype(dtype),
+        kernels.astype(dtype),
+        grouping,
+        cpu=block_products,
+        default=lambda x, kernels, grouping: jax.lax.ragged_dot(x, kernels, grouping.group_slots),
+    )
 
 
 class Linear(nn.Module):
