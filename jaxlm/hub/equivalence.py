@@ -8,7 +8,7 @@ from jaxlm.models.config import ModelConfig, RotaryScaling
 
 # What trains the model, or how it is computed and on what; not what it computes.
 FREE = (
-    *("family", "dropout_rate", "attention_dropout_rate", "init_std", "router_loss_weight"),
+    *("family", "dropout_rate", "attention_dropout_rate", "classifier_dropout_rate", "init_std", "router_loss_weight"),
     *("attention", "dtype", "layers", "remat"),
 )
 TOKEN_HEADS = ("language_model", "pretraining")
@@ -40,7 +40,9 @@ def canonical(config: ModelConfig) -> dict[str, Any]:
         # x ** -0.5 and 1 / sqrt(x) differ in the last bit of float64.
         "attention_scale": f"{config.attention_scale or 1 / math.sqrt(config.resolved_head_dim):.12g}",
     }
-    without_effect("use_bias")
+    # Else each part says for itself.
+    if not (config.head_transform or config.pooler == "gelu_norm"):
+        without_effect("use_bias")
     layers = config.num_layers
     if config.architecture == "encoder_decoder":
         fields["num_encoder_layers"] = config.resolved_encoder_layers

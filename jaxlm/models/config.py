@@ -172,6 +172,8 @@ class ModelConfig:
     """Dropout of embeddings and of each sublayer's output, in training."""
     attention_dropout_rate: float = 0.0
     """Dropout of attention weights, in training; the reference attention only."""
+    classifier_dropout_rate: float | None = None
+    """Dropout of what labels are scored from, in training; none means dropout_rate."""
     init_std: float = 0.02
     """Standard deviation of initial weights; maps into the residual stream take it / sqrt(2 * num_layers)."""
     attention: Literal["reference", "xla", "cudnn"] = "reference"
@@ -226,6 +228,11 @@ class ModelConfig:
         """Whether the feed-forward layer multiplies by a gate."""
         return self.feed_forward in ("swiglu", "geglu", "geglu_erf")
 
+    @property
+    def resolved_classifier_dropout_rate(self) -> float:
+        """Dropout of what labels are scored from."""
+        return self.dropout_rate if self.classifier_dropout_rate is None else self.classifier_dropout_rate
+
     def bias_of(self, part: Literal["qkv", "attention_output", "mlp", "norm"]) -> bool:
         """Whether a part has biases: its own field, or use_bias."""
         own = {
@@ -253,9 +260,10 @@ class ModelConfig:
         for name in ("token_types", "num_experts", "position_offset"):
             if getattr(self, name) < 0:
                 raise UsageError(f"model.{name} is {getattr(self, name)}; it must not be negative")
-        for name in ("dropout_rate", "attention_dropout_rate"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise UsageError(f"model.{name} is {getattr(self, name)}; it must be in [0, 1)")
+        for name in ("dropout_rate", "attention_dropout_rate", "classifier_dropout_rate"):
+            value = getattr(self, name)
+            if value is not None and not 0.0 <= value < 1.0:
+                raise UsageError(f"model.{name} is {value}; it must be in [0, 1)")
         if self.norm_epsilon <= 0 or self.init_std <= 0 or self.rotary_theta <= 0:
             raise UsageError("model.norm_epsilon, model.init_std and model.rotary_theta must be positive")
         if self.head_dim is None and self.embed_dim % self.num_heads:

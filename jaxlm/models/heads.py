@@ -96,7 +96,8 @@ def _pooled(x: jax.Array, segment_ids: jax.Array | None, pooling: str) -> jax.Ar
 
 def classify(config: ModelConfig, x: jax.Array, labels: int, name: str, deterministic: bool) -> jax.Array:
     """Scores [..., labels] float32 of [..., embed_dim] by a linear map called `name` in the calling module."""
-    x = nn.Dropout(config.dropout_rate, deterministic=deterministic, name=f"{name}_dropout")(x)
+    rate = config.resolved_classifier_dropout_rate
+    x = nn.Dropout(rate, deterministic=deterministic, name=f"{name}_dropout")(x)
     return Linear(
         labels, ("embed", "labels"), config.classifier_bias, jnp.dtype(config.dtype), normal_init(config), name=name
     )(x).astype(jnp.float32)
