@@ -68,6 +68,10 @@ def canonical(config: ModelConfig) -> dict[str, Any]:
         without_effect("relative_buckets", "relative_max_distance")
     if config.positions != "learned":
         without_effect("position_offset")
+    if config.architecture == "permutation":
+        # Attention sees distances without end, and of types whether two are equal.
+        without_effect("max_length")
+        fields["token_types"] = config.token_types > 0
     if not config.num_experts:
         without_effect("experts_per_token")
     if config.task_head not in TOKEN_HEADS:

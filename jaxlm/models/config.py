@@ -5,6 +5,17 @@ from typing import Literal
 
 from jaxlm.errors import UsageError
 
+# What two architectures have no choice in: their modules do not read these fields.
+_PLAIN = {
+    **{"embedding_dim": None, "embedding_norm": False, "scale_embedding": None, "num_experts": 0, "window": None},
+    **{"residual": "sequential", "qk_norm": False, "attention_scale": None, "attention_soft_cap": None},
+    **{"num_kv_heads": None, "attention": "reference", "decoder_start_id": None},
+}
+_FIXED = {
+    "permutation": _PLAIN | {"norm_position": "post", "qkv_bias": False, "attention_output_bias": False},
+    "lstm": _PLAIN | {"positions": "none", "token_types": 0},
+}
+
 
 @dataclass(frozen=True)
 class RotaryScaling:
@@ -266,7 +277,7 @@ class ModelConfig:
                 raise UsageError(f"model.{name} is {value}; it must be in [0, 1)")
         if self.norm_epsilon <= 0 or self.init_std <= 0 or self.rotary_theta <= 0:
             raise UsageError("model.norm_epsilon, model.init_std and model.rotary_theta must be positive")
-        if self.head_dim is None and self.embed_dim % self.num_heads:
+        if self.architecture != "lstm" and self.head_dim is None and self.embed_dim % self.num_heads:
             raise UsageError(
                 f"model.embed_dim {self.embed_dim} is not divisible by model.num_heads {self.num_heads}; "
                 "change one, or set model.head_dim"
@@ -279,7 +290,7 @@ class ModelConfig:
             raise UsageError(f"model.rotary_fraction is {self.rotary_fraction}; it must be in (0, 1]")
         if self.positions == "rotary" and (self.rotary_dim % 2 or self.rotary_dim == 0):
             raise UsageError(f"rotary positions need an even number of rotated features, not {self.rotary_dim}")
-        if self.positions.startswith("sinusoidal") and self.embed_dim % 2:
+        if self.positions.startswith(("sinusoidal", "transformer_xl")) and self.embed_dim % 2:
             raise UsageError(f"sinusoidal positions need an even model.embed_dim, not {self.embed_dim}")
         self.rotary_scaling.validate()
         self._validate_layers()
@@ -328,6 +339,11 @@ class ModelConfig:
             raise UsageError(f"model.task_head {self.task_head!r} needs a model.pooler")
         if (self.positions == "transformer_xl") != (self.architecture == "permutation"):
             raise UsageError("model.positions 'transformer_xl' and model.architecture 'permutation' go together")
+        for name, only in _FIXED.get(self.architecture, {}).items():
+            if getattr(self, name) != only:
+                raise UsageError(
+                    f"model.{name} is {getattr(self, name)!r}; model.architecture {self.architecture!r} needs {only!r}"
+                )
         if self.architecture != "encoder_decoder" and self.num_encoder_layers is not None:
             raise UsageError("model.num_encoder_layers is for model.architecture 'encoder_decoder'")
         if self.architecture == "encoder_decoder" and self.token_types:

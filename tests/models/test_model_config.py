@@ -7,6 +7,11 @@ import pytest
 from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
 
+XLNET = {
+    **{"architecture": "permutation", "positions": "transformer_xl", "norm_position": "post"},
+    **{"qkv_bias": False, "attention_output_bias": False},
+}
+
 
 def test_widths_follow_from_the_others_unless_given():
     config = ModelConfig(embed_dim=48, num_heads=6)
@@ -29,6 +34,12 @@ def test_widths_follow_from_the_others_unless_given():
         ({"positions": "sinusoidal", "embed_dim": 129, "head_dim": 8}, "even model.embed_dim, not 129"),
         ({"attention": "xla", "attention_dropout_rate": 0.1}, "'xla' has no dropout"),
         ({"attention": "cudnn"}, "bfloat16 only"),
+        ({"architecture": "permutation"}, "model.positions 'transformer_xl'"),
+        ({**XLNET, "norm_position": "pre"}, "model.norm_position is 'pre'; .*'permutation' needs 'post'"),
+        ({**XLNET, "qkv_bias": None}, "model.qkv_bias is None; .* needs False"),
+        ({**XLNET, "embed_dim": 129, "head_dim": 8}, "even model.embed_dim, not 129"),
+        ({"architecture": "lstm"}, "model.positions is 'learned'; .*'lstm' needs 'none'"),
+        ({"architecture": "lstm", "positions": "none", "token_types": 2}, "model.token_types is 2; .* needs 0"),
     ],
     ids=str,
 )
@@ -45,6 +56,8 @@ def test_impossible_models_are_refused_by_the_name_of_the_field(changes, message
         {"num_kv_heads": 1},
         {"attention": "cudnn", "dtype": "bfloat16"},
         {"attention": "xla", "dropout_rate": 0.1},
+        XLNET,
+        {"architecture": "lstm", "positions": "none", "embed_dim": 650},
     ],
     ids=str,
 )

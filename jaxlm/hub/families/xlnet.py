@@ -12,6 +12,7 @@ from jaxlm.models.config import ModelConfig
 
 # Sentences A and B, and what stands for both; padding is of a fourth.
 TOKEN_TYPES = 4
+PRETRAINING_LENGTH = 512  # XLNet itself has no longest sequence
 POOLING: dict[str, Any] = {"last": "last", "first": "first", "mean": "mean"}
 
 
@@ -27,11 +28,12 @@ def read_config(reader: ConfigReader, task_head: Any) -> ModelConfig:
     # here has.
     reader.ignore("mem_len", "reuse_len", "use_mems_eval", "use_mems_train", "start_n_top", "end_n_top")
     pooling: Any = "last"
+    classifier_dropout_rate = 0.0 if task_head == "token_classification" else None
     if task_head == "sequence_classification":
         pooling = reader.choose("summary_type", POOLING, "last")
         reader.expect("summary_use_proj", True)
         reader.expect("summary_activation", "tanh")
-        reader.ignore("summary_last_dropout")
+        classifier_dropout_rate = reader.get("summary_last_dropout", float, 0.1)
     else:
         reader.ignore("summary_type", "summary_use_proj", "summary_activation", "summary_last_dropout")
     embed_dim = reader.get("d_model", int, 1024)
@@ -44,6 +46,7 @@ def read_config(reader: ConfigReader, task_head: Any) -> ModelConfig:
         architecture="permutation",
         task_head=task_head,
         vocab_size=reader.get("vocab_size", int, 32000),
+        max_length=PRETRAINING_LENGTH,
         num_layers=reader.get("n_layer", int, 24),
         embed_dim=embed_dim,
         num_heads=num_heads,
@@ -60,12 +63,19 @@ def read_config(reader: ConfigReader, task_head: Any) -> ModelConfig:
         pooler="tanh" if task_head == "sequence_classification" else "none",
         dropout_rate=dropout_rate,
         attention_dropout_rate=dropout_rate,
+        classifier_dropout_rate=classifier_dropout_rate,
         init_std=reader.get("initializer_range", float, 0.02),
     )
 
 
 def write_config(config: ModelConfig) -> dict[str, Any]:
     """See Family."""
+    summary = {}
+    if config.task_head == "sequence_classification":
+        summary = {
+            "summary_type": config.pooling,
+            "summary_last_dropout": config.resolved_classifier_dropout_rate,
+        }
     return {
         "vocab_size": config.vocab_size,
         "n_layer": config.num_layers,
@@ -75,10 +85,10 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
         "d_inner": config.resolved_mlp_dim,
         "layer_norm_eps": config.norm_epsilon,
         "ff_activation": activation_name(config.feed_forward),
-        "summary_type": config.pooling,
         "dropout": config.dropout_rate,
         "initializer_range": config.init_std,
         "tie_word_embeddings": True,
+        **summary,
     }
 
 
