@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jaxlm.models.config import ModelConfig
 from jaxlm.nn.block import Block
+from jaxlm.nn.experts import MixtureOfExperts
 from jaxlm.nn.feed_forward import FeedForward
 from jaxlm.nn.multi_head_attention import MultiHeadAttention
 from jaxlm.nn.norms import Norm
@@ -65,8 +66,7 @@ def block_of(config: ModelConfig, causal: bool, cross: bool, deterministic: bool
         attention=partial(attention, causal=causal),
         cross_attention=partial(attention, causal=False) if cross else None,
         feed_forward=partial(
-            FeedForward,
-            use_bias=config.bias_of("mlp"),
+            _feed_forward(config),
             kind=config.feed_forward,
             mlp_dim=config.resolved_mlp_dim,
             dtype=dtype,
@@ -79,3 +79,9 @@ def block_of(config: ModelConfig, causal: bool, cross: bool, deterministic: bool
         dropout_rate=config.dropout_rate,
         deterministic=deterministic,
     )
+
+
+def _feed_forward(config: ModelConfig) -> partial[FeedForward] | partial[MixtureOfExperts]:
+    if config.num_experts:
+        return partial(MixtureOfExperts, num_experts=config.num_experts, experts_per_token=config.experts_per_token)
+    return partial(FeedForward, use_bias=config.bias_of("mlp"))

@@ -1,6 +1,7 @@
 """Causal language modelling: predict each token from those before it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.model import apply_model
 from jaxlm.tasks.cross_entropy import token_losses
+from jaxlm.tasks.load_balance import load_balance_loss
 
 Batch = dict[str, jax.Array]
 Sums = dict[str, jax.Array]
@@ -34,7 +36,27 @@ class CausalLM:
           batch: tokens, positions, segment_ids and targets, each [batch, time] int32.
           dropout_rng: key for dropout; none turns it off.
         """
-        output = apply_model(
+        output = self._apply(params, batch, dropout_rng)
+        assert output.logits is not None
+        return token_losses(output.logits, batch["targets"])
+
+    def loss(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> Sums:
+        """Sums over the batch: `loss` in nats and `weight`, whose quotient is the mean loss of a target.
+
+        A model with experts adds model.router_loss_weight times how unevenly they are used to that mean.
+        """
+        weights = batch["loss_weights"]
+        weight = jnp.sum(weights)
+        if not (self.model.num_experts and self.model.router_loss_weight):
+            losses = self.token_losses(params, batch, dropout_rng)
+            return {"loss": jnp.sum(losses * weights), "weight": weight}
+        output, state = self._apply(params, batch, dropout_rng, mutable=["router"])
+        losses = token_losses(output.logits, batch["targets"])
+        balance = self.model.router_loss_weight * load_balance_loss(state["router"])
+        return {"loss": jnp.sum(losses * weights) + balance * weight, "weight": weight}
+
+    def _apply(self, params: dict, batch: Batch, dropout_rng: jax.Array | None, **options: Any) -> Any:
+        return apply_model(
             self.model,
             params,
             batch["tokens"],
@@ -42,12 +64,5 @@ class CausalLM:
             segment_ids=batch["segment_ids"] if self.segmented else None,
             deterministic=dropout_rng is None,
             rngs=None if dropout_rng is None else {"dropout": dropout_rng},
+            **options,
         )
-        assert output.logits is not None
-        return token_losses(output.logits, batch["targets"])
-
-    def loss(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> Sums:
-        """Sums over the batch: `loss` in nats and `weight`, whose quotient is the mean loss of a target."""
-        weights = batch["loss_weights"]
-        losses = self.token_losses(params, batch, dropout_rng)
-        return {"loss": jnp.sum(losses * weights), "weight": jnp.sum(weights)}

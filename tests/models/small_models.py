@@ -90,6 +90,17 @@ MAKES = {
         num_kv_heads=2,
         layers="scanned",
     ),
+    "mixtral": replace(
+        BASE,
+        positions="rotary",
+        norm="rms_norm",
+        num_experts=4,
+        feed_forward="swiglu",
+        use_bias=False,
+        head="untied",
+        num_kv_heads=2,
+        layers="scanned",
+    ),
 }
 
 

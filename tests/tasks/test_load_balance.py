@@ -1,10 +1,18 @@
 """The load-balance loss against its formula and Mixtral's."""
 
+from dataclasses import replace
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxlm.models.model import apply_model
+from jaxlm.tasks.causal_lm import CausalLM
 from jaxlm.tasks.load_balance import load_balance_loss
+
+from ..models.small_models import MAKES, in_layout, quick_jit, random_params, random_tokens
 
 LAYERS, TOKENS, EXPERTS, PER_TOKEN = 3, 10, 4, 2
 LOGITS = np.random.default_rng(0).normal(size=(LAYERS, TOKENS, EXPERTS)).astype(np.float32)
@@ -63,3 +71,33 @@ def test_padding_alone_costs_nothing_and_a_model_without_experts_is_refused():
     assert float(load_balance_loss(router(np.zeros(TOKENS, bool)))) == 0
     with pytest.raises(ValueError, match="the model has no experts"):
         load_balance_loss({})
+
+
+def test_training_adds_the_loss_of_the_tokens_that_are_no_padding():
+    made = MAKES["mixtral"]
+    config, params = in_layout(made, random_params(made), "scanned")
+    config = replace(config, remat="block")
+    batch = {
+        "tokens": random_tokens(config, (2, 6)),
+        "positions": np.array([[0, 1, 2, 3, 0, 0]] * 2, np.int32),
+        "segment_ids": np.array([[1, 1, 1, 1, 0, 0]] * 2, np.int32),
+        "targets": random_tokens(config, (2, 6), seed=1),
+        "loss_weights": np.array([[1, 1, 1, 1, 0, 0]] * 2, np.float32),
+    }
+
+    def apart(params):
+        """The two losses, the second without any padding: 0.5 of it for each of eight targets."""
+        _, state = apply_model(config, params, batch["tokens"][:, :4], mutable=["router"])
+        balance = load_balance_loss(state["router"])
+        return CausalLM(config, True).loss(params, batch)["loss"] + 8 * 0.5 * balance, balance
+
+    def together(params):
+        sums = CausalLM(replace(config, router_loss_weight=0.5), True).loss(params, batch)
+        return sums["loss"], sums["weight"]
+
+    (expected, balance), expected_gradients = quick_jit(jax.value_and_grad(apart, has_aux=True))(params)
+    (loss, weight), gradients = quick_jit(jax.value_and_grad(together, has_aux=True))(params)
+    assert float(loss) == pytest.approx(float(expected), rel=1e-5)
+    assert weight == 8
+    assert 2 < balance < 4
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-4), gradients, expected_gradients)
