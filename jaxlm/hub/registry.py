@@ -5,7 +5,19 @@ from typing import Any
 
 from jaxlm.errors import UsageError, unknown_name
 from jaxlm.hub.config_file import ConfigReader
-from jaxlm.hub.families import gpt2, llama, xlnet
+from jaxlm.hub.families import (
+    bert,
+    bloom,
+    gemma2,
+    gemma3_text,
+    gpt2,
+    gpt_neox,
+    llama,
+    mistral,
+    qwen2,
+    qwen3,
+    xlnet,
+)
 from jaxlm.hub.family import Family
 from jaxlm.models.config import ModelConfig
 
@@ -13,7 +25,15 @@ from jaxlm.models.config import ModelConfig
 FAMILIES: tuple[Family, ...] = (
     gpt2.FAMILY,
     llama.FAMILY,
+    mistral.FAMILY,
+    qwen2.FAMILY,
+    qwen3.FAMILY,
+    gemma2.FAMILY,
+    gemma3_text.FAMILY,
+    gpt_neox.FAMILY,
+    bloom.FAMILY,
     xlnet.FAMILY,
+    bert.FAMILY,
 )
 
 
@@ -57,6 +77,11 @@ def family_for(
     Raises:
       UsageError: none can, with each one's reason.
     """
+    if config.architecture == "lstm":
+        raise UsageError(
+            "transformers has no recurrent language model, so an lstm cannot be exported: keep it as a run folder, which "
+            "jaxlm.load and every command take"
+        )
     name = name or config.family
     candidates = [family_named(name)] if name else list(FAMILIES)
     reasons = []
