@@ -82,6 +82,11 @@ def family_for(
             "transformers has no recurrent language model, so an lstm cannot be exported: keep it as a run folder, which "
             "jaxlm.load and every command take"
         )
+    if config.architecture == "lstm":
+        raise UsageError(
+            "transformers has no recurrent language model, so an lstm cannot be exported: keep it as a run folder, "
+            "which jaxlm.load and every command take"
+        )
     name = name or config.family
     candidates = [family_named(name)] if name else list(FAMILIES)
     reasons = []

@@ -42,6 +42,11 @@ def test_a_model_that_no_family_has_is_refused_with_the_reasons():
     assert "gpt2" not in str(caught.value)
 
 
+def test_what_transformers_does_not_have_is_refused_for_that_reason():
+    with pytest.raises(UsageError, match=r"transformers has no recurrent language model.* run folder"):
+        family_for(replace(GPT, architecture="lstm", positions="none"))
+
+
 def test_unknown_families_list_the_known():
     with pytest.raises(UsageError, match=r"unknown model family 'gpt' \(did you mean 'gpt2'\?\); known: .*llama"):
         family_named("gpt")
