@@ -5,6 +5,7 @@ from functools import cache, partial
 
 import flax.linen as nn
 import jax
+from jax.sharding import PartitionSpec as P
 
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.model import init_params
@@ -33,16 +34,40 @@ def count_params(config: ModelConfig) -> int:
 def forward_flops_per_token(config: ModelConfig, length: int) -> int:
     """Floating-point operations of a forward pass for one token in a sequence of `length` tokens.
 
-    Two for each weight of each matrix product, the head included and embedding look-ups not, and
-    4 * heads * head_dim * length for a layer's attention without credit for causal masking (Chowdhery et al. 2022,
-    appendix B, the convention of model FLOP utilisation).
+    Two for each weight of each matrix product, the head over the vocabulary included, embedding look-ups and heads over
+    whole sequences not, experts as many as a token takes; and 4 * heads * head_dim * (tokens that a layer sees) for its
+    attention, without credit for causal masking (Chowdhery et al. 2022, appendix B, the convention of model FLOP
+    utilisation). With two towers it is a token of the target, and one of a source as long as it.
     """
-    assert config.vocab_size is not None
-    qkvo = 2 * config.embed_dim * config.resolved_head_dim * (config.num_heads + config.resolved_kv_heads)
-    mlp = (3 if config.is_gated else 2) * config.embed_dim * config.resolved_mlp_dim
-    attention = 4 * config.num_heads * config.resolved_head_dim * length
-    head = 2 * config.embed_dim * config.vocab_size
-    return config.num_layers * (2 * (qkvo + mlp) + attention) + head
+    weights = sum(_weights_a_token_meets(config).values())
+    width = config.num_heads * config.resolved_head_dim
+    layers = range(config.num_layers)
+    seen = sum(_seen_tokens(config, config.is_local(layer), length) for layer in layers)
+    if config.architecture == "encoder_decoder":
+        encoder_layers = range(config.resolved_encoder_layers)
+        seen += sum(_seen_tokens(config, config.is_local(layer), length) for layer in encoder_layers)
+        seen += config.num_layers * length  # cross-attention
+    return 2 * weights + (0 if config.architecture == "lstm" else 4 * width * seen)
+
+
+def _seen_tokens(config: ModelConfig, local: bool, length: int) -> int:
+    return min(length, config.window or length) if local else length
+
+
+def _weights_a_token_meets(config: ModelConfig) -> dict[str, int]:
+    """Sizes of the matrices that multiply a token, by their paths."""
+    sizes = {}
+    axes = dict(jax.tree_util.tree_leaves_with_path(param_axes(config), is_leaf=lambda x: isinstance(x, P)))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(abstract_params(config)):
+        parts = [key.key for key in path]
+        if parts[-1] == "kernel" and parts[0] not in ("pooler", "next_sentence"):
+            experts = "expert" in axes[path] and "router" not in parts
+            size = math.prod(leaf.shape) * (config.experts_per_token if experts else 1)
+            sizes["/".join(parts)] = size // (config.num_experts if experts else 1)
+    if config.head == "tied" and config.task_head in ("language_model", "pretraining"):
+        assert config.vocab_size is not None
+        sizes["head"] = config.resolved_embedding_dim * config.vocab_size
+    return sizes
 
 
 def training_flops_per_token(config: ModelConfig, length: int) -> int:

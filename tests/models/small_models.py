@@ -122,9 +122,8 @@ def random_params(config: ModelConfig, seed: int = 0) -> dict:
         value = {
             "kernel": lambda: normal / math.sqrt(leaf.shape[-2]),
             "embedding": lambda: 0.5 * normal,
-            "bias": lambda: 0.3 * normal,
             "scale": lambda: 1 + 0.3 * normal,
-        }[name]()
+        }.get(name, lambda: 0.3 * normal)()
         return jnp.asarray(value, leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(draw, abstract_params(config))

@@ -90,6 +90,27 @@ def test_a_training_step_takes_three_forward_passes():
     assert training_flops_per_token(GPT2_124M, 1024) == pytest.approx(expected, rel=0.001)
 
 
+def test_flops_count_what_a_token_meets():
+    length = 64
+    base = replace(BASE, use_bias=False)
+    plain = forward_flops_per_token(base, length)
+    # A window sees less, experts work as far as they are taken, a router is added.
+    windowed = replace(base, window=8, layer_pattern=("local", "global"))
+    assert plain - forward_flops_per_token(windowed, length) == 4 * 16 * (length - 8)
+    gated = replace(base, feed_forward="swiglu")
+    experts = replace(gated, num_experts=8, experts_per_token=2)
+    mlp, router = 2 * 3 * 16 * 24, 2 * 16 * 8
+    assert forward_flops_per_token(experts, length) - forward_flops_per_token(gated, length) == 2 * (mlp + router)
+    # Two towers: the encoder's blocks, and cross-attention in the decoder's.
+    towers = replace(base, architecture="encoder_decoder", num_encoder_layers=1)
+    attention = 2 * 4 * 16 * 16 + 4 * 16 * length
+    block = attention + 2 * 2 * 16 * 24
+    assert forward_flops_per_token(towers, length) - plain == block + 2 * attention
+    # One label for a whole sequence costs a token nothing but what it is read from.
+    labels = replace(base, task_head="sequence_classification", pooler="tanh", num_labels=3)
+    assert forward_flops_per_token(labels, length) == plain - 2 * 16 * base.vocab_size + 2 * 16 * 3
+
+
 def test_every_parameter_has_a_name_for_each_of_its_axes():
     for layers in ("scanned", "unrolled"):
         config = replace(BASE, layers=layers)
