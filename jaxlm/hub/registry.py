@@ -79,11 +79,6 @@ def family_for(
     """
     if config.architecture == "lstm":
         raise UsageError(
-            "transformers has no recurrent language model, so an lstm cannot be exported: keep it as a run folder, which "
-            "jaxlm.load and every command take"
-        )
-    if config.architecture == "lstm":
-        raise UsageError(
             "transformers has no recurrent language model, so an lstm cannot be exported: keep it as a run folder, "
             "which jaxlm.load and every command take"
         )

@@ -1,6 +1,5 @@
 """The model of permuted orders (XLNet): bidirectional, and yet able to predict tokens one from another."""
 
-import dataclasses
 import math
 from dataclasses import replace
 from functools import partial
