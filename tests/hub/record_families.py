@@ -1,0 +1,150 @@
+"""Records what transformers computes for a tiny model of each family, for test_recorded.py to compare without PyTorch.
+
+PYTHONPATH=. python tests/hub/record_families.py [FAMILY ...]    (with torch and transformers; rewrites the fixtures)
+
+A fixture `fixtures/FAMILY.npz` holds `config` (the text of config.json), `names` (JSON: the shape of each tensor of the
+directory by its name), `tensors` (their values one after another, in units of 1 / UNITS, so that a byte each is exact),
+`input/NAME` (inputs of our model) and `output/NAME` (logits and hidden_states of theirs). To add a family, add it to
+MODELS.
+"""
+
+import inspect
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FIXTURES = Path(__file__).parent / "fixtures"
+UNITS = 32
+VOCAB_SIZE = 31
+SIZES: dict[str, Any] = {
+    "vocab_size": VOCAB_SIZE,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 32,
+}
+GROUPED = {**SIZES, "num_key_value_heads": 2}
+SCALED = {"rope_type": "llama3", "rope_theta": 100.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+
+
+def decoder_inputs() -> dict[str, np.ndarray]:
+    """A whole row, and a left-padded one."""
+    real = np.arange(10) >= np.array([[0], [3]])
+    tokens = np.random.default_rng(1).integers(3, VOCAB_SIZE, real.shape)
+    positions = np.maximum(np.cumsum(real, axis=1) - 1, 0)
+    return {"tokens": tokens, "segment_ids": real * 1, "positions": positions}
+
+
+# Makes each family's model, given transformers, with the inputs to record.
+Model = tuple[Callable[[Any], Any], Callable[[], dict[str, np.ndarray]]]
+MODELS: dict[str, Model] = {
+    "gpt_neox": (lambda t: t.GPTNeoXForCausalLM(t.GPTNeoXConfig(**SIZES, rotary_pct=0.5)), decoder_inputs),
+    "bloom": (
+        lambda t: t.BloomForCausalLM(t.BloomConfig(vocab_size=VOCAB_SIZE, hidden_size=16, n_layer=2, n_head=4)),
+        decoder_inputs,
+    ),
+    "llama": (
+        lambda t: t.LlamaForCausalLM(
+            t.LlamaConfig(**GROUPED, rope_parameters={**SCALED, "original_max_position_embeddings": 16})
+        ),
+        decoder_inputs,
+    ),
+    "mistral": (lambda t: t.MistralForCausalLM(t.MistralConfig(**GROUPED, sliding_window=4)), decoder_inputs),
+    "qwen2": (
+        lambda t: t.Qwen2ForCausalLM(
+            t.Qwen2Config(**GROUPED, use_sliding_window=True, sliding_window=4, max_window_layers=1)
+        ),
+        decoder_inputs,
+    ),
+    "qwen3": (
+        lambda t: t.Qwen3ForCausalLM(t.Qwen3Config(**GROUPED, head_dim=6, tie_word_embeddings=True)),
+        decoder_inputs,
+    ),
+    "gemma2": (
+        lambda t: t.Gemma2ForCausalLM(
+            t.Gemma2Config(
+                **GROUPED,
+                head_dim=8,
+                query_pre_attn_scalar=5,
+                sliding_window=4,
+                attn_logit_softcapping=2.0,
+                final_logit_softcapping=3.0,
+            )
+        ),
+        decoder_inputs,
+    ),
+    "gemma3_text": (
+        lambda t: t.Gemma3ForCausalLM(
+            t.Gemma3TextConfig(
+                **GROUPED, head_dim=8, query_pre_attn_scalar=5, sliding_window=4, sliding_window_pattern=2
+            )
+        ),
+        decoder_inputs,
+    ),
+}
+# Names of inputs, ours and theirs.
+THEIR_NAMES = {
+    "tokens": "input_ids",
+    "segment_ids": "attention_mask",
+    "positions": "position_ids",
+    "token_types": "token_type_ids",
+}
+
+
+def units(model: Any) -> None:
+    """Gives every parameter of a model random multiples of 1 / UNITS, all of which matter."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            normal = torch.randn(parameter.shape, generator=generator)
+            centre, scale = (0, 0.3) if parameter.ndim > 1 or not name.endswith("weight") else (1, 0.3)
+            parameter.copy_((torch.round(UNITS * (centre + scale * normal))) / UNITS)
+
+
+def record(family: str) -> None:
+    """Writes the fixture of a family."""
+    import torch
+    import transformers
+    from safetensors.numpy import load_file
+
+    make, inputs = MODELS[family]
+    model = make(transformers).eval()
+    units(model)
+    given = {name: value.astype(np.int32) for name, value in inputs().items()}
+    takes_positions = "position_ids" in inspect.signature(model.forward).parameters
+    theirs = {
+        THEIR_NAMES[name]: torch.tensor(value).long()
+        for name, value in given.items()
+        if name != "positions" or takes_positions
+    }
+    with torch.no_grad():
+        output = model(**theirs, output_hidden_states=True)
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        tensors = load_file(Path(folder) / "model.safetensors")
+        config = (Path(folder) / "config.json").read_text()
+    values = UNITS * np.concatenate([tensor.ravel() for tensor in tensors.values()])
+    assert np.array_equal(values, values.astype(np.int8))
+    arrays: dict[str, np.ndarray] = {
+        "config": np.array(config),
+        "names": np.array(json.dumps({name: tensor.shape for name, tensor in tensors.items()})),
+        "tensors": values.astype(np.int8),
+        **{f"input/{name}": value.astype(np.int8) for name, value in given.items()},
+    }
+    arrays["output/logits"] = output.logits.numpy()
+    arrays["output/hidden_states"] = output.hidden_states[-1].numpy()
+    FIXTURES.mkdir(exist_ok=True)
+    np.savez_compressed(FIXTURES / f"{family}.npz", **arrays)
+
+
+if __name__ == "__main__":
+    for each in sys.argv[1:] or MODELS:
+        record(each)
