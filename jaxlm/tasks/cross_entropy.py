@@ -4,15 +4,20 @@ import jax
 import jax.numpy as jnp
 
 
-def token_losses(logits: jax.Array, targets: jax.Array) -> jax.Array:
-    """Negative log likelihood of each target in nats.
+def token_losses(logits: jax.Array, targets: jax.Array, label_smoothing: float = 0.0) -> jax.Array:
+    """Negative log likelihood of each target in nats, or its cross-entropy with smoothed labels.
 
     Args:
       logits: [..., vocab_size] float32.
       targets: [...] int32.
+      label_smoothing: share of the label that is spread evenly over the whole vocabulary, the target included
+        (Szegedy et al. 2016, section 7; Vaswani et al. 2017, section 5.4).
 
     Returns:
       [...] float32.
     """
-    target_logits = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-    return jax.nn.logsumexp(logits, axis=-1) - target_logits
+    log_normalizer = jax.nn.logsumexp(logits, axis=-1)
+    expected = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+    if label_smoothing:
+        expected = (1 - label_smoothing) * expected + label_smoothing * logits.mean(-1)
+    return log_normalizer - expected
