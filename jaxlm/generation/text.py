@@ -48,13 +48,13 @@ class StopFilter:
 
 
 def encode_prompt(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Ids of a prompt, after the begin id if the tokenizer has one.
+    """Ids of a prompt, after what the model expects before a text: the begin id, if the tokenizer has one.
 
     Raises:
       UsageError: if that is no id at all.
       DataError: for text that the tokenizer cannot represent.
     """
-    ids = ([] if tokenizer.bos_id is None else [tokenizer.bos_id]) + list(tokenizer.encode(text))
+    ids = tokenizer.encode_prompt(text)
     if not ids:
         raise UsageError("the prompt is empty, and this tokenizer has no begin token: give at least one character")
     return ids

@@ -3,66 +3,119 @@
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from jaxlm.errors import DataError
+from jaxlm.errors import DataError, UsageError
+from jaxlm.text.encoding import Encoding, kept_lengths
 from jaxlm.text.saved import DESCRIPTION_FILE, description_bytes, write_files
 
 
 class Tokenizer(ABC):
     """Text to token ids and back.
 
-    An id stands for the same bytes wherever it occurs, and decoding joins the bytes of the ids, then reads them as
-    UTF-8 with U+FFFD for what is malformed. Decoding a stream (`jaxlm.text.stream`) rests on that.
-
     Attributes:
       vocab_size: number of ids; they are 0 to vocab_size - 1.
       bos_id, eos_id, pad_id, unk_id: begin, end, padding and unknown; None where this tokenizer has no such id.
-        `encode` adds none of the first three: whoever builds examples does.
+      cls_id, sep_id, mask_id: what stands for a whole text, between texts, and for a hidden token; None likewise.
+      max_length: the most ids that the model's reference takes; None where that is not known. Nothing is cut to it.
+      padding_side: where shorter texts of a batch are filled up, "right" or "left".
     """
 
     kind: ClassVar[str]
+    vocab_size: int
     bos_id: int | None = None
     eos_id: int | None = None
     pad_id: int | None = None
     unk_id: int | None = None
-
-    def __init__(self, token_bytes: Sequence[bytes]):
-        """Takes the bytes of each id; special ids have none."""
-        self._token_bytes = tuple(token_bytes)
-        self.vocab_size = len(self._token_bytes)
+    cls_id: int | None = None
+    sep_id: int | None = None
+    mask_id: int | None = None
+    max_length: int | None = None
+    padding_side: str = "right"
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
-        """Returns the ids of `text`, without any special id; special names in the text are plain text.
+        """Returns the ids of `text` and adds none around them: `encode_for_model` and `encode_prompt` do.
+
+        Special names that are written in the text are plain text to our own tokenizers. Those of a Hugging Face
+        directory become special ids, as in its reference, since chat templates and sentinels are written so.
 
         Raises:
           DataError: the text holds something that this tokenizer cannot represent.
         """
 
+    def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
+        """Returns `encode` of each text; faster than one by one where the tokenizer works on several at once."""
+        return [self.encode(text) for text in texts]
+
+    def encode_for_model(self, text: str, pair: str | None = None, max_length: int | None = None) -> Encoding:
+        """Returns a text, or a pair of texts, with the special ids that the model expects around them.
+
+        Our own tokenizers put the begin id, where there is one, before the first text and the end id after each.
+
+        Args:
+          text: the text.
+          pair: the second text of a pair.
+          max_length: the most ids that may result, special ones included; None never cuts. What was cut is counted in
+            `Encoding.truncated`; `Encoding.whole` refuses it.
+
+        Raises:
+          UsageError: `max_length` does not even hold the special ids.
+          DataError: the text holds something that this tokenizer cannot represent.
+        """
+        begin = [] if self.bos_id is None else [self.bos_id]
+        end = [] if self.eos_id is None else [self.eos_id]
+        first, second = self.encode(text), [] if pair is None else self.encode(pair)
+        specials = len(begin) + len(end) * (1 if pair is None else 2)
+        keep = kept_lengths(len(first), None if pair is None else len(second), max_length, specials)
+        start = begin + first[: keep[0]] + end
+        rest = [] if pair is None else second[: keep[1]] + end
+        return Encoding(
+            ids=(*start, *rest),
+            token_type_ids=(0,) * len(start) + (1,) * len(rest),
+            truncated=len(first) + len(second) - sum(keep),
+        )
+
+    def encode_prompt(self, text: str) -> list[int]:
+        """Returns the ids of a text that is to be continued: after the begin id, if there is one.
+
+        Raises:
+          DataError: the text holds something that this tokenizer cannot represent.
+        """
+        return ([] if self.bos_id is None else [self.bos_id]) + self.encode(text)
+
+    def for_targets(self) -> "Tokenizer":
+        """Returns the tokenizer of what the model is to produce: this one, but for translation models with two."""
+        return self
+
+    def apply_chat_template(
+        self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = False, **variables: Any
+    ) -> str:
+        """Returns the conversation as the text that the model was trained on; see `jaxlm.text.chat.render_chat`.
+
+        Raises:
+          UsageError: this tokenizer has no chat template, or it refuses the messages.
+        """
+        raise UsageError(
+            "this tokenizer has no chat template: its model was not trained on conversations, or its directory lacks "
+            "chat_template.jinja and a chat_template in tokenizer_config.json; write the prompt as plain text"
+        )
+
+    @abstractmethod
     def decode(self, ids: Iterable[int]) -> str:
         """Returns the text of `ids`; special ids add nothing to it.
 
         Raises:
           DataError: an id is not in the vocabulary.
         """
-        # An array's elements are slow to iterate, a JAX array's most of all.
-        ids = ids.tolist() if hasattr(ids, "tolist") else list(ids)
-        if ids and not 0 <= min(ids) <= max(ids) < self.vocab_size:
-            position = next(i for i, token in enumerate(ids) if not 0 <= token < self.vocab_size)
-            raise self._outside(ids[position], f" at position {position}")
-        return b"".join(map(self._token_bytes.__getitem__, ids)).decode(errors="replace")
 
-    def token_bytes(self, token: int) -> bytes:
-        """Returns the bytes that the id `token` stands for.
+    @abstractmethod
+    def settled(self, ids: Sequence[int]) -> int:
+        """Returns how many leading ids have a text that no further id can change: all, but for half a character.
 
-        Raises:
-          DataError: it is not in the vocabulary.
+        `decode(ids[:settled(ids)])` is a beginning of `decode(ids + more)`, whatever `more` is.
         """
-        if not 0 <= token < self.vocab_size:
-            raise self._outside(token, "")
-        return self._token_bytes[token]
 
     def fingerprint(self) -> str:
         """Returns the sha256 of the description file, which holds or names all of the tokenizer's content."""
@@ -71,6 +124,14 @@ class Tokenizer(ABC):
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes the tokenizer into `folder`, made if need be, for `jaxlm.text.tokenizer.load_tokenizer`."""
         write_files(folder, {**self._files(), DESCRIPTION_FILE: self._description()})
+
+    @abstractmethod
+    def export_files(self) -> dict[str, bytes]:
+        """Returns the tokenizer files of a Hugging Face directory, by name, which give the same ids there.
+
+        Raises:
+          UsageError: that format cannot express this tokenizer; the message says why.
+        """
 
     @abstractmethod
     def _fields(self) -> dict[str, Any]:
@@ -83,8 +144,72 @@ class Tokenizer(ABC):
     def _description(self) -> bytes:
         return description_bytes(self.kind, self._fields())
 
+    def _checked_ids(self, ids: Iterable[int]) -> list[int]:
+        """Returns `ids` as a list; raises DataError for one that is not in the vocabulary."""
+        # An array's elements are slow to iterate, a JAX array's most of all.
+        ids = ids.tolist() if hasattr(ids, "tolist") else list(ids)
+        if ids and not 0 <= min(ids) <= max(ids) < self.vocab_size:
+            position = next(i for i, token in enumerate(ids) if not 0 <= token < self.vocab_size)
+            raise self._outside(ids[position], f" at position {position}")
+        return ids
+
     def _outside(self, token: int, place: str) -> DataError:
         return DataError(
             f"token id {token}{place} is outside the vocabulary of {self.vocab_size} ids (0 to {self.vocab_size - 1}); "
             f"is this the tokenizer that the model was trained with?"
         )
+
+
+class BytewiseTokenizer(Tokenizer):
+    """A tokenizer whose ids stand for bytes, the same wherever they occur.
+
+    Decoding joins the bytes of the ids, then reads them as UTF-8 with U+FFFD for what is malformed.
+    """
+
+    def __init__(self, token_bytes: Sequence[bytes]):
+        """Takes the bytes of each id; special ids have none."""
+        self._token_bytes = tuple(token_bytes)
+        self.vocab_size = len(self._token_bytes)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Returns the text of `ids`; raises DataError for one outside the vocabulary."""
+        return b"".join(map(self._token_bytes.__getitem__, self._checked_ids(ids))).decode(errors="replace")
+
+    def token_bytes(self, token: int) -> bytes:
+        """Returns the bytes that the id `token` stands for.
+
+        Raises:
+          DataError: it is not in the vocabulary.
+        """
+        if not 0 <= token < self.vocab_size:
+            raise self._outside(token, "")
+        return self._token_bytes[token]
+
+    def settled(self, ids: Sequence[int]) -> int:
+        """Returns how many leading ids do not end in the middle of a character."""
+        return settled_bytes([self.token_bytes(token) for token in ids])
+
+
+def settled_bytes(tokens: Sequence[bytes]) -> int:
+    """Returns how many leading `tokens` have joined bytes that do not end in the middle of a UTF-8 character."""
+    tail = b""
+    for index in range(len(tokens) - 1, -1, -1):
+        tail = tokens[index] + tail
+        # Only the last three bytes can be part of a character that is not complete.
+        for size in range(1, min(3, len(tail)) + 1):
+            if tail[-size] >= 0xC0:
+                return index if _may_go_on(tail[-size:]) else len(tokens)
+            if tail[-size] < 0x80:
+                return len(tokens)
+        if len(tail) >= 3:
+            return len(tokens)
+    return len(tokens)
+
+
+def _may_go_on(start: bytes) -> bool:
+    """Whether `start`, which begins with a lead byte, is the beginning of a longer UTF-8 character."""
+    try:
+        start.decode()
+    except UnicodeDecodeError as error:
+        return error.reason == "unexpected end of data"
+    return False

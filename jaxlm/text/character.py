@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from jaxlm.errors import DataError
-from jaxlm.text.base import Tokenizer
+from jaxlm.text.base import BytewiseTokenizer
 from jaxlm.text.saved import DESCRIPTION_FILE, own_fields
+from jaxlm.text.tokenizer_json import exported
 from jaxlm.text.unicode import require_unicode
 
 
-class CharacterTokenizer(Tokenizer):
+class CharacterTokenizer(BytewiseTokenizer):
     """Id i is the i-th character of the vocabulary; there are no special ids."""
 
     kind = "character"
@@ -77,6 +78,11 @@ class CharacterTokenizer(Tokenizer):
                 f"'byte' or 'sentencepiece', which encode any text"
             )
         return ids.tolist()
+
+    def export_files(self) -> dict[str, bytes]:
+        """Returns a tokenizer.json of BPE without merges, and its settings; it leaves out what `encode` refuses."""
+        vocabulary = {character: number for number, character in enumerate(self._characters)}
+        return exported({"type": "BPE", "vocab": vocabulary, "merges": []}, special={}, decoder={"type": "Fuse"})
 
     def _fields(self) -> dict[str, Any]:
         return {"characters": self._characters}

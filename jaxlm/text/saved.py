@@ -62,8 +62,10 @@ def read_description(folder: str | os.PathLike[str], kinds: Iterable[str]) -> di
     """
     path = Path(folder) / DESCRIPTION_FILE
     if not path.exists():
-        theirs = "; its tokenizer.json is in Hugging Face's format" if path.with_name("tokenizer.json").exists() else ""
-        raise UsageError(f"no tokenizer in {folder}: {DESCRIPTION_FILE} is not there{theirs}")
+        raise UsageError(
+            f"no tokenizer in {folder}: neither {DESCRIPTION_FILE} is there nor the tokenizer.json, vocab.txt, "
+            f"merges.txt or sentencepiece model of a Hugging Face directory"
+        )
     description = _parse(path)
     if description.get("format") != FORMAT:
         raise DataError(f"{path}: format is {_short(description.get('format'))}, not {FORMAT!r}")

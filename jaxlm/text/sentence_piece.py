@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from jaxlm.errors import DataError
-from jaxlm.text.base import Tokenizer
+from jaxlm.text.base import BytewiseTokenizer
 from jaxlm.text.saved import DESCRIPTION_FILE, own_fields, read_bounded
+from jaxlm.text.tokenizer_json import exported, merges_from_scores
 from jaxlm.text.unicode import require_unicode
 
 MODEL_FILE = "tokenizer.model"
 MAX_MODEL_BYTES = 256 << 20
+
+_UNIGRAM = 1  # of sentencepiece_model.proto's ModelType
 
 PAD_ID, BOS_ID, EOS_ID, UNK_ID, NEWLINE_ID = range(5)
 
@@ -24,7 +27,7 @@ _SEPARATORS = re.compile(f"(\n|{SPACE_MARK})")
 _PROBE = "  \ufb01  e\u0301 \u00e9 \uff21\t"
 
 
-class SentencePieceTokenizer(Tokenizer):
+class SentencePieceTokenizer(BytewiseTokenizer):
     """A sentencepiece model trained by `jaxlm.text.sentence_piece_training`."""
 
     kind = "sentencepiece"
@@ -92,6 +95,61 @@ class SentencePieceTokenizer(Tokenizer):
                 ids += self._separator_ids[separator]
         return ids
 
+    def export_files(self) -> dict[str, bytes]:
+        """Returns a tokenizer.json with the same pieces, and its settings.
+
+        A space is written as a space in it, so that a literal U+2581 stays what it is; and a "<" before what would be
+        the name of a byte or a special piece is cut off, so that such text is not taken for the piece.
+        """
+        processor = self._processor
+        pieces = [processor.id_to_piece(token) for token in range(self.vocab_size)]
+        own = [
+            not (processor.is_control(token) or processor.is_unknown(token) or processor.is_byte(token))
+            for token in range(self.vocab_size)
+        ]
+        spelled = [piece.replace(SPACE_MARK, " ") if mine else piece for piece, mine in zip(pieces, own, strict=True)]
+        scores = [processor.get_score(token) for token in range(self.vocab_size)]
+        byte_fallback = bool(_spelled(processor, "a"))
+        if model_proto(self._model).trainer_spec.model_type == _UNIGRAM:
+            model: dict[str, Any] = {
+                "type": "Unigram",
+                "unk_id": UNK_ID,
+                "vocab": list(zip(spelled, scores, strict=True)),
+                "byte_fallback": byte_fallback,
+            }
+        else:
+            learned = [piece for piece, mine in zip(spelled, own, strict=True) if mine]
+            model = {
+                "type": "BPE",
+                "unk_token": pieces[UNK_ID],
+                "fuse_unk": True,
+                "byte_fallback": byte_fallback,
+                "vocab": {piece: token for token, piece in enumerate(spelled)},
+                "merges": merges_from_scores(dict(zip(spelled, scores, strict=True)), learned),
+            }
+        specials = {"pad": PAD_ID, "bos": BOS_ID, "eos": EOS_ID, "unk": UNK_ID}
+        names = "|".join(re.escape(pieces[token].removeprefix("<")) for token in specials.values())
+        look_alikes = f"<(?=0x[0-9A-F]{{2}}>|{names})"
+        return exported(
+            model,
+            {name: (pieces[token], token) for name, token in specials.items()},
+            pre_tokenizer={
+                "type": "Sequence",
+                "pretokenizers": [
+                    {"type": "Split", "pattern": {"String": "\n"}, "behavior": "Isolated", "invert": False},
+                    {
+                        "type": "Split",
+                        "pattern": {"Regex": look_alikes},
+                        "behavior": "MergedWithPrevious",
+                        "invert": False,
+                    },
+                ],
+            },
+            decoder={"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"}]},
+            prefix=["bos"],
+            suffix=["eos"],
+        )
+
     def __reduce__(self) -> tuple[type["SentencePieceTokenizer"], tuple[bytes]]:
         """Pickles the model alone, for data workers in other processes."""
         return SentencePieceTokenizer, (self._model,)
@@ -101,6 +159,14 @@ class SentencePieceTokenizer(Tokenizer):
 
     def _files(self) -> dict[str, bytes]:
         return {MODEL_FILE: self._model}
+
+
+def model_proto(model: bytes) -> Any:
+    """Returns the parsed `model`, whose fields are those of sentencepiece_model.proto."""
+    from sentencepiece import sentencepiece_model_pb2
+
+    # Its classes are made when it is imported, so that no type checker sees them.
+    return vars(sentencepiece_model_pb2)["ModelProto"].FromString(model)
 
 
 def _bytes_of(processor: Any, token: int) -> bytes:

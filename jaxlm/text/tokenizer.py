@@ -1,22 +1,29 @@
 """Tokenizers by name: train the one that a configuration asks for, or load the one that a folder holds."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from jaxlm.errors import DataError, UsageError
 from jaxlm.text.base import Tokenizer
 from jaxlm.text.byte import ByteTokenizer
 from jaxlm.text.character import CharacterTokenizer
 from jaxlm.text.config import TokenizerConfig
-from jaxlm.text.saved import read_description
+from jaxlm.text.hugging_face import HuggingFaceTokenizer
+from jaxlm.text.hugging_face_directory import load_hugging_face_tokenizer, load_saved
+from jaxlm.text.hugging_face_files import has_vocabulary
+from jaxlm.text.saved import DESCRIPTION_FILE, read_description
 from jaxlm.text.sentence_piece import SentencePieceTokenizer
 from jaxlm.text.sentence_piece_training import train_sentence_piece
 from jaxlm.text.unicode import require_unicode
 
-__all__ = ["Tokenizer", "load_tokenizer", "train_tokenizer"]
+__all__ = ["Tokenizer", "has_tokenizer", "load_tokenizer", "train_tokenizer"]
 
-_KINDS = {kind.kind: kind for kind in (ByteTokenizer, CharacterTokenizer, SentencePieceTokenizer)}
+_LOADERS: dict[str, Callable[[Path, dict[str, Any]], Tokenizer]] = {
+    **{kind.kind: kind.from_saved for kind in (ByteTokenizer, CharacterTokenizer, SentencePieceTokenizer)},
+    HuggingFaceTokenizer.kind: load_saved,
+}
 
 
 def train_tokenizer(config: TokenizerConfig, documents: Iterable[str]) -> Tokenizer:
@@ -38,14 +45,21 @@ def train_tokenizer(config: TokenizerConfig, documents: Iterable[str]) -> Tokeni
 
 
 def load_tokenizer(folder: str | os.PathLike[str]) -> Tokenizer:
-    """Returns the tokenizer that `Tokenizer.save` wrote into `folder`.
+    """Returns the tokenizer that `Tokenizer.save` wrote into `folder`, or that of a Hugging Face directory.
 
     Raises:
-      UsageError: there is none.
+      UsageError: there is none, or one that is not supported.
       DataError: there is one that is damaged or not known; the message names the file.
     """
-    description = read_description(folder, _KINDS)
-    return _KINDS[description["kind"]].from_saved(Path(folder), description)
+    if not (Path(folder) / DESCRIPTION_FILE).exists() and has_vocabulary(folder):
+        return load_hugging_face_tokenizer(folder)
+    description = read_description(folder, _LOADERS)
+    return _LOADERS[description["kind"]](Path(folder), description)
+
+
+def has_tokenizer(folder: str | os.PathLike[str]) -> bool:
+    """Returns whether `folder` has the files of a tokenizer, ours or of a Hugging Face directory; it may be damaged."""
+    return (Path(folder) / DESCRIPTION_FILE).is_file() or has_vocabulary(folder)
 
 
 def _checked(documents: Iterable[str]) -> Iterator[str]:

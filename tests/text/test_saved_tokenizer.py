@@ -21,12 +21,12 @@ def test_the_saved_form_is_stable(tmp_path):
 
 
 def test_nothing_there(tmp_path):
-    with pytest.raises(UsageError, match=f"no tokenizer in {tmp_path}: jaxlm_tokenizer.json is not there$"):
+    with pytest.raises(UsageError, match=f"no tokenizer in {tmp_path}: neither jaxlm_tokenizer.json is there nor"):
         load_tokenizer(tmp_path)
     with pytest.raises(UsageError, match=r"no tokenizer in .*nowhere"):
         load_tokenizer(tmp_path / "nowhere")
     (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(UsageError, match=r"is not there; its tokenizer.json is in Hugging Face's format"):
+    with pytest.raises(DataError, match=r"tokenizer.json is no tokenizer that can be used"):
         load_tokenizer(tmp_path)
 
 
