@@ -1,0 +1,397 @@
+"""Published models by name: their sizes, makes and heads, ready to train from scratch or to be changed with `replace`.
+
+    from jaxlm.models.presets import preset
+    config = dataclasses.replace(preset("bert-base-uncased"), num_layers=6)
+
+A preset has the head that its model was pretrained with. Names are those that the models are known by on the Hugging
+Face hub, without the organisation.
+"""
+
+from typing import Any
+
+from jaxlm.errors import unknown_name
+from jaxlm.models.config import ModelConfig, RotaryScaling
+
+DROPOUT: dict[str, Any] = {"dropout_rate": 0.1, "attention_dropout_rate": 0.1}
+
+
+def preset(name: str) -> ModelConfig:
+    """The configuration of a published model.
+
+    Raises:
+      UsageError: for an unknown name, with those that are known.
+    """
+    if name not in PRESETS:
+        raise unknown_name("preset", name, PRESETS)
+    return PRESETS[name]
+
+
+def bert(num_layers: int, embed_dim: int, num_heads: int, vocab_size: int = 30522, **changes: Any) -> ModelConfig:
+    """BERT (Devlin et al. 2019; the small sizes: Turc et al. 2019), with both pretraining heads."""
+    fields: dict[str, Any] = {
+        "architecture": "encoder",
+        "vocab_size": vocab_size,
+        "max_length": 512,
+        "num_layers": num_layers,
+        "embed_dim": embed_dim,
+        "num_heads": num_heads,
+        "mlp_dim": 4 * embed_dim,
+        "token_types": 2,
+        "embedding_norm": True,
+        "norm_position": "post",
+        "norm_epsilon": 1e-12,
+        "feed_forward": "gelu",
+        "head_bias": True,
+        "head_transform": True,
+        "task_head": "pretraining",
+        "pooler": "tanh",
+        **DROPOUT,
+    }
+    return ModelConfig(**fields | changes)
+
+
+def roberta(num_layers: int, embed_dim: int, num_heads: int) -> ModelConfig:
+    """RoBERTa (Liu et al. 2019)."""
+    changes: dict[str, Any] = {"token_types": 1, "position_offset": 2, "norm_epsilon": 1e-5}
+    return bert(num_layers, embed_dim, num_heads, 50265, task_head="language_model", pooler="none", **changes)
+
+
+def electra(num_layers: int, embed_dim: int, num_heads: int, embedding_dim: int, generator: bool) -> ModelConfig:
+    """ELECTRA (Clark et al. 2020): the generator, a masked language model, or the discriminator."""
+    head: dict[str, Any] = {"task_head": "language_model"}
+    if not generator:
+        head = {"task_head": "replaced_token", "head_bias": False, "head_transform": False}
+    return bert(num_layers, embed_dim, num_heads, embedding_dim=embedding_dim, pooler="none", **head)
+
+
+def modernbert(num_layers: int, embed_dim: int, num_heads: int, mlp_dim: int) -> ModelConfig:
+    """ModernBERT (Warner et al. 2024)."""
+    return ModelConfig(
+        architecture="encoder",
+        vocab_size=50368,
+        max_length=8192,
+        num_layers=num_layers,
+        embed_dim=embed_dim,
+        num_heads=num_heads,
+        mlp_dim=mlp_dim,
+        embedding_norm=True,
+        positions="rotary",
+        rotary_theta=160000.0,
+        local_rotary_theta=10000.0,
+        window=128,
+        layer_pattern=("global", "local", "local"),
+        skip_first_norm=True,
+        layers="unrolled",
+        feed_forward="geglu_erf",
+        use_bias=False,
+        head_bias=True,
+        head_transform=True,
+    )
+
+
+def gpt2(num_layers: int, embed_dim: int, num_heads: int) -> ModelConfig:
+    """GPT-2 (Radford et al. 2019)."""
+    return ModelConfig(
+        vocab_size=50257, max_length=1024, num_layers=num_layers, embed_dim=embed_dim, num_heads=num_heads, **DROPOUT
+    )
+
+
+def pythia(num_layers: int, embed_dim: int, num_heads: int, vocab_size: int = 50304) -> ModelConfig:
+    """Pythia (Biderman et al. 2023), of the make of GPT-NeoX (Black et al. 2022)."""
+    return ModelConfig(
+        vocab_size=vocab_size,
+        max_length=2048,
+        num_layers=num_layers,
+        embed_dim=embed_dim,
+        num_heads=num_heads,
+        positions="rotary",
+        rotary_fraction=0.25,
+        residual="parallel",
+        feed_forward="gelu",
+        head="untied",
+    )
+
+
+def llama(num_layers: int, embed_dim: int, num_heads: int, mlp_dim: int, **changes: Any) -> ModelConfig:
+    """Llama 2 (Touvron et al. 2023); later models, of other families too, are changes to it."""
+    fields: dict[str, Any] = {
+        "vocab_size": 32000,
+        "max_length": 4096,
+        "num_layers": num_layers,
+        "embed_dim": embed_dim,
+        "num_heads": num_heads,
+        "mlp_dim": mlp_dim,
+        "positions": "rotary",
+        "norm": "rms_norm",
+        "feed_forward": "swiglu",
+        "use_bias": False,
+        "head": "untied",
+    }
+    return ModelConfig(**fields | changes)
+
+
+def llama3(
+    num_layers: int, embed_dim: int, num_heads: int, mlp_dim: int, factor: float | None = None, **changes: Any
+) -> ModelConfig:
+    """Llama 3 (Grattafiori et al. 2024); 3.1 and 3.2 reach `factor` times as far as they were pretrained."""
+    fields: dict[str, Any] = {"vocab_size": 128256, "max_length": 8192, "num_kv_heads": 8, "rotary_theta": 500000.0}
+    if factor is not None:
+        fields["max_length"] = 131072
+        fields["rotary_scaling"] = RotaryScaling("llama3", factor, 8192)
+    return llama(num_layers, embed_dim, num_heads, mlp_dim, **fields | changes)
+
+
+def qwen2(num_layers: int, embed_dim: int, num_heads: int, mlp_dim: int, **changes: Any) -> ModelConfig:
+    """Qwen 2 (Yang et al. 2024)."""
+    fields: dict[str, Any] = {"vocab_size": 151936, "max_length": 131072, "rotary_theta": 1e6, "norm_epsilon": 1e-6}
+    return llama(num_layers, embed_dim, num_heads, mlp_dim, **fields | {"qkv_bias": True, "head": "tied"} | changes)
+
+
+def qwen3(num_layers: int, embed_dim: int, num_heads: int, mlp_dim: int, **changes: Any) -> ModelConfig:
+    """Qwen 3 (Yang et al. 2025): no biases, and norms of queries and keys."""
+    fields: dict[str, Any] = {"vocab_size": 151936, "max_length": 40960, "rotary_theta": 1e6, "norm_epsilon": 1e-6}
+    fields |= {"num_kv_heads": 8, "head_dim": 128, "qk_norm": True, "head": "tied"}
+    return llama(num_layers, embed_dim, num_heads, mlp_dim, **fields | changes)
+
+
+def gemma2(
+    num_layers: int, embed_dim: int, num_heads: int, mlp_dim: int, scaled_by: int, **changes: Any
+) -> ModelConfig:
+    """Gemma 2 (Gemma Team 2024); scores are divided by the root of `scaled_by`."""
+    fields: dict[str, Any] = {
+        "vocab_size": 256000,
+        "max_length": 8192,
+        "head_dim": 256,
+        "scale_embedding": True,
+        "window": 4096,
+        "layer_pattern": ("local", "global"),
+        "attention_scale": scaled_by**-0.5,
+        "attention_soft_cap": 50.0,
+        "final_soft_cap": 30.0,
+        "norm": "rms_norm_plus_one",
+        "norm_position": "sandwich",
+        "norm_epsilon": 1e-6,
+        "feed_forward": "geglu",
+        "head": "tied",
+    }
+    return llama(num_layers, embed_dim, num_heads, mlp_dim, **fields | changes)
+
+
+def gemma3(num_layers: int, embed_dim: int, num_heads: int, mlp_dim: int, **changes: Any) -> ModelConfig:
+    """Gemma 3 (Gemma Team 2025), text only: norms of queries and keys instead of caps, one global layer in six."""
+    fields: dict[str, Any] = {
+        "vocab_size": 262144,
+        "max_length": 32768,
+        "rotary_theta": 1e6,
+        "local_rotary_theta": 10000.0,
+        "window": 512,
+        "layer_pattern": ("local",) * 5 + ("global",),
+        "qk_norm": True,
+        "attention_soft_cap": None,
+        "final_soft_cap": None,
+    }
+    return gemma2(num_layers, embed_dim, num_heads, mlp_dim, 256, **fields | changes)
+
+
+def transformer(embed_dim: int, num_heads: int, dropout_rate: float) -> ModelConfig:
+    """The original Transformer (Vaswani et al. 2017, table 3), for a shared vocabulary of English and German."""
+    return ModelConfig(
+        architecture="encoder_decoder",
+        vocab_size=37000,
+        max_length=1024,
+        num_layers=6,
+        embed_dim=embed_dim,
+        num_heads=num_heads,
+        positions="sinusoidal",
+        norm_position="post",
+        norm_epsilon=1e-6,
+        feed_forward="relu",
+        qkv_bias=False,  # equation 1 and section 3.2.2 have none, equation 2 has
+        attention_output_bias=False,
+        dropout_rate=dropout_rate,
+    )
+
+
+def t5(num_layers: int, embed_dim: int, num_heads: int, mlp_dim: int, **changes: Any) -> ModelConfig:
+    """T5 (Raffel et al. 2020)."""
+    fields: dict[str, Any] = {
+        "architecture": "encoder_decoder",
+        "vocab_size": 32128,
+        "max_length": 512,
+        "num_layers": num_layers,
+        "embed_dim": embed_dim,
+        "num_heads": num_heads,
+        "head_dim": 64,
+        "mlp_dim": mlp_dim,
+        "positions": "relative_buckets",
+        "attention_scale": 1.0,
+        "norm": "rms_norm",
+        "norm_epsilon": 1e-6,
+        "feed_forward": "relu",
+        "use_bias": False,
+        "scale_head": True,
+        "decoder_start_id": 0,
+        **DROPOUT,
+    }
+    return ModelConfig(**fields | changes)
+
+
+def t5_v1_1(num_layers: int, embed_dim: int, num_heads: int, mlp_dim: int) -> ModelConfig:
+    """T5 version 1.1 (Shazeer 2020), which Flan-T5 is made of: gated, with a head of its own."""
+    changes: dict[str, Any] = {"feed_forward": "geglu", "head": "untied", "scale_head": False}
+    return t5(num_layers, embed_dim, num_heads, mlp_dim, **changes)
+
+
+def bart(num_layers: int, embed_dim: int, num_heads: int, **changes: Any) -> ModelConfig:
+    """BART (Lewis et al. 2020)."""
+    fields: dict[str, Any] = {
+        "architecture": "encoder_decoder",
+        "vocab_size": 50265,
+        "max_length": 1024,
+        "num_layers": num_layers,
+        "embed_dim": embed_dim,
+        "num_heads": num_heads,
+        "position_offset": 2,
+        "embedding_norm": True,
+        "norm_position": "post",
+        "feed_forward": "gelu",
+        "decoder_start_id": 2,
+        **DROPOUT,
+    }
+    return ModelConfig(**fields | changes)
+
+
+def marian(vocab_size: int) -> ModelConfig:
+    """Marian (Junczys-Dowmunt et al. 2018) as OPUS-MT trains it; its target starts from padding, the last id."""
+    changes: dict[str, Any] = {"positions": "sinusoidal_halves", "position_offset": 0, "embedding_norm": False}
+    changes |= {"max_length": 512, "feed_forward": "silu", "head_bias": True, "attention_dropout_rate": 0.0}
+    return bart(6, 512, 8, vocab_size=vocab_size, mlp_dim=2048, decoder_start_id=vocab_size - 1, **changes)
+
+
+def xlnet(num_layers: int, embed_dim: int, num_heads: int) -> ModelConfig:
+    """XLNet (Yang et al. 2019)."""
+    return ModelConfig(
+        architecture="permutation",
+        vocab_size=32000,
+        max_length=512,
+        num_layers=num_layers,
+        embed_dim=embed_dim,
+        num_heads=num_heads,
+        token_types=4,
+        positions="transformer_xl",
+        norm_position="post",
+        norm_epsilon=1e-12,
+        feed_forward="gelu",
+        qkv_bias=False,
+        attention_output_bias=False,
+        head_bias=True,
+        **DROPOUT,
+    )
+
+
+def lstm(embed_dim: int, dropout_rate: float) -> ModelConfig:
+    """The regularised LSTMs of Zaremba et al. (2014, section 4.1), for the 10,000 words of the Penn Treebank."""
+    return ModelConfig(
+        architecture="lstm",
+        vocab_size=10000,
+        max_length=35,  # steps that they were unrolled for in training; the model itself has no end
+        num_layers=2,
+        embed_dim=embed_dim,
+        positions="none",
+        head="untied",
+        head_bias=True,
+        dropout_rate=dropout_rate,
+    )
+
+
+_MISTRAL: dict[str, Any] = {"num_kv_heads": 8, "max_length": 32768}
+
+PRESETS: dict[str, ModelConfig] = {
+    "bert-tiny": bert(2, 128, 2),
+    "bert-mini": bert(4, 256, 4),
+    "bert-small": bert(4, 512, 8),
+    "bert-medium": bert(8, 512, 8),
+    "bert-base-uncased": bert(12, 768, 12),
+    "bert-base-cased": bert(12, 768, 12, 28996),
+    "bert-base-chinese": bert(12, 768, 12, 21128),
+    "bert-large-uncased": bert(24, 1024, 16),
+    "bert-large-cased": bert(24, 1024, 16, 28996),
+    "roberta-base": roberta(12, 768, 12),
+    "roberta-large": roberta(24, 1024, 16),
+    # Sanh et al. 2019: half the layers, no token types, no pooler.
+    "distilbert-base-uncased": bert(6, 768, 12, token_types=0, task_head="language_model", pooler="none"),
+    "distilbert-base-cased": bert(6, 768, 12, 28996, token_types=0, task_head="language_model", pooler="none"),
+    "electra-small-discriminator": electra(12, 256, 4, 128, generator=False),
+    "electra-base-discriminator": electra(12, 768, 12, 768, generator=False),
+    "electra-large-discriminator": electra(24, 1024, 16, 1024, generator=False),
+    # As published, the small generator is as large as its discriminator; the paper's has a quarter of the width.
+    "electra-small-generator": electra(12, 256, 4, 128, generator=True),
+    "electra-base-generator": electra(12, 256, 4, 768, generator=True),
+    "electra-large-generator": electra(24, 256, 4, 1024, generator=True),
+    "modernbert-base": modernbert(22, 768, 12, 1152),
+    "modernbert-large": modernbert(28, 1024, 16, 2624),
+    "gpt2": gpt2(12, 768, 12),
+    "gpt2-medium": gpt2(24, 1024, 16),
+    "gpt2-large": gpt2(36, 1280, 20),
+    "gpt2-xl": gpt2(48, 1600, 25),
+    "pythia-70m": pythia(6, 512, 8),
+    "pythia-160m": pythia(12, 768, 12),
+    "pythia-410m": pythia(24, 1024, 16),
+    "pythia-1b": pythia(16, 2048, 8),
+    "pythia-1.4b": pythia(24, 2048, 16),
+    "pythia-2.8b": pythia(32, 2560, 32),
+    "pythia-6.9b": pythia(32, 4096, 32, 50432),
+    "pythia-12b": pythia(36, 5120, 40, 50688),
+    "llama-2-7b": llama(32, 4096, 32, 11008),
+    "llama-2-13b": llama(40, 5120, 40, 13824),
+    "llama-2-70b": llama(80, 8192, 64, 28672, num_kv_heads=8),
+    "llama-3-8b": llama3(32, 4096, 32, 14336),
+    "llama-3-70b": llama3(80, 8192, 64, 28672),
+    "llama-3.1-8b": llama3(32, 4096, 32, 14336, factor=8.0),
+    "llama-3.1-70b": llama3(80, 8192, 64, 28672, factor=8.0),
+    "llama-3.2-1b": llama3(16, 2048, 32, 8192, factor=32.0, head="tied"),
+    "llama-3.2-3b": llama3(28, 3072, 24, 8192, factor=32.0, head="tied"),
+    # Jiang et al. 2023 and 2024.
+    "mistral-7b-v0.1": llama(32, 4096, 32, 14336, **_MISTRAL, window=4096, layer_pattern=("local",)),
+    "mixtral-8x7b-v0.1": llama(
+        32, 4096, 32, 14336, **_MISTRAL, rotary_theta=1e6, num_experts=8, router_loss_weight=0.02
+    ),
+    "qwen2-0.5b": qwen2(24, 896, 14, 4864, num_kv_heads=2),
+    "qwen2-1.5b": qwen2(28, 1536, 12, 8960, num_kv_heads=2),
+    "qwen2-7b": qwen2(28, 3584, 28, 18944, num_kv_heads=4, vocab_size=152064, head="untied"),
+    "qwen3-0.6b": qwen3(28, 1024, 16, 3072),
+    "qwen3-1.7b": qwen3(28, 2048, 16, 6144),
+    "qwen3-4b": qwen3(36, 2560, 32, 9728),
+    "qwen3-8b": qwen3(36, 4096, 32, 12288, head="untied"),
+    "gemma-2-2b": gemma2(26, 2304, 8, 9216, 256, num_kv_heads=4),
+    "gemma-2-9b": gemma2(42, 3584, 16, 14336, 256, num_kv_heads=8),
+    "gemma-2-27b": gemma2(46, 4608, 32, 36864, 144, num_kv_heads=16, head_dim=128),
+    "gemma-3-1b": gemma3(26, 1152, 4, 6912, num_kv_heads=1),
+    "transformer-base": transformer(512, 8, 0.1),
+    "transformer-big": transformer(1024, 16, 0.3),
+    "t5-small": t5(6, 512, 8, 2048),
+    "t5-base": t5(12, 768, 12, 3072),
+    "t5-large": t5(24, 1024, 16, 4096),
+    "t5-3b": t5(24, 1024, 32, 16384, head_dim=128),
+    "t5-11b": t5(24, 1024, 128, 65536, head_dim=128),
+    "t5-v1.1-small": t5_v1_1(8, 512, 6, 1024),
+    "t5-v1.1-base": t5_v1_1(12, 768, 12, 2048),
+    "t5-v1.1-large": t5_v1_1(24, 1024, 16, 2816),
+    "t5-v1.1-xl": t5_v1_1(24, 2048, 32, 5120),
+    "t5-v1.1-xxl": t5_v1_1(24, 4096, 64, 10240),
+    "flan-t5-small": t5_v1_1(8, 512, 6, 1024),
+    "flan-t5-base": t5_v1_1(12, 768, 12, 2048),
+    "flan-t5-large": t5_v1_1(24, 1024, 16, 2816),
+    "flan-t5-xl": t5_v1_1(24, 2048, 32, 5120),
+    "flan-t5-xxl": t5_v1_1(24, 4096, 64, 10240),
+    "ul2": t5(32, 4096, 16, 16384, head_dim=256, feed_forward="swiglu"),  # Tay et al. 2022
+    "bart-base": bart(6, 768, 12),
+    "bart-large": bart(12, 1024, 16),
+    "opus-mt-en-de": marian(58101),
+    "opus-mt-en-fr": marian(59514),
+    "opus-mt-zh-en": marian(65001),
+    "xlnet-base-cased": xlnet(12, 768, 12),
+    "xlnet-large-cased": xlnet(24, 1024, 16),
+    "lstm-medium": lstm(650, 0.5),
+    "lstm-large": lstm(1500, 0.65),
+}
