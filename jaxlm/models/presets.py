@@ -7,6 +7,7 @@ A preset has the head that its model was pretrained with. Names are those that t
 Face hub, without the organisation.
 """
 
+import math
 from typing import Any
 
 from jaxlm.errors import unknown_name
@@ -30,6 +31,7 @@ def bert(num_layers: int, embed_dim: int, num_heads: int, vocab_size: int = 3052
     """BERT (Devlin et al. 2019; the small sizes: Turc et al. 2019), with both pretraining heads."""
     fields: dict[str, Any] = {
         "architecture": "encoder",
+        "family": "bert",
         "vocab_size": vocab_size,
         "max_length": 512,
         "num_layers": num_layers,
@@ -52,22 +54,30 @@ def bert(num_layers: int, embed_dim: int, num_heads: int, vocab_size: int = 3052
 
 def roberta(num_layers: int, embed_dim: int, num_heads: int) -> ModelConfig:
     """RoBERTa (Liu et al. 2019)."""
-    changes: dict[str, Any] = {"token_types": 1, "position_offset": 2, "norm_epsilon": 1e-5}
+    changes: dict[str, Any] = {"token_types": 1, "position_offset": 2, "norm_epsilon": 1e-5, "family": "roberta"}
     return bert(num_layers, embed_dim, num_heads, 50265, task_head="language_model", pooler="none", **changes)
+
+
+def distilbert(vocab_size: int) -> ModelConfig:
+    """DistilBERT (Sanh et al. 2019): half the layers of BERT, no token types, no pooler."""
+    changes: dict[str, Any] = {"token_types": 0, "task_head": "language_model", "pooler": "none"}
+    return bert(6, 768, 12, vocab_size, family="distilbert", **changes)
 
 
 def electra(num_layers: int, embed_dim: int, num_heads: int, embedding_dim: int, generator: bool) -> ModelConfig:
     """ELECTRA (Clark et al. 2020): the generator, a masked language model, or the discriminator."""
-    head: dict[str, Any] = {"task_head": "language_model"}
-    if not generator:
-        head = {"task_head": "replaced_token", "head_bias": False, "head_transform": False}
-    return bert(num_layers, embed_dim, num_heads, embedding_dim=embedding_dim, pooler="none", **head)
+    changes: dict[str, Any] = {"family": "electra", "embedding_dim": embedding_dim, "pooler": "none"}
+    if generator:
+        return bert(num_layers, embed_dim, num_heads, task_head="language_model", **changes)
+    changes |= {"head_bias": False, "head_transform": False}
+    return bert(num_layers, embed_dim, num_heads, task_head="replaced_token", **changes)
 
 
 def modernbert(num_layers: int, embed_dim: int, num_heads: int, mlp_dim: int) -> ModelConfig:
     """ModernBERT (Warner et al. 2024)."""
     return ModelConfig(
         architecture="encoder",
+        family="modernbert",
         vocab_size=50368,
         max_length=8192,
         num_layers=num_layers,
@@ -92,13 +102,20 @@ def modernbert(num_layers: int, embed_dim: int, num_heads: int, mlp_dim: int) ->
 def gpt2(num_layers: int, embed_dim: int, num_heads: int) -> ModelConfig:
     """GPT-2 (Radford et al. 2019)."""
     return ModelConfig(
-        vocab_size=50257, max_length=1024, num_layers=num_layers, embed_dim=embed_dim, num_heads=num_heads, **DROPOUT
+        family="gpt2",
+        vocab_size=50257,
+        max_length=1024,
+        num_layers=num_layers,
+        embed_dim=embed_dim,
+        num_heads=num_heads,
+        **DROPOUT,
     )
 
 
 def pythia(num_layers: int, embed_dim: int, num_heads: int, vocab_size: int = 50304) -> ModelConfig:
     """Pythia (Biderman et al. 2023), of the make of GPT-NeoX (Black et al. 2022)."""
     return ModelConfig(
+        family="gpt_neox",
         vocab_size=vocab_size,
         max_length=2048,
         num_layers=num_layers,
@@ -115,6 +132,7 @@ def pythia(num_layers: int, embed_dim: int, num_heads: int, vocab_size: int = 50
 def llama(num_layers: int, embed_dim: int, num_heads: int, mlp_dim: int, **changes: Any) -> ModelConfig:
     """Llama 2 (Touvron et al. 2023); later models, of other families too, are changes to it."""
     fields: dict[str, Any] = {
+        "family": "llama",
         "vocab_size": 32000,
         "max_length": 4096,
         "num_layers": num_layers,
@@ -144,13 +162,14 @@ def llama3(
 def qwen2(num_layers: int, embed_dim: int, num_heads: int, mlp_dim: int, **changes: Any) -> ModelConfig:
     """Qwen 2 (Yang et al. 2024)."""
     fields: dict[str, Any] = {"vocab_size": 151936, "max_length": 131072, "rotary_theta": 1e6, "norm_epsilon": 1e-6}
-    return llama(num_layers, embed_dim, num_heads, mlp_dim, **fields | {"qkv_bias": True, "head": "tied"} | changes)
+    fields |= {"family": "qwen2", "qkv_bias": True, "head": "tied"}
+    return llama(num_layers, embed_dim, num_heads, mlp_dim, **fields | changes)
 
 
 def qwen3(num_layers: int, embed_dim: int, num_heads: int, mlp_dim: int, **changes: Any) -> ModelConfig:
     """Qwen 3 (Yang et al. 2025): no biases, and norms of queries and keys."""
     fields: dict[str, Any] = {"vocab_size": 151936, "max_length": 40960, "rotary_theta": 1e6, "norm_epsilon": 1e-6}
-    fields |= {"num_kv_heads": 8, "head_dim": 128, "qk_norm": True, "head": "tied"}
+    fields |= {"family": "qwen3", "num_kv_heads": 8, "head_dim": 128, "qk_norm": True, "head": "tied"}
     return llama(num_layers, embed_dim, num_heads, mlp_dim, **fields | changes)
 
 
@@ -159,6 +178,7 @@ def gemma2(
 ) -> ModelConfig:
     """Gemma 2 (Gemma Team 2024); scores are divided by the root of `scaled_by`."""
     fields: dict[str, Any] = {
+        "family": "gemma2",
         "vocab_size": 256000,
         "max_length": 8192,
         "head_dim": 256,
@@ -180,6 +200,7 @@ def gemma2(
 def gemma3(num_layers: int, embed_dim: int, num_heads: int, mlp_dim: int, **changes: Any) -> ModelConfig:
     """Gemma 3 (Gemma Team 2025), text only: norms of queries and keys instead of caps, one global layer in six."""
     fields: dict[str, Any] = {
+        "family": "gemma3_text",
         "vocab_size": 262144,
         "max_length": 32768,
         "rotary_theta": 1e6,
@@ -216,6 +237,7 @@ def t5(num_layers: int, embed_dim: int, num_heads: int, mlp_dim: int, **changes:
     """T5 (Raffel et al. 2020)."""
     fields: dict[str, Any] = {
         "architecture": "encoder_decoder",
+        "family": "t5",
         "vocab_size": 32128,
         "max_length": 512,
         "num_layers": num_layers,
@@ -246,6 +268,7 @@ def bart(num_layers: int, embed_dim: int, num_heads: int, **changes: Any) -> Mod
     """BART (Lewis et al. 2020)."""
     fields: dict[str, Any] = {
         "architecture": "encoder_decoder",
+        "family": "bart",
         "vocab_size": 50265,
         "max_length": 1024,
         "num_layers": num_layers,
@@ -264,7 +287,13 @@ def bart(num_layers: int, embed_dim: int, num_heads: int, **changes: Any) -> Mod
 def marian(vocab_size: int) -> ModelConfig:
     """Marian (Junczys-Dowmunt et al. 2018) as OPUS-MT trains it; its target starts from padding, the last id."""
     changes: dict[str, Any] = {"positions": "sinusoidal_halves", "position_offset": 0, "embedding_norm": False}
-    changes |= {"max_length": 512, "feed_forward": "silu", "head_bias": True, "attention_dropout_rate": 0.0}
+    changes |= {
+        "family": "marian",
+        "max_length": 512,
+        "feed_forward": "silu",
+        "head_bias": True,
+        "attention_dropout_rate": 0.0,
+    }
     return bart(6, 512, 8, vocab_size=vocab_size, mlp_dim=2048, decoder_start_id=vocab_size - 1, **changes)
 
 
@@ -272,6 +301,7 @@ def xlnet(num_layers: int, embed_dim: int, num_heads: int) -> ModelConfig:
     """XLNet (Yang et al. 2019)."""
     return ModelConfig(
         architecture="permutation",
+        family="xlnet",
         vocab_size=32000,
         max_length=512,
         num_layers=num_layers,
@@ -289,8 +319,11 @@ def xlnet(num_layers: int, embed_dim: int, num_heads: int) -> ModelConfig:
     )
 
 
-def lstm(embed_dim: int, dropout_rate: float) -> ModelConfig:
-    """The regularised LSTMs of Zaremba et al. (2014, section 4.1), for the 10,000 words of the Penn Treebank."""
+def lstm(embed_dim: int, dropout_rate: float, init_bound: float) -> ModelConfig:
+    """The regularised LSTMs of Zaremba et al. (2014, section 4.1), for the 10,000 words of the Penn Treebank.
+
+    Their weights begin uniform in [-init_bound, init_bound]; ours are normal with the same standard deviation.
+    """
     return ModelConfig(
         architecture="lstm",
         vocab_size=10000,
@@ -301,6 +334,7 @@ def lstm(embed_dim: int, dropout_rate: float) -> ModelConfig:
         head="untied",
         head_bias=True,
         dropout_rate=dropout_rate,
+        init_std=init_bound / math.sqrt(3),
     )
 
 
@@ -318,9 +352,8 @@ PRESETS: dict[str, ModelConfig] = {
     "bert-large-cased": bert(24, 1024, 16, 28996),
     "roberta-base": roberta(12, 768, 12),
     "roberta-large": roberta(24, 1024, 16),
-    # Sanh et al. 2019: half the layers, no token types, no pooler.
-    "distilbert-base-uncased": bert(6, 768, 12, token_types=0, task_head="language_model", pooler="none"),
-    "distilbert-base-cased": bert(6, 768, 12, 28996, token_types=0, task_head="language_model", pooler="none"),
+    "distilbert-base-uncased": distilbert(30522),
+    "distilbert-base-cased": distilbert(28996),
     "electra-small-discriminator": electra(12, 256, 4, 128, generator=False),
     "electra-base-discriminator": electra(12, 768, 12, 768, generator=False),
     "electra-large-discriminator": electra(24, 1024, 16, 1024, generator=False),
@@ -352,9 +385,9 @@ PRESETS: dict[str, ModelConfig] = {
     "llama-3.2-1b": llama3(16, 2048, 32, 8192, factor=32.0, head="tied"),
     "llama-3.2-3b": llama3(28, 3072, 24, 8192, factor=32.0, head="tied"),
     # Jiang et al. 2023 and 2024.
-    "mistral-7b-v0.1": llama(32, 4096, 32, 14336, **_MISTRAL, window=4096, layer_pattern=("local",)),
+    "mistral-7b-v0.1": llama(32, 4096, 32, 14336, **_MISTRAL, family="mistral", window=4096, layer_pattern=("local",)),
     "mixtral-8x7b-v0.1": llama(
-        32, 4096, 32, 14336, **_MISTRAL, rotary_theta=1e6, num_experts=8, router_loss_weight=0.02
+        32, 4096, 32, 14336, **_MISTRAL, family="mixtral", rotary_theta=1e6, num_experts=8, router_loss_weight=0.02
     ),
     "qwen2-0.5b": qwen2(24, 896, 14, 4864, num_kv_heads=2),
     "qwen2-1.5b": qwen2(28, 1536, 12, 8960, num_kv_heads=2),
@@ -392,6 +425,6 @@ PRESETS: dict[str, ModelConfig] = {
     "opus-mt-zh-en": marian(65001),
     "xlnet-base-cased": xlnet(12, 768, 12),
     "xlnet-large-cased": xlnet(24, 1024, 16),
-    "lstm-medium": lstm(650, 0.5),
-    "lstm-large": lstm(1500, 0.65),
+    "lstm-medium": lstm(650, 0.5, 0.05),
+    "lstm-large": lstm(1500, 0.65, 0.04),
 }
