@@ -19,7 +19,9 @@ class Recurrent(nn.Module):
     """A causal model with the call of a `Decoder`, so that the same task, training and decoding use it.
 
     Attributes:
-      config: its size and make; vocab_size must be set. embed_dim is the width of embeddings and of the state.
+      config: its size and make; vocab_size must be set. embed_dim is the width of embeddings and of the state. Gates
+        saturate rather than explode, so weights may start larger than a Transformer's: an init_std of about
+        1 / sqrt(embed_dim) learns much faster than the default.
     """
 
     config: ModelConfig

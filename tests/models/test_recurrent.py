@@ -1,11 +1,9 @@
-"""The LSTM language model: against PyTorch, against itself in pieces, and its published sizes."""
+"""The LSTM language model: against PyTorch, and against itself in pieces, packed and padded."""
 
-import math
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +11,7 @@ import optax
 import pytest
 
 from jaxlm.models.config import ModelConfig
+from jaxlm.models.counts import abstract_params
 from jaxlm.models.recurrent import Recurrent, init_cache
 
 from .small_models import flat, in_layout, quick_jit
@@ -32,15 +31,12 @@ UNTIED = replace(TIED, head="untied", head_bias=False, layers="scanned")
 MAKES = {"tied, unrolled": TIED, "untied, scanned": UNTIED}
 
 
-def abstract(config: ModelConfig) -> dict:
-    boxed = jax.eval_shape(Recurrent(config).init, jax.random.key(0), jnp.zeros((1, 1), jnp.int32))["params"]
-    return nn.unbox(boxed)
-
-
 def random_params(config: ModelConfig) -> dict:
     """Parameters that all matter."""
     random = np.random.default_rng(0)
-    return jax.tree.map(lambda leaf: jnp.asarray(0.5 * random.normal(size=leaf.shape), jnp.float32), abstract(config))
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(0.5 * random.normal(size=leaf.shape), jnp.float32), abstract_params(config)
+    )
 
 
 def apply(config: ModelConfig, params: Any, tokens: Any, segment_ids: Any = None, cache: Any = None, **rest) -> Any:
@@ -156,16 +152,6 @@ def test_recomputing_in_the_backward_pass_changes_no_gradient(remat):
 
     kept, recomputed = gradient(UNTIED), gradient(replace(UNTIED, remat=remat))
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), recomputed, kept)
-
-
-# Zaremba et al. 2014, section 4.1; counts as tabulated by Merity et al. 2018 (medium 20M, large 66M), the exact ones by
-# hand: 2 * vocabulary * width for embeddings and head, 8 * width^2 + 4 * width a layer, and the bias of the head.
-@pytest.mark.parametrize(("width", "published", "exact"), [(650, 20e6, 19_775_200), (1500, 66e6, 66_022_000)])
-def test_parameter_counts_are_the_published_ones(width, published, exact):
-    config = replace(TIED, vocab_size=10_000, embed_dim=width, head="untied")
-    count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(abstract(config)))
-    assert count == exact
-    assert count == pytest.approx(published, rel=0.02)
 
 
 def test_it_equals_torch_in_logits_and_gradients():
