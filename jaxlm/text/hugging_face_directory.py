@@ -25,6 +25,8 @@ from jaxlm.text.saved import DESCRIPTION_FILE, own_fields
 
 MAX_CONFIG_BYTES = 16 << 20
 
+_KNOWN = ", ".join(" with ".join(names) for names in VOCABULARIES)
+
 
 def load_hugging_face_tokenizer(folder: str | os.PathLike[str]) -> HuggingFaceTokenizer:
     """Returns the tokenizer of a Hugging Face directory; nothing in it is executed.
@@ -36,9 +38,8 @@ def load_hugging_face_tokenizer(folder: str | os.PathLike[str]) -> HuggingFaceTo
       DataError: a file is damaged, too large, or a link out of the directory.
     """
     files = read_tokenizer_files(folder)
-    if not any(all(name in files for name in names) for names in VOCABULARIES):
-        known = ", ".join(" with ".join(names) for names in VOCABULARIES)
-        raise UsageError(f"no tokenizer in {folder}; it needs one of: {known}")
+    if not _has_vocabulary(files):
+        raise UsageError(f"no tokenizer in {folder}; it needs one of: {_KNOWN}")
     config: dict[str, Any] = {}
     if (Path(folder) / "config.json").exists():
         config = json_object(read_tokenizer_file(folder, "config.json", MAX_CONFIG_BYTES), "config.json")
@@ -84,7 +85,13 @@ def load_saved(folder: Path, description: Mapping[str, Any]) -> HuggingFaceToken
         raise DataError(f"{folder}: {error}") from None
 
 
+def _has_vocabulary(files: Mapping[str, bytes]) -> bool:
+    return any(all(name in files for name in names) for names in VOCABULARIES)
+
+
 def _make(family: TokenizerFamily, files: Mapping[str, bytes]) -> HuggingFaceTokenizer:
+    if not _has_vocabulary(files):
+        raise DataError(f"the files have no vocabulary; it would be one of: {_KNOWN}")
     kind: type[HuggingFaceTokenizer] = PieceTokenizer
     if TOKENIZER_JSON in files or "vocab.txt" in files or "merges.txt" in files:
         kind = RustTokenizer

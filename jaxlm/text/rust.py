@@ -88,19 +88,20 @@ class RustTokenizer(HuggingFaceTokenizer):
         for part in (text, pair or ""):
             require_unicode(part)
         whole = self._tokenizer.encode(text, pair)
-        truncated = 0
-        if max_length is not None and len(whole.ids) > max_length:
-            first = self._tokenizer.encode(text, add_special_tokens=False)
-            second = None if pair is None else self._tokenizer.encode(pair, add_special_tokens=False)
-            lengths = [len(first.ids), 0 if second is None else len(second.ids)]
-            specials = self._tokenizer.num_special_tokens_to_add(pair is not None)
-            keep = kept_lengths(lengths[0], None if second is None else lengths[1], max_length, specials)
-            first.truncate(keep[0], direction=self.truncation_side)
-            if second is not None:
-                second.truncate(keep[1], direction=self.truncation_side)
-            whole = self._tokenizer.post_process(first, second)
-            truncated = sum(lengths) - sum(keep)
-        return Encoding(tuple(whole.ids), tuple(whole.type_ids), tuple(whole.offsets), truncated)
+        if max_length is None or len(whole.ids) <= max_length:
+            return Encoding(tuple(whole.ids), tuple(whole.type_ids), tuple(whole.offsets))
+        first = self._tokenizer.encode(text, add_special_tokens=False)
+        second = None if pair is None else self._tokenizer.encode(pair, add_special_tokens=False)
+        lengths = [len(first.ids), 0 if second is None else len(second.ids)]
+        specials = self._tokenizer.num_special_tokens_to_add(pair is not None)
+        keep = kept_lengths(lengths[0], None if second is None else lengths[1], max_length, specials)
+        for encoded, length in zip((first, second), keep, strict=True):
+            if encoded is not None:
+                encoded.truncate(length, direction=self.truncation_side)
+        cut = self._tokenizer.post_process(first, second)
+        return Encoding(
+            tuple(cut.ids), tuple(cut.type_ids), self._offsets(whole, cut), truncated=sum(lengths) - sum(keep)
+        )
 
     def decode(self, ids: Iterable[int]) -> str:
         """Returns the text of `ids`, special ones left out; raises DataError for one outside the vocabulary."""
@@ -175,6 +176,17 @@ class RustTokenizer(HuggingFaceTokenizer):
             *("bert", "roberta", "t5", "xlnet", "xlm_roberta"),
         ):
             begin_and_end(self._tokenizer, self._settings, self.special_tokens)
+
+    def _offsets(self, whole: "tokenizers.Encoding", cut: "tokenizers.Encoding") -> tuple[tuple[int, int], ...]:
+        """Returns the offsets of `cut` as `whole` has them: processing twice would trim RoBERTa's spaces twice."""
+        offsets = list(cut.offsets)
+        for text in (0, 1):
+            kept = [index for index, number in enumerate(cut.sequence_ids) if number == text]
+            found = [span for span, number in zip(whole.offsets, whole.sequence_ids, strict=True) if number == text]
+            spans = found[: len(kept)] if self.truncation_side == "right" else found[len(found) - len(kept) :]
+            for index, span in zip(kept, spans, strict=True):
+                offsets[index] = span
+        return tuple(offsets)
 
     def _prefix(self) -> list[int]:
         for probe in ("a", "的", "0", "."):
