@@ -98,8 +98,9 @@ class SentencePieceTokenizer(BytewiseTokenizer):
     def export_files(self) -> dict[str, bytes]:
         """Returns a tokenizer.json with the same pieces, and its settings.
 
-        A space is written as a space in it, so that a literal U+2581 stays what it is; and a "<" before what would be
-        the name of a byte or a special piece is cut off, so that such text is not taken for the piece.
+        A space is written as a space in it, so that a literal U+2581 stays what it is. A unigram model there would take
+        text like "<s>" or "<0x0A>" for the piece of that name; so such text is cut after the "<". With
+        byte_fallback off, two unknown characters around that cut are two unknown ids there and one here.
         """
         processor = self._processor
         pieces = [processor.id_to_piece(token) for token in range(self.vocab_size)]
@@ -110,7 +111,8 @@ class SentencePieceTokenizer(BytewiseTokenizer):
         spelled = [piece.replace(SPACE_MARK, " ") if mine else piece for piece, mine in zip(pieces, own, strict=True)]
         scores = [processor.get_score(token) for token in range(self.vocab_size)]
         byte_fallback = bool(_spelled(processor, "a"))
-        if model_proto(self._model).trainer_spec.model_type == _UNIGRAM:
+        unigram = model_proto(self._model).trainer_spec.model_type == _UNIGRAM
+        if unigram:
             model: dict[str, Any] = {
                 "type": "Unigram",
                 "unk_id": UNK_ID,
@@ -128,23 +130,18 @@ class SentencePieceTokenizer(BytewiseTokenizer):
                 "merges": merges_from_scores(dict(zip(spelled, scores, strict=True)), learned),
             }
         specials = {"pad": PAD_ID, "bos": BOS_ID, "eos": EOS_ID, "unk": UNK_ID}
-        names = "|".join(re.escape(pieces[token].removeprefix("<")) for token in specials.values())
-        look_alikes = f"<(?=0x[0-9A-F]{{2}}>|{names})"
+        cuts: list[dict[str, Any]] = [
+            {"type": "Split", "pattern": {"String": separator}, "behavior": "Isolated", "invert": False}
+            for separator in self._separator_ids
+        ]
+        if unigram:
+            names = "|".join(re.escape(pieces[token].removeprefix("<")) for token in specials.values())
+            look_alikes = {"Regex": f"<(?=0x[0-9A-F]{{2}}>|{names})"}
+            cuts.append({"type": "Split", "pattern": look_alikes, "behavior": "MergedWithPrevious", "invert": False})
         return exported(
             model,
             {name: (pieces[token], token) for name, token in specials.items()},
-            pre_tokenizer={
-                "type": "Sequence",
-                "pretokenizers": [
-                    {"type": "Split", "pattern": {"String": "\n"}, "behavior": "Isolated", "invert": False},
-                    {
-                        "type": "Split",
-                        "pattern": {"Regex": look_alikes},
-                        "behavior": "MergedWithPrevious",
-                        "invert": False,
-                    },
-                ],
-            },
+            pre_tokenizer={"type": "Sequence", "pretokenizers": cuts},
             decoder={"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"}]},
             prefix=["bos"],
             suffix=["eos"],
