@@ -24,6 +24,8 @@ from jaxlm.parallel.mesh import param_shardings
 ComputeDtype = Literal["float32", "bfloat16"]
 # Ids of special tokens in config.json; written as null where there are none, since the classes have defaults.
 TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
+# Those that few classes have; kept where they are.
+MORE_TOKEN_IDS = ("cls_token_id", "sep_token_id")
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class HubModel:
       config: the model's description; `config.family` names its family.
       params: its parameters, in the dtypes of the file.
       family: the family.
-      token_ids: special tokens under the names of TOKEN_IDS: an id, a list of ids, or None.
+      token_ids: special tokens under the names of TOKEN_IDS (and MORE_TOKEN_IDS): an id, a list of ids, or None.
       labels: names of a classifier's labels, else empty.
     """
 
@@ -74,6 +76,7 @@ def read_model(
     config = replace(family.read(reader), layers=layers)
     config.validate()
     token_ids = {name: reader.token_id(name) for name in TOKEN_IDS}
+    token_ids |= {name: reader.token_id(name) for name in MORE_TOKEN_IDS if reader.has(name)}
     weights = open_weights(folder)
     bytes_of: Counter[np.dtype] = Counter()
     for info in weights.tensors.values():

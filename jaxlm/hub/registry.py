@@ -8,14 +8,18 @@ from jaxlm.hub.config_file import ConfigReader
 from jaxlm.hub.families import (
     bert,
     bloom,
+    distilbert,
+    electra,
     gemma2,
     gemma3_text,
     gpt2,
     gpt_neox,
     llama,
     mistral,
+    modernbert,
     qwen2,
     qwen3,
+    roberta,
     xlnet,
 )
 from jaxlm.hub.family import Family
@@ -34,6 +38,11 @@ FAMILIES: tuple[Family, ...] = (
     bloom.FAMILY,
     xlnet.FAMILY,
     bert.FAMILY,
+    roberta.FAMILY,
+    roberta.XLM_FAMILY,
+    distilbert.FAMILY,
+    electra.FAMILY,
+    modernbert.FAMILY,
 )
 
 

@@ -41,6 +41,22 @@ def decoder_inputs() -> dict[str, np.ndarray]:
     return {"tokens": tokens, "segment_ids": real * 1, "positions": positions}
 
 
+PAD = 1
+BERT_SIZES = {**SIZES, "pad_token_id": PAD}
+
+
+def encoder_inputs() -> dict[str, np.ndarray]:
+    """A whole row, and a right-padded one."""
+    real = np.arange(10) < np.array([[10], [7]])
+    tokens = np.random.default_rng(2).integers(4, VOCAB_SIZE, real.shape)
+    return {"tokens": np.where(real, tokens, PAD), "segment_ids": real * 1}
+
+
+def pair_inputs() -> dict[str, np.ndarray]:
+    """The same with two types of tokens."""
+    return {**encoder_inputs(), "token_types": (np.arange(10) >= np.array([[4], [5]])) * 1}
+
+
 # Makes each family's model, given transformers, with the inputs to record.
 Model = tuple[Callable[[Any], Any], Callable[[], dict[str, np.ndarray]]]
 MODELS: dict[str, Model] = {
@@ -86,6 +102,34 @@ MODELS: dict[str, Model] = {
             )
         ),
         decoder_inputs,
+    ),
+}
+MODELS |= {
+    "bert": (lambda t: t.BertForMaskedLM(t.BertConfig(**BERT_SIZES)), pair_inputs),
+    "roberta": (lambda t: t.RobertaForMaskedLM(t.RobertaConfig(**BERT_SIZES)), encoder_inputs),
+    "xlm_roberta": (lambda t: t.XLMRobertaForTokenClassification(t.XLMRobertaConfig(**BERT_SIZES)), encoder_inputs),
+    "distilbert": (
+        lambda t: t.DistilBertForMaskedLM(
+            t.DistilBertConfig(
+                vocab_size=VOCAB_SIZE,
+                dim=16,
+                hidden_dim=24,
+                n_layers=2,
+                n_heads=4,
+                max_position_embeddings=32,
+                pad_token_id=PAD,
+            )
+        ),
+        encoder_inputs,
+    ),
+    "electra": (lambda t: t.ElectraForPreTraining(t.ElectraConfig(**BERT_SIZES, embedding_size=12)), pair_inputs),
+    "modernbert": (
+        lambda t: t.ModernBertForMaskedLM(
+            t.ModernBertConfig(
+                **BERT_SIZES, local_attention=4, bos_token_id=2, eos_token_id=3, cls_token_id=2, sep_token_id=3
+            )
+        ),
+        encoder_inputs,
     ),
 }
 # Names of inputs, ours and theirs.

@@ -21,8 +21,10 @@ RENAMES = ((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "La
 BUFFERS = (r"embeddings\.(position|token_type)_ids$",)
 
 
-def read_encoder(reader: ConfigReader, task_head: Any) -> dict[str, Any]:
-    """The ModelConfig fields that BERT, RoBERTa and ELECTRA have in common."""
+def read_encoder(
+    reader: ConfigReader, task_head: Any, embed_dim: int = 768, num_heads: int = 12, mlp_dim: int = 3072
+) -> dict[str, Any]:
+    """The ModelConfig fields that BERT, RoBERTa and ELECTRA have in common; the sizes given are the defaults."""
     reader.expect("position_embedding_type", "absolute")
     reader.expect("tie_word_embeddings", True)
     reader.ignore("output_past")  # what a call gives back
@@ -31,9 +33,9 @@ def read_encoder(reader: ConfigReader, task_head: Any) -> dict[str, Any]:
         "task_head": task_head,
         "vocab_size": reader.get("vocab_size", int, 30522),
         "num_layers": reader.get("num_hidden_layers", int, 12),
-        "embed_dim": reader.get("hidden_size", int, 768),
-        "num_heads": reader.get("num_attention_heads", int, 12),
-        "mlp_dim": reader.get("intermediate_size", int, 3072),
+        "embed_dim": reader.get("hidden_size", int, embed_dim),
+        "num_heads": reader.get("num_attention_heads", int, num_heads),
+        "mlp_dim": reader.get("intermediate_size", int, mlp_dim),
         "max_length": reader.get("max_position_embeddings", int, 512),
         "token_types": reader.get("type_vocab_size", int, 2),
         "embedding_norm": True,

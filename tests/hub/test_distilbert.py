@@ -1,0 +1,70 @@
+import pytest
+
+from jaxlm.errors import UsageError
+from jaxlm.hub.config_file import ConfigReader
+from jaxlm.hub.families.distilbert import FAMILY
+
+from .encoder_parity import check_encoder, check_head, make
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+# The config.json of distilbert/distilbert-base-uncased.
+PUBLISHED = {
+    "activation": "gelu",
+    "architectures": ["DistilBertForMaskedLM"],
+    "attention_dropout": 0.1,
+    "dim": 768,
+    "dropout": 0.1,
+    "hidden_dim": 3072,
+    "initializer_range": 0.02,
+    "max_position_embeddings": 512,
+    "model_type": "distilbert",
+    "n_heads": 12,
+    "n_layers": 6,
+    "pad_token_id": 0,
+    "qa_dropout": 0.1,
+    "seq_classif_dropout": 0.2,
+    "sinusoidal_pos_embds": False,
+    "tie_weights_": True,
+    "transformers_version": "4.10.0.dev0",
+    "vocab_size": 30522,
+}
+
+
+def tiny(name: str, **changes):
+    sizes = {"vocab_size": 31, "dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24}
+    others = {"max_position_embeddings": 16, "pad_token_id": 1}
+    return make(transformers, name, transformers.DistilBertConfig(**{**sizes, **others, **changes}))
+
+
+def test_distilbert_is_the_same_both_ways(tmp_path):
+    case = check_encoder(tiny("DistilBertForMaskedLM"), tmp_path)
+    assert case.family is FAMILY
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "dropout"),
+    [
+        ("DistilBertModel", {}, 0.1),
+        ("DistilBertForSequenceClassification", {"num_labels": 3, "seq_classif_dropout": 0.3}, 0.3),
+        ("DistilBertForTokenClassification", {"num_labels": 3}, 0.1),
+        ("DistilBertForQuestionAnswering", {"qa_dropout": 0.4}, 0.4),
+        ("DistilBertForMaskedLM", {"activation": "relu"}, 0.1),
+    ],
+)
+def test_heads_are_the_same_both_ways(tmp_path, name, changes, dropout):
+    case = check_head(tiny(name, **changes), tmp_path)
+    assert case.config.resolved_classifier_dropout_rate == dropout
+
+
+def test_published_settings_are_read():
+    config = FAMILY.read(ConfigReader(PUBLISHED, "config.json"))
+    assert (config.num_layers, config.embed_dim, config.mlp_dim, config.token_types) == (6, 768, 3072, 0)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("activation", "quick_gelu"), ("tie_weights_", False), ("tie_word_embeddings", False)]
+)
+def test_a_setting_that_changes_the_maths_is_refused(field, value):
+    with pytest.raises(UsageError, match=field):
+        FAMILY.read(ConfigReader({**PUBLISHED, field: value}, "config.json"))

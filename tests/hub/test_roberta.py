@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+
+from jaxlm.errors import DataError, UsageError
+from jaxlm.hub.config_file import ConfigReader
+from jaxlm.hub.families.roberta import FAMILY, XLM_FAMILY
+from jaxlm.models.model import apply_model
+
+from .encoder_parity import check_encoder, check_head, make
+from .parity import TOLERANCE, imported
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+# The config.json of FacebookAI/roberta-base, and what FacebookAI/xlm-roberta-base has beyond it.
+PUBLISHED = {
+    "architectures": ["RobertaForMaskedLM"],
+    "attention_probs_dropout_prob": 0.1,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+    "hidden_act": "gelu",
+    "hidden_dropout_prob": 0.1,
+    "hidden_size": 768,
+    "initializer_range": 0.02,
+    "intermediate_size": 3072,
+    "layer_norm_eps": 1e-05,
+    "max_position_embeddings": 514,
+    "model_type": "roberta",
+    "num_attention_heads": 12,
+    "num_hidden_layers": 12,
+    "pad_token_id": 1,
+    "type_vocab_size": 1,
+    "vocab_size": 50265,
+    "output_past": True,
+    "position_embedding_type": "absolute",
+}
+
+
+def tiny(name: str, **changes):
+    kind = transformers.XLMRobertaConfig if name.startswith("XLM") else transformers.RobertaConfig
+    sizes = {"vocab_size": 31, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    others = {"intermediate_size": 24, "max_position_embeddings": 16, "pad_token_id": 1, "type_vocab_size": 1}
+    return make(transformers, name, kind(**{**sizes, **others, **changes}))
+
+
+def test_roberta_is_the_same_both_ways(tmp_path):
+    case = check_encoder(tiny("RobertaForMaskedLM"), tmp_path)
+    assert case.family is FAMILY
+    assert (case.config.max_length, case.config.position_offset) == (14, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("RobertaModel", {"type_vocab_size": 2}),
+        ("RobertaForSequenceClassification", {"num_labels": 3, "hidden_act": "relu"}),
+        ("RobertaForTokenClassification", {"num_labels": 3}),
+        ("RobertaForQuestionAnswering", {}),
+        ("XLMRobertaForMaskedLM", {}),
+        ("XLMRobertaForSequenceClassification", {"num_labels": 3}),
+    ],
+)
+def test_heads_are_the_same_both_ways(tmp_path, name, changes):
+    case = check_head(tiny(name, **changes), tmp_path)
+    assert case.family is (XLM_FAMILY if name.startswith("XLM") else FAMILY)
+
+
+@pytest.mark.parametrize("pad", [0, 3])
+def test_positions_begin_behind_the_padding_token(tmp_path, pad):
+    case = imported(tiny("RobertaModel", pad_token_id=pad), tmp_path)
+    tokens = np.arange(4, 14, dtype=np.int32)[None]
+    with torch.no_grad():
+        expected = case.theirs(input_ids=torch.tensor(tokens).long()).last_hidden_state
+    ours = apply_model(case.config, case.params, tokens).hidden_states
+    np.testing.assert_allclose(ours, expected, atol=TOLERANCE, rtol=0)
+
+
+def test_published_settings_are_read():
+    config = FAMILY.read(ConfigReader(PUBLISHED, "config.json"))
+    assert (config.max_length, config.position_offset, config.token_types) == (512, 2, 1)
+    xlm = PUBLISHED | {"model_type": "xlm-roberta", "architectures": ["XLMRobertaForMaskedLM"], "vocab_size": 250002}
+    assert XLM_FAMILY.read(ConfigReader(xlm, "config.json")).vocab_size == 250002
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "kind"),
+    [
+        ("hidden_act", "relu", UsageError),  # the head has GELU all the same
+        ("position_embedding_type", "relative_key_query", UsageError),
+        ("is_decoder", True, UsageError),
+        ("pad_token_id", 514, UsageError),
+        ("pad_token_id", -2, UsageError),
+        ("vocab_size", None, DataError),
+    ],
+)
+def test_a_setting_that_changes_the_maths_is_refused(field, value, kind):
+    with pytest.raises(kind, match=field):
+        FAMILY.read(ConfigReader({**PUBLISHED, field: value}, "config.json"))
