@@ -1,12 +1,14 @@
-"""A trained language model, loaded: what a notebook or any verb but `train` works with."""
+"""A language model, loaded from a run or imported: what a notebook or any verb but `train` works with."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 
 from jaxlm.data.cache import digest, file_sha256
 from jaxlm.data.config import DataConfig
@@ -15,37 +17,71 @@ from jaxlm.data.evaluation_rows import EvaluationRows
 from jaxlm.data.sources import documents as source_documents
 from jaxlm.data.sources import source_files
 from jaxlm.data.token_stream import prepare_token_stream
-from jaxlm.errors import CheckpointError, DataError
+from jaxlm.errors import CheckpointError, DataError, UsageError
 from jaxlm.evaluation.perplexity import Perplexity, make_row_losses, summarize
 from jaxlm.experiment import Experiment
 from jaxlm.generation.config import GenerationConfig
 from jaxlm.generation.decoding import TokenGenerator
 from jaxlm.generation.text import generate_text, stream_text
+from jaxlm.hub.directory import ComputeDtype, is_model_directory, read_directory, require_empty, write_directory
+from jaxlm.hub.weights import MAX_SHARD_BYTES
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.counts import abstract_params
 from jaxlm.models.model import apply_model
 from jaxlm.models.output import ModelOutput
 from jaxlm.run_folder import RunFolder
 from jaxlm.tasks.causal_lm import CausalLM
-from jaxlm.text.tokenizer import Tokenizer, load_tokenizer
+from jaxlm.text.tokenizer import Tokenizer, has_tokenizer, load_tokenizer
 from jaxlm.training.checkpoints import Checkpoints
+from jaxlm.training.state import TrainState
+
+# Window of an imported model's evaluation, where its context is not shorter.
+LONGEST_WINDOW = 1024
 
 
 class LanguageModel:
     """Parameters with what is needed to use them.
 
     Attributes:
-      experiment: the resolved experiment that trained them.
-      params: nested dict of float32 arrays.
-      tokenizer: between text and ids.
-      step: the checkpoint's number of updates.
+      experiment: the resolved experiment that trained them; of an imported model, its description and data.source
+        'none'.
+      params: nested dict of arrays: float32, or the types that they were imported in.
+      step: the checkpoint's number of updates; 0 for an imported model.
+      token_ids: ids of special tokens under the names of config.json, as the model was imported with.
+      labels: names of a classifier's labels, if it has any.
     """
 
-    def __init__(self, experiment: Experiment, params: dict, tokenizer: Tokenizer, step: int):
+    def __init__(
+        self,
+        experiment: Experiment,
+        params: dict,
+        tokenizer: Tokenizer | None,
+        step: int,
+        token_ids: Mapping[str, Any] | None = None,
+        labels: Sequence[str] = (),
+    ):
         self.experiment = experiment
         self.params = params
-        self.tokenizer = tokenizer
         self.step = step
+        self.token_ids = dict(token_ids or {})
+        self.labels = tuple(labels)
+        self._tokenizer = tokenizer
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Between text and ids.
+
+        Raises:
+          UsageError: the directory that the model was imported from has none.
+        """
+        if self._tokenizer is None:
+            raise UsageError(f"the model {self.experiment.name!r} came without a tokenizer: work with ids, by `apply`")
+        return self._tokenizer
+
+    @property
+    def generation(self) -> GenerationConfig:
+        """How `generate` works unless told otherwise: as the directory of an imported model says, else our defaults."""
+        return self.experiment.sampling if self.experiment.data.source == "none" else GenerationConfig()
 
     @property
     def config(self) -> ModelConfig:
@@ -70,21 +106,21 @@ class LanguageModel:
 
         Args:
           prompts: text.
-          options: how.
+          options: how; none takes `self.generation`.
           **fields: single fields of it, as in `generate("To be", temperature=0.8, max_new_tokens=100)`.
 
         Raises:
           UsageError: an empty prompt, or one longer than the context.
           DataError: a prompt that the tokenizer cannot represent.
         """
-        options = replace(options or GenerationConfig(), **fields)
+        options = replace(options or self.generation, **fields)
         if isinstance(prompts, str):
             return generate_text(self.generator, self.tokenizer, [prompts], options)[0]
         return generate_text(self.generator, self.tokenizer, list(prompts), options)
 
     def stream(self, prompt: str, options: GenerationConfig | None = None, **fields: Any) -> Iterator[str]:
         """Yields the continuation of one prompt piece by piece; see `generate`."""
-        pieces = stream_text(self.generator, self.tokenizer, [prompt], replace(options or GenerationConfig(), **fields))
+        pieces = stream_text(self.generator, self.tokenizer, [prompt], replace(options or self.generation, **fields))
         return (piece[0] for piece in pieces)
 
     def evaluate(
@@ -120,27 +156,88 @@ class LanguageModel:
         score = jax.jit(make_row_losses(CausalLM(self.config, segmented=not blocks)))
         return summarize((score(self.params, batch) for batch in rows.batches(batch_size)), rows.text_bytes)
 
+    def save(self, folder: str | os.PathLike) -> None:
+        """Writes a run folder, which `load` and every verb take; parameters keep their types.
 
-def load(path: str | os.PathLike, step: int | Literal["best", "latest"] = "best") -> LanguageModel:
-    """Loads a model from its run folder onto the first device.
+        Raises:
+          UsageError: the folder holds something already.
+          CheckpointError: the parameters could not be written.
+        """
+        require_empty(folder)
+        run = RunFolder(folder)
+        if self._tokenizer is not None:
+            self._tokenizer.save(run.tokenizer)
+        checkpoints = Checkpoints(run.checkpoints)
+        checkpoints.save(TrainState(jnp.int32(self.step), self.params, ()), self.step)
+        checkpoints.wait()
+        # Last: without its description a folder is no run.
+        run.write_experiment(self.experiment, {"token_ids": self.token_ids, "labels": list(self.labels)})
+
+    def export(
+        self, folder: str | os.PathLike, family: str | None = None, max_shard_bytes: int = MAX_SHARD_BYTES
+    ) -> str:
+        """Writes a Hugging Face directory, which `transformers` loads: config, weights, tokenizer, generation.
+
+        Args:
+          folder: where to; new or empty.
+          family: which model family's form it takes; none means the one it was imported from, else the first that can
+            express it.
+          max_shard_bytes: largest size of a file of weights.
+
+        Raises:
+          UsageError: the folder holds something already, or no family can express the model or its tokenizer.
+
+        Returns:
+          The name of the family.
+        """
+        written = write_directory(
+            folder,
+            self.config,
+            self.params,
+            self._tokenizer,
+            self.generation,
+            family=family,
+            token_ids=self.token_ids,
+            labels=self.labels,
+            max_shard_bytes=max_shard_bytes,
+        )
+        return written.name
+
+
+def load(
+    path: str | os.PathLike,
+    step: int | Literal["best", "latest"] = "best",
+    *,
+    dtype: str | None = None,
+    compute_dtype: ComputeDtype | None = None,
+) -> LanguageModel:
+    """Loads a model onto the first device.
 
     Args:
-      path: the run folder.
-      step: which checkpoint: a number of updates, 'latest', or 'best' by validation loss.
+      path: a run folder, a Hugging Face directory, or a llama2.c checkpoint (or the folder that has one).
+      step: which checkpoint of a run: a number of updates, 'latest', or 'best' by validation loss.
+      dtype: what the weights of a directory are converted to: 'float32', 'float16' or 'bfloat16'; none keeps them.
+      compute_dtype: what is computed in; none takes the run's, or bfloat16 for a directory of bfloat16 weights, else
+        float32.
 
     Raises:
-      UsageError: if the folder is none.
+      UsageError: if the path is none of these, or holds a model that is not supported.
       CheckpointError: if the checkpoint is missing or corrupt.
-      DataError: if another file of the folder is damaged.
+      DataError: if another file is damaged.
     """
     run = RunFolder(path)
+    if not run.exists() and is_model_directory(path):
+        return _load_directory(path, dtype, compute_dtype)
+    if run.path.is_dir() and not run.exists():
+        raise UsageError(f"{path} is not a run folder: it has no experiment.json (nor the config.json of an import)")
+    if dtype is not None:
+        raise UsageError("dtype is for directories that are imported; a run keeps the types it was saved in")
     experiment = run.read_experiment()
-    tokenizer = load_tokenizer(run.tokenizer)
-    if tokenizer.vocab_size > (experiment.model.vocab_size or 0):
-        raise DataError(
-            f"{run.tokenizer} has {tokenizer.vocab_size} tokens and the model {experiment.model.vocab_size}: it is not "
-            "the tokenizer that the model was trained with"
-        )
+    if compute_dtype is not None:
+        experiment = replace(experiment, model=replace(experiment.model, dtype=compute_dtype))
+    imported = experiment.data.source == "none"
+    tokenizer = None if imported and not has_tokenizer(run.tokenizer) else load_tokenizer(run.tokenizer)
+    _check_vocabulary(tokenizer, experiment.model, run.tokenizer)
     checkpoints = Checkpoints(run.checkpoints)
     if step == "best":
         chosen = checkpoints.best_step()
@@ -153,4 +250,27 @@ def load(path: str | os.PathLike, step: int | Literal["best", "latest"] = "best"
     abstract = abstract_params(experiment.model)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     params = checkpoints.load_params(abstract, jax.tree.map(lambda _: device, abstract), chosen)
-    return LanguageModel(experiment, params, tokenizer, chosen)
+    token_ids, labels = run.read_imported()
+    return LanguageModel(experiment, params, tokenizer, chosen, token_ids, labels)
+
+
+def _load_directory(path: str | os.PathLike, dtype: str | None, compute_dtype: ComputeDtype | None) -> LanguageModel:
+    directory = read_directory(path, dtype=dtype, compute_dtype=compute_dtype)
+    model = directory.model
+    _check_vocabulary(directory.tokenizer, model.config, path)
+    experiment = Experiment(
+        name=Path(path).absolute().stem,
+        model=model.config,
+        data=DataConfig(source="none", length=min(model.config.max_length or LONGEST_WINDOW, LONGEST_WINDOW)),
+        sampling=directory.generation or GenerationConfig(),
+    )
+    experiment.validate()
+    return LanguageModel(experiment, model.params, directory.tokenizer, 0, model.token_ids, model.labels)
+
+
+def _check_vocabulary(tokenizer: Tokenizer | None, config: ModelConfig, where: str | os.PathLike) -> None:
+    if tokenizer is not None and tokenizer.vocab_size > (config.vocab_size or 0):
+        raise DataError(
+            f"{where} has {tokenizer.vocab_size} tokens and the model {config.vocab_size}: it is not "
+            "the tokenizer that the model was trained with"
+        )

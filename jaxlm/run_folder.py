@@ -69,6 +69,24 @@ class RunFolder:
             raise DataError(f"{self.description}: model.vocab_size and model.max_length must be there")
         return experiment
 
+    def read_imported(self) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """What `LanguageModel.save` adds to the description: special token ids by name, and the labels' names.
+
+        `read_experiment` comes first: it bounds and checks the file.
+
+        Raises:
+          DataError: if they are damaged.
+        """
+        values = json.loads(self.description.read_text("utf-8"))
+        token_ids, labels = values.get("token_ids", {}), values.get("labels", [])
+        ids = token_ids.values() if isinstance(token_ids, dict) else ["no object"]
+        flat = [one for each in ids for one in (each if isinstance(each, list) else [each])]
+        if not all(one is None or type(one) is int for one in flat):
+            raise DataError(f"{self.description} is damaged: token_ids must be an object of token ids")
+        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+            raise DataError(f"{self.description} is damaged: labels must be a list of texts")
+        return token_ids, tuple(labels)
+
     def write_experiment(self, experiment: Experiment, facts: dict[str, Any]) -> None:
         """Writes the description: the experiment, `facts` about the run, versions, machine and code revision."""
         self.path.mkdir(parents=True, exist_ok=True)

@@ -96,3 +96,14 @@ def test_a_description_is_replaced_whole(run):
     run.write_experiment(other, {})
     assert run.read_experiment() == other
     assert sorted(path.name for path in run.path.iterdir()) == ["experiment.json"]
+
+
+def test_what_an_import_adds_comes_back_or_is_damage(run):
+    assert run.read_imported() == ({}, ())
+    added = {"token_ids": {"eos_token_id": [1, 2], "pad_token_id": None}, "labels": ["bad", "good"]}
+    run.write_experiment(Experiment().resolve(65), added)
+    assert run.read_imported() == (added["token_ids"], ("bad", "good"))
+    for wrong in ({"token_ids": [1]}, {"token_ids": {"eos_token_id": "1"}}, {"labels": "bad"}, {"labels": [1]}):
+        run.write_experiment(Experiment().resolve(65), {**added, **wrong})
+        with pytest.raises(DataError, match=r"experiment\.json is damaged: "):
+            run.read_imported()

@@ -18,7 +18,7 @@ class EvaluateOptions:
     """Measures loss, perplexity and bits per byte of a model, each token once."""
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """Run folder."""
+    """Run folder or Hugging Face directory."""
     split: Literal["validation", "train"] = "validation"
     """Which part of the text that the model was trained with."""
     files: tuple[str, ...] = ()

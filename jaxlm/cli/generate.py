@@ -2,8 +2,8 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Annotated
+from dataclasses import dataclass, field, fields, replace
+from typing import Annotated, Any
 
 import tyro
 
@@ -18,7 +18,7 @@ class GenerateOptions:
     """Continues a prompt and prints it as it is generated."""
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """Run folder."""
+    """Run folder or Hugging Face directory."""
     prompt: str = "\n"
     """Text to go on from; '-' reads it from standard input."""
     samples: int = 1
@@ -43,17 +43,24 @@ def run(arguments: Sequence[str]) -> int:
     import jaxlm
 
     model = jaxlm.load(options.model, step)
+    generation = replace(model.generation, **_given(options.generation, arguments))
     if options.samples > 1:
-        for number, text in enumerate(model.generate([prompt] * options.samples, options.generation), 1):
+        for number, text in enumerate(model.generate([prompt] * options.samples, generation), 1):
             print(f"--- {number}\n{prompt}{text}")
         return 0
-    pieces = model.stream(prompt, options.generation)
+    pieces = model.stream(prompt, generation)
     sys.stdout.write(prompt)
     for piece in pieces:
         sys.stdout.write(piece)
         sys.stdout.flush()
     sys.stdout.write("\n")
     return 0
+
+
+def _given(generation: GenerationConfig, arguments: Sequence[str]) -> dict[str, Any]:
+    """The fields that were options of the command: the others are the model's own."""
+    names = {word.split("=")[0].lstrip("-").replace("-", "_") for word in arguments if word.startswith("--")}
+    return {field.name: getattr(generation, field.name) for field in fields(generation) if field.name in names}
 
 
 def _standard_input() -> str:

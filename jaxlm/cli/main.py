@@ -12,10 +12,12 @@ VERBS = {
     "train": "train a language model, or go on with one",
     "evaluate": "measure loss, perplexity and bits per byte over a whole split",
     "generate": "continue a prompt",
+    "import": "make a run folder of a Hugging Face directory or a llama2.c checkpoint",
+    "export": "write a model as a Hugging Face directory",
 }
 HELP = """usage: jaxlm VERB [options]
 
-Train, evaluate and sample language models on JAX.
+Train, evaluate, sample and exchange language models on JAX.
 
 {verbs}
 

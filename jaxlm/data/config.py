@@ -13,8 +13,9 @@ class DataConfig:
     Nothing heavy is imported here: the command line shows these fields without loading NumPy or JAX.
     """
 
-    source: Literal["tiny_shakespeare", "text", "jsonl", "tfds"] = "tiny_shakespeare"
-    """Where documents come from: the corpus inside the package, text files, JSON Lines, or a TFDS dataset."""
+    source: Literal["tiny_shakespeare", "text", "jsonl", "tfds", "none"] = "tiny_shakespeare"
+    """Where documents come from: the corpus inside the package, text files, JSON Lines, a TFDS dataset, or nowhere
+    (of a model that was imported)."""
 
     files: tuple[str, ...] = ()
     """Paths and globs of the 'text' or 'jsonl' files; .gz is read as it is. Read in sorted order, each file once."""

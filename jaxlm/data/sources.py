@@ -27,6 +27,8 @@ def source_files(config: DataConfig) -> list[Path]:
     if config.source == "tiny_shakespeare":
         # The package is always installed as plain files, so the resource is a path.
         return [Path(str(resources.files("jaxlm.data").joinpath(TINY_SHAKESPEARE)))]
+    if config.source == "none":
+        raise UsageError("this model was imported and the text it was trained with is not here: name files of text")
     found: dict[Path, Path] = {}  # by resolved path, so that ./a.txt and a.txt are one file
     for name in config.files:
         for path in _matches(name):

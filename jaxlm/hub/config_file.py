@@ -164,6 +164,10 @@ class ConfigReader:
         """Marks fields as known not to change what the model computes."""
         self._used.update(names)
 
+    def left(self) -> dict[str, Any]:
+        """The fields that nobody took and that are not null."""
+        return {name: value for name, value in self._values.items() if name not in self._used and value is not None}
+
     def finish(self) -> None:
         """Refuses the fields that nobody took.
 
@@ -172,7 +176,7 @@ class ConfigReader:
         """
         for name in NEUTRAL.keys() - self._used:
             self.expect(name, *NEUTRAL[name])
-        left = [name for name in self._values if name not in self._used | HARMLESS and self._values[name] is not None]
+        left = [name for name in self.left() if name not in HARMLESS]
         if left:
             listed = ", ".join(f"{ascii(name)[1:-1]} = {_short(self._values[name])}" for name in left[:20])
             raise UsageError(

@@ -1,5 +1,6 @@
 """A Hugging Face directory as a whole: read into a model of ours, and written from one."""
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,18 +11,27 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+from jaxlm.errors import UsageError
+from jaxlm.generation.config import GenerationConfig
 from jaxlm.hub.config_file import CONFIG, read_config_file
 from jaxlm.hub.equivalence import LABELLED
 from jaxlm.hub.family import Family
-from jaxlm.hub.files import write_json
-from jaxlm.hub.mapping import Place, planned_tensors, read_params, without_prefix, written_tensors
-from jaxlm.hub.registry import family_for, family_of
+from jaxlm.hub.files import whole_file, write_json
+from jaxlm.hub.generation_file import GENERATION, generation_values, read_generation_config
+from jaxlm.hub.llama2c import BEGIN_ID, END_ID, Llama2cFile, find_llama2c
+from jaxlm.hub.mapping import Place, TensorSource, planned_tensors, read_params, without_prefix, written_tensors
+from jaxlm.hub.registry import family_for, family_named, family_of
 from jaxlm.hub.weights import MAX_SHARD_BYTES, open_weights, write_weights
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.counts import abstract_params, param_axes
 from jaxlm.parallel.mesh import param_shardings
+from jaxlm.text.llama2c import load_llama2c_tokenizer
+from jaxlm.text.tokenizer import Tokenizer, has_tokenizer, load_tokenizer
+
+logger = logging.getLogger("jaxlm.hub")
 
 ComputeDtype = Literal["float32", "bfloat16"]
+Layers = Literal["scanned", "unrolled"]
 # Ids of special tokens in config.json; written as null where there are none, since the classes have defaults.
 TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 # Those that few classes have; kept where they are.
@@ -47,11 +57,65 @@ class HubModel:
     labels: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class HubDirectory:
+    """All that is read from a directory.
+
+    Attributes:
+      model: config.json and the weights.
+      tokenizer: its tokenizer, or None if it has none.
+      generation: how its model generates, or None if it does not say.
+    """
+
+    model: HubModel
+    tokenizer: Tokenizer | None
+    generation: GenerationConfig | None
+
+
+def is_model_directory(path: str | os.PathLike) -> bool:
+    """Whether a path is what `read_directory` takes: has a config.json, or is a llama2.c checkpoint or its folder."""
+    path = Path(path)
+    return path.is_file() or (path / CONFIG).is_file() or (path.is_dir() and find_llama2c(path) is not None)
+
+
+def read_directory(path: str | os.PathLike, **options: Any) -> HubDirectory:
+    """Reads a directory: model, tokenizer and how it generates.
+
+    What the directory asks for in generating and we do not do is logged to "jaxlm.hub" as a warning.
+
+    Args:
+      path: a Hugging Face directory, or a llama2.c checkpoint or its folder.
+      **options: see `read_model`.
+
+    Raises:
+      UsageError: no such directory, or one that is not supported.
+      DataError: damaged files, or some that do not belong together.
+    """
+    model = read_model(path, **options)
+    llama2c = None if (Path(path) / CONFIG).is_file() else find_llama2c(path)
+    if llama2c is not None:
+        return HubDirectory(model, _llama2c_tokenizer(llama2c), GenerationConfig(end_ids=(BEGIN_ID, END_ID)))
+    folder = Path(path)
+    tokenizer = load_tokenizer(folder) if has_tokenizer(folder) else None
+    generation, notes = read_generation_config(folder, model.token_ids)
+    for note in notes:
+        logger.warning(note)
+    return HubDirectory(model, tokenizer, generation)
+
+
+def _llama2c_tokenizer(checkpoint: Llama2cFile) -> Tokenizer | None:
+    file = checkpoint.tokenizer_file()
+    if file is None:
+        logger.warning("%s has no tokenizer beside it (tok%d.bin)", checkpoint.folder, checkpoint.config.vocab_size)
+        return None
+    return load_llama2c_tokenizer(file)
+
+
 def read_model(
-    folder: str | os.PathLike,
+    path: str | os.PathLike,
     *,
     mesh: jax.sharding.Mesh | None = None,
-    layers: Literal["scanned", "unrolled"] = "unrolled",
+    layers: Layers = "unrolled",
     dtype: str | None = None,
     compute_dtype: ComputeDtype | None = None,
 ) -> HubModel:
@@ -60,7 +124,7 @@ def read_model(
     The host holds no more than the parameters that live on it and about one tensor.
 
     Args:
-      folder: the directory.
+      path: a Hugging Face directory, or a llama2.c checkpoint or its folder.
       mesh: where the parameters go, divided as in training; none means the first device.
       layers: how the layers lie: 'unrolled' as generation wants them, 'scanned' for the training of deep models.
       dtype: what the weights are converted to; none keeps each as it is in the file.
@@ -71,29 +135,40 @@ def read_model(
         class, weights that are no safetensors, a model that comes with its own code.
       DataError: damaged files, or weights that are not those of the configuration.
     """
-    reader = read_config_file(folder)
-    family = family_of(reader)
-    config = replace(family.read(reader), layers=layers)
+    if dtype not in (None, "float32", "float16", "bfloat16"):
+        raise UsageError(f"weights cannot be converted to {dtype!r}, only to float32, float16 or bfloat16")
+    source: TensorSource
+    labels: tuple[str, ...] = ()
+    llama2c = None if (Path(path) / CONFIG).is_file() else find_llama2c(path)
+    if llama2c is not None:
+        config, source, family = llama2c.config, llama2c, family_named("llama")
+        token_ids: dict[str, Any] = {"bos_token_id": BEGIN_ID, "eos_token_id": END_ID, "pad_token_id": None}
+    else:
+        reader = read_config_file(path)
+        family = family_of(reader)
+        config = family.read(reader)
+        token_ids = {name: reader.token_id(name) for name in TOKEN_IDS}
+        token_ids |= {name: reader.token_id(name) for name in MORE_TOKEN_IDS if reader.has(name)}
+        labels = reader.labels() if config.task_head in LABELLED else ()
+        source = open_weights(path)
+    bytes_of: Counter[str] = Counter()
+    for info in source.tensors.values():
+        bytes_of[str(info.dtype)] += info.bytes
+    stored = dtype or (bytes_of.most_common(1)[0][0] if bytes_of else "float32")
+    default: ComputeDtype = "bfloat16" if stored == "bfloat16" else "float32"
+    config = replace(config, layers=layers, dtype=compute_dtype or default)
     config.validate()
-    token_ids = {name: reader.token_id(name) for name in TOKEN_IDS}
-    token_ids |= {name: reader.token_id(name) for name in MORE_TOKEN_IDS if reader.has(name)}
-    weights = open_weights(folder)
-    bytes_of: Counter[np.dtype] = Counter()
-    for info in weights.tensors.values():
-        bytes_of[info.dtype] += info.bytes
-    stored = dtype or (str(bytes_of.most_common(1)[0][0]) if bytes_of else "float32")
-    config = replace(config, dtype=compute_dtype or ("bfloat16" if stored == "bfloat16" else "float32"))
     params = read_params(
-        weights,
+        source,
         family.entries(config),
         abstract_params(config),
         _place(config, mesh),
         base_prefix=family.base_prefix,
         renames=family.renames,
         ignorable=family.ignorable,
-        dtype=None if dtype is None else np.dtype(jax.numpy.dtype(dtype)),
+        dtype=None if dtype is None else jax.numpy.dtype(dtype),
     )
-    return HubModel(config, params, family, token_ids, reader.labels() if config.task_head in LABELLED else ())
+    return HubModel(config, params, family, token_ids, labels)
 
 
 def _place(config: ModelConfig, mesh: jax.sharding.Mesh | None) -> Place:
@@ -111,6 +186,58 @@ def _place(config: ModelConfig, mesh: jax.sharding.Mesh | None) -> Place:
         return jax.make_array_from_callback(array.shape, shardings[path], lambda index: array[index])
 
     return place
+
+
+def write_directory(
+    folder: str | os.PathLike,
+    config: ModelConfig,
+    params: dict,
+    tokenizer: Tokenizer | None = None,
+    generation: GenerationConfig | None = None,
+    **options: Any,
+) -> Family:
+    """Writes a whole directory, as transformers reads it.
+
+    Args:
+      folder: where to; new or empty.
+      config: the model's description.
+      params: its parameters.
+      tokenizer: its tokenizer; none writes none.
+      generation: how it generates; none writes no generation_config.json.
+      **options: see `write_model`.
+
+    Raises:
+      UsageError: the folder holds something already; no family can express the model; the format cannot express the
+        tokenizer.
+
+    Returns:
+      The family that the model was written as.
+    """
+    folder = Path(folder)
+    require_empty(folder)
+    files = {} if tokenizer is None else tokenizer.export_files()
+    token_ids = dict.fromkeys(TOKEN_IDS) | dict(options.pop("token_ids", None) or {})
+    if tokenizer is not None:
+        own = {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id}
+        token_ids = {name: own.get(name) if value is None else value for name, value in token_ids.items()}
+    family = write_model(folder, config, params, token_ids=token_ids, **options)
+    for name, content in files.items():
+        with whole_file(folder / name) as file:
+            file.write(content)
+    if generation is not None:
+        write_json(folder / GENERATION, generation_values(generation, token_ids))
+    return family
+
+
+def require_empty(folder: str | os.PathLike) -> None:
+    """Checks that a folder is new or empty.
+
+    Raises:
+      UsageError: it is not.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} exists already; name a new folder, or delete it first")
 
 
 def write_model(

@@ -156,10 +156,14 @@ class Checkpoints:
         return TrainState(loaded["optimizer"]["step"], loaded["params"], loaded["optimizer"]["opt_state"])
 
     def load_params(self, abstract: Any, shardings: Any, step: int) -> Any:
-        """Reads the model's parameters alone; arguments and errors as for `load_state`."""
-        return self._load(step, {"params": _with_shardings(abstract, shardings)})["params"]
+        """Reads the model's parameters alone, in the floating-point types that they were saved in.
 
-    def _load(self, step: int, wanted: dict[str, Any]) -> dict[str, Any]:
+        Arguments and errors as for `load_state`. An imported model keeps the types of its files, so those of
+        `abstract` are not asked for.
+        """
+        return self._load(step, {"params": _with_shardings(abstract, shardings)}, stored_floats=True)["params"]
+
+    def _load(self, step: int, wanted: dict[str, Any], stored_floats: bool = False) -> dict[str, Any]:
         from orbax.checkpoint import v1 as ocp
 
         if not (self.folder / str(step) / MANIFEST).is_file():
@@ -170,6 +174,8 @@ class Checkpoints:
         try:
             # Compared before anything is read: Orbax abandons its other reads when one of them fails.
             stored = _arrays(ocp.checkpointables_metadata(path / STATE).metadata, wanted)
+            if stored_floats:
+                wanted = _with_stored_floats(wanted, stored)
             for name, array in _arrays(wanted, wanted).items():
                 if stored.get(name) != array:
                     raise ValueError(f"{name} is {stored.get(name, 'not there')} instead of {array}")
@@ -266,6 +272,16 @@ def _arrays(tree: dict[str, Any], parts: Iterable[str]) -> dict[str, str]:
         jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{list(leaf.shape)}"
         for path, leaf in leaves
     }
+
+
+def _with_stored_floats(wanted: dict[str, Any], stored: dict[str, str]) -> dict[str, Any]:
+    """The wanted arrays in the types of the stored ones (from `_arrays`), where those are floating-point types too."""
+
+    def as_stored(path: Any, leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        dtype = stored.get(jax.tree_util.keystr(path, simple=True, separator="/"), "").partition("[")[0]
+        return leaf.update(dtype=dtype) if dtype in ("float32", "float16", "bfloat16") else leaf
+
+    return jax.tree_util.tree_map_with_path(as_stored, wanted)
 
 
 def _sha256(path: Path) -> str:

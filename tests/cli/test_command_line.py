@@ -67,7 +67,7 @@ def test_every_verb_is_a_file_of_its_own():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["tain"], "unknown verb 'tain' (did you mean 'train'?); known: evaluate, generate, train"),
+        (["tain"], "unknown verb 'tain' (did you mean 'train'?); known: evaluate, export, generate, import, tra"),
         (["--verbose"], "unknown verb '--verbose'; known: "),
         (["train", "--stepz", "5"], "unknown option --stepz (did you mean '--steps'?)"),
         (["train", "--stepz=5"], "unknown option --stepz (did you mean '--steps'?)"),
@@ -89,8 +89,8 @@ def test_every_verb_is_a_file_of_its_own():
         (["train", "--data.source", "text", "--data.files", "none.txt"], "data.files: 'none.txt' does not exist"),
         (["train", "--data.source", "text"], "data.source is 'text' but data.files is empty"),
         (["train", "none.py"], "there is no experiment file none.py"),
-        (["evaluate"], "Missing from jaxlm evaluate: MODEL Run folder."),
-        (["generate"], "Missing from jaxlm generate: MODEL Run folder."),
+        (["evaluate"], "Missing from jaxlm evaluate: MODEL Run folder or"),
+        (["generate"], "Missing from jaxlm generate: MODEL Run folder or"),
         (["evaluate", "none"], "there is no folder "),
         (["generate", "none"], "there is no folder "),
         (["evaluate", "."], " is not a run folder: it has no experiment.json"),

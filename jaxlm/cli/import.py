@@ -1,0 +1,45 @@
+"""`jaxlm import HF_DIR OUT`."""  # noqa: N999 (the file of a verb has its name)
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+from jaxlm.cli.options import parse_options
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """Makes a run folder of a Hugging Face directory or a llama2.c checkpoint."""
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="HF_DIR")]
+    """Directory with config.json and safetensors, or a llama2.c checkpoint (model.bin)."""
+    out: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
+    """The run folder; new or empty."""
+    dtype: Literal["float32", "float16", "bfloat16"] | None = None
+    """Convert the weights to this; none keeps them as they are."""
+    compute_dtype: Literal["float32", "bfloat16"] | None = None
+    """What is computed in; none takes bfloat16 for bfloat16 weights, else float32."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Imports and says what it was."""
+    options = parse_options(ImportOptions, None, arguments, "jaxlm import")
+
+    from jaxlm.parallel.runtime import prepare_cpu
+
+    prepare_cpu()
+    import jaxlm
+    from jaxlm.hub.directory import require_empty
+    from jaxlm.models.counts import count_params
+
+    require_empty(options.out)
+    model = jaxlm.load(options.source, dtype=options.dtype, compute_dtype=options.compute_dtype)
+    model.save(options.out)
+    config = model.config
+    print(
+        f"{options.source}: {config.family}, {count_params(config):,} parameters, computes in {config.dtype}\n"
+        f"{options.out} is a run folder now: jaxlm generate {options.out} --prompt TEXT"
+    )
+    return 0

@@ -1,0 +1,86 @@
+import json
+
+import pytest
+
+from jaxlm.errors import DataError
+from jaxlm.generation.config import GenerationConfig
+from jaxlm.hub.generation_file import generation_values, read_generation_config
+
+NONE = {"eos_token_id": None}
+
+
+def read(folder, token_ids=NONE, **values):
+    (folder / "generation_config.json").write_text(json.dumps(values))
+    return read_generation_config(folder, token_ids)
+
+
+def test_a_directory_may_say_nothing(tmp_path):
+    assert read_generation_config(tmp_path, NONE) == (None, [])
+    config, notes = read_generation_config(tmp_path, {"eos_token_id": 2})
+    assert (config, notes) == (GenerationConfig(temperature=0.0, end_ids=(2,)), [])
+
+
+def test_greedy_is_the_default_and_sampling_has_theirs(tmp_path):
+    config, notes = read(tmp_path, temperature=0.7, top_k=3, eos_token_id=[5, 6], max_new_tokens=9)
+    assert (config, notes) == (GenerationConfig(temperature=0.0, end_ids=(5, 6), max_new_tokens=9), [])
+    config, _ = read(tmp_path, do_sample=True, temperature=0.7)
+    assert config == GenerationConfig(temperature=0.7, top_k=50)
+    config, _ = read(tmp_path, {"eos_token_id": 9}, do_sample=True, top_k=0, top_p=0.9)
+    assert config == GenerationConfig(top_p=0.9, end_ids=(9,))
+
+
+def test_what_we_do_not_do_is_noted_and_what_changes_nothing_is_not(tmp_path):
+    neutral = {
+        "num_beams": 1,
+        "repetition_penalty": 1.0,
+        "use_cache": True,
+        "transformers_version": "4",
+        "max_length": 20,
+    }
+    assert read(tmp_path, **neutral)[1] == []
+    _, notes = read(
+        tmp_path, num_beams=4, repetition_penalty=1.1, bad_words_ids=[[3]], some_future_field=1, max_length=99
+    )
+    said = " ".join(notes)
+    assert len(notes) == 5
+    for name in (
+        "num_beams = 4",
+        "repetition_penalty = 1.1",
+        "bad_words_ids",
+        "some_future_field",
+        "max_length counts",
+    ):
+        assert name in said
+    assert all(note.startswith(str(tmp_path / "generation_config.json")) for note in notes)
+
+
+@pytest.mark.parametrize("values", [{"do_sample": 1}, {"do_sample": True, "top_p": 2.0}, {"max_new_tokens": 0}])
+def test_damaged_values_are_errors(tmp_path, values):
+    with pytest.raises(DataError, match=r"generation_config\.json: "):
+        read(tmp_path, **values)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        GenerationConfig(temperature=0.0, max_new_tokens=7),
+        GenerationConfig(temperature=0.5, top_k=4, top_p=0.5, end_ids=(3, 4)),
+        GenerationConfig(top_k=0, end_ids=(8,)),
+    ],
+)
+def test_settings_come_back(tmp_path, config):
+    values = generation_values(config, {"bos_token_id": 1, "eos_token_id": None, "pad_token_id": None})
+    assert read(tmp_path, **values) == (config, [])
+
+
+def test_end_ids_are_joined_in_order():
+    values = generation_values(GenerationConfig(end_ids=(5, 2, 6)), {"eos_token_id": 2})
+    assert values["eos_token_id"] == [2, 5, 6]
+
+
+def test_transformers_reads_what_we_write(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    values = generation_values(GenerationConfig(temperature=0.5, top_k=4, end_ids=(3,)), {"bos_token_id": 1})
+    (tmp_path / "generation_config.json").write_text(json.dumps(values))
+    config = transformers.GenerationConfig.from_pretrained(tmp_path)
+    assert (config.do_sample, config.temperature, config.top_k, config.eos_token_id) == (True, 0.5, 4, 3)
