@@ -9,6 +9,8 @@ import pytest
 
 from jaxlm.nn.lstm import LSTMState, SegmentChanges, _run, recurrence, segment_changes
 
+from ..models.small_models import quick_jit
+
 BATCH, TIME, WIDTH = 3, 7, 5
 
 
@@ -28,14 +30,11 @@ def test_segments_restart_at_their_first_token_and_padding_does_not_end_one():
     assert last.tolist() == [2, 2, 5]
 
 
-@pytest.mark.parametrize("segmented", [False, True])
-def test_the_written_gradient_is_the_derived_one(segmented):
+def test_the_written_gradient_is_the_derived_one():
     kernel, projected, state = random_arguments()
-    changes = None
-    if segmented:
-        restart, padding = np.zeros((2, BATCH, TIME), bool)
-        restart[0, 0] = restart[1, 4] = padding[1, :2] = padding[2, 5:] = True
-        changes = SegmentChanges(jnp.asarray(restart), jnp.asarray(padding))
+    restart, padding = np.zeros((2, BATCH, TIME), bool)
+    restart[0, 0] = restart[1, 4] = padding[1, :2] = padding[2, 5:] = True
+    changes = SegmentChanges(jnp.asarray(restart), jnp.asarray(padding))
     targets = jax.random.normal(jax.random.key(1), (BATCH, TIME, WIDTH))
 
     def loss(run, kernel, projected, state):
@@ -43,7 +42,7 @@ def test_the_written_gradient_is_the_derived_one(segmented):
         return (hidden * targets).sum() + (last.hidden * targets[:, 0]).sum() + (last.cell * targets[:, 1]).sum()
 
     written, derived = (
-        jax.jit(jax.value_and_grad(partial(loss, run), argnums=(0, 1, 2)))(kernel, projected, state)
+        quick_jit(jax.value_and_grad(partial(loss, run), argnums=(0, 1, 2)))(kernel, projected, state)
         for run in (recurrence, _run)
     )
     for ours, expected in zip(jax.tree.leaves(written), jax.tree.leaves(derived), strict=True):
@@ -72,11 +71,11 @@ def test_one_layer_equals_torch_in_values_state_and_gradients():
         return jnp.square(out).sum() + last.cell.sum()
 
     ids = jnp.asarray(x.detach().numpy())
-    out, last = jax.jit(ours)(ids, weights)
+    out, last = quick_jit(ours)(ids, weights)
     np.testing.assert_allclose(out, expected.detach().numpy(), atol=1e-6)
     np.testing.assert_allclose(last.hidden, hidden[0].detach().numpy(), atol=1e-6)
     np.testing.assert_allclose(last.cell, cell[0].detach().numpy(), atol=1e-6)
-    x_gradient, gradients = jax.jit(jax.grad(loss, argnums=(0, 1)))(ids, weights)
+    x_gradient, gradients = quick_jit(jax.grad(loss, argnums=(0, 1)))(ids, weights)
     np.testing.assert_allclose(x_gradient, x.grad.numpy(), atol=1e-5)
     for name, parameter in theirs.named_parameters():
         np.testing.assert_allclose(gradients[name], parameter.grad.numpy(), atol=1e-5, err_msg=name)
