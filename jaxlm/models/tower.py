@@ -215,7 +215,7 @@ def _encoded_mask(segment_ids: jax.Array | None, encoder_segment_ids: jax.Array 
 
 def init_cache(config: ModelConfig, batch: int, capacity: int) -> DecoderCache:
     """An empty cache for `batch` sequences of up to `capacity` tokens, in the layout of config.layers."""
-    shape = (batch, config.resolved_kv_heads, capacity, config.resolved_head_dim)
+    shape = (batch * config.resolved_kv_heads, capacity, config.resolved_head_dim)
     dtype = jnp.dtype(config.dtype)
     if config.layers == "scanned":
         stacked = (config.num_layers, *shape)

@@ -85,9 +85,11 @@ def attention_weights(
     """
     batch, heads, query_time, head_dim = query.shape
     kv_heads, key_time = key.shape[1:3]
-    # The query heads of a group stand side by side in time, so that keys are neither repeated nor copied.
-    grouped = (query * scale).reshape(batch, kv_heads, heads // kv_heads * query_time, head_dim)
-    scores = jnp.einsum("bkth,bksh->bkts", grouped, key, preferred_element_type=jnp.float32)
+    # The query heads of a group stand side by side in time, so that keys are neither repeated nor copied. Batch and
+    # heads are one axis, as in the cache: at batch 1 XLA would else drop the axis, and copy the cache to do so.
+    grouped = (query * scale).reshape(batch * kv_heads, heads // kv_heads * query_time, head_dim)
+    keys = key.reshape(batch * kv_heads, key_time, head_dim)
+    scores = jnp.einsum("nth,nsh->nts", grouped, keys, preferred_element_type=jnp.float32)
     scores = soft_cap_scores(scores.reshape(batch, heads, query_time, key_time), soft_cap)
     return masked_softmax(scores if bias is None else scores + bias, mask)
 
@@ -96,8 +98,9 @@ def weighted_values(weights: jax.Array, value: jax.Array) -> jax.Array:
     """Sums values by weight: [batch, heads, query_time, key_time] and [batch, kv_heads, key_time, head_dim]."""
     batch, heads, query_time, key_time = weights.shape
     kv_heads, head_dim = value.shape[1], value.shape[3]
-    grouped = weights.astype(value.dtype).reshape(batch, kv_heads, heads // kv_heads * query_time, key_time)
-    return jnp.einsum("bkts,bksh->bkth", grouped, value).reshape(batch, heads, query_time, head_dim)
+    grouped = weights.astype(value.dtype).reshape(batch * kv_heads, heads // kv_heads * query_time, key_time)
+    values = value.reshape(batch * kv_heads, key_time, head_dim)
+    return jnp.einsum("nts,nsh->nth", grouped, values).reshape(batch, heads, query_time, head_dim)
 
 
 def causal_attention(

@@ -12,7 +12,7 @@ class LayerCache:
     """Keys and values of one layer (or of all, stacked on a leading axis).
 
     Attributes:
-      key: [batch, kv_heads, capacity, head_dim].
+      key: [batch * kv_heads, capacity, head_dim]; see `jaxlm.nn.attention.attention_weights` for why in one axis.
       value: as key.
       cross_key: [batch, kv_heads, encoder_time, head_dim] of what the encoder gave, once it has been read.
       cross_value: as cross_key.
@@ -25,12 +25,16 @@ class LayerCache:
 
     def write(self, key: jax.Array, value: jax.Array, index: jax.Array) -> "LayerCache":
         """Puts [batch, kv_heads, time, head_dim] at slots index, index + 1, ...; the caller keeps them in capacity."""
-        start = (0, 0, index, 0)
-        return replace(
-            self,
-            key=jax.lax.dynamic_update_slice(self.key, key, start),
-            value=jax.lax.dynamic_update_slice(self.value, value, start),
-        )
+
+        def written(cache: jax.Array, new: jax.Array) -> jax.Array:
+            return jax.lax.dynamic_update_slice(cache, new.reshape(-1, *new.shape[2:]), (0, index, 0))
+
+        return replace(self, key=written(self.key, key), value=written(self.value, value))
+
+    def read(self, batch: int) -> tuple[jax.Array, jax.Array]:
+        """All keys and values, empty slots included, each [batch, kv_heads, capacity, head_dim]."""
+        key, value = (array.reshape(batch, -1, *array.shape[1:]) for array in (self.key, self.value))
+        return key, value
 
 
 @struct.dataclass

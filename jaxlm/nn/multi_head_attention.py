@@ -90,7 +90,8 @@ class MultiHeadAttention(nn.Module):
         if cache is not None:
             assert cache_index is not None
             cache = cache.write(key, value, cache_index)
-            key, value, causal = cache.key, cache.value, False
+            key, value = cache.read(x.shape[0])
+            causal = False
         return self._attend(query, key, value, causal, mask, bias), cache
 
     @nn.compact

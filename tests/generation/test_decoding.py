@@ -1,14 +1,18 @@
 """Cached decoding against a loop that reads everything again for each token."""
 
+import re
 from dataclasses import replace
+from functools import partial
 from itertools import chain, pairwise
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxlm.errors import UsageError
 from jaxlm.generation.config import GenerationConfig
-from jaxlm.generation.decoding import TokenGenerator, decode, decoding_layout
+from jaxlm.generation.decoding import TokenGenerator, decode, decoding_layout, prefill
 from jaxlm.models.config import ModelConfig
 from jaxlm.nn.linear import DecodingKernel
 
@@ -172,3 +176,16 @@ def test_the_layout_for_decoding_computes_the_same(head):
     computed, _ = forward(laid_out_config, laid_out, tokens)
     np.testing.assert_allclose(computed, expected, atol=1e-5)
     assert isinstance(laid_out["head"]["kernel"], DecodingKernel)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_the_loop_copies_no_cache(batch):
+    """Keys and values are written in place: a copy of each for every token would double what a token reads."""
+    config, params = decoding_layout(ROTARY, random_params(ROTARY))
+    tokens = np.ones((batch, 16), np.int32)
+    capacity = 96
+    state = jax.eval_shape(partial(prefill, config, params, capacity=capacity, drawn=0), prompts=(tokens, tokens))
+    lowered = decode.lower(config, params, state, (0.0, 0, 1.0), 64, (), jnp.int32(64), jnp.uint32(0))
+    program = lowered.compile().as_text()
+    assert f",{capacity},{config.resolved_head_dim}]" in program
+    assert not re.findall(rf"f32\[[0-9,]*{capacity},{config.resolved_head_dim}\]\S* copy\(", program)

@@ -7,10 +7,13 @@ from jaxlm.nn.cache import DecoderCache, LayerCache
 
 
 def test_keys_and_values_are_written_from_the_index_on():
-    cache = LayerCache(key=jnp.zeros((1, 2, 5, 3)), value=jnp.ones((1, 2, 5, 3)))
-    written = cache.write(jnp.full((1, 2, 2, 3), 7.0), jnp.full((1, 2, 2, 3), 8.0), jnp.int32(2))
-    np.testing.assert_array_equal(written.key[0, 0, :, 0], [0, 0, 7, 7, 0])
-    np.testing.assert_array_equal(written.value[0, 1, :, 2], [1, 1, 8, 8, 1])
+    cache = LayerCache(key=jnp.zeros((6, 5, 3)), value=jnp.ones((6, 5, 3)))
+    new = jnp.arange(3.0)[:, None, None, None] + jnp.zeros((3, 2, 2, 3))  # [batch, kv_heads, time, head_dim]
+    key, value = cache.write(7 + new, 17 + new, jnp.int32(2)).read(batch=3)
+    for row in range(3):
+        for head in range(2):
+            np.testing.assert_array_equal(key[row, head, :, 0], [0, 0, 7 + row, 7 + row, 0])
+            np.testing.assert_array_equal(value[row, head, :, 2], [1, 1, 17 + row, 17 + row, 1])
 
 
 def test_new_tokens_see_earlier_slots_of_their_segment_and_themselves():
