@@ -20,7 +20,7 @@ docstring of `jaxlm.hub.mapping`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from jaxlm.errors import UsageError
@@ -28,6 +28,10 @@ from jaxlm.hub.config_file import ConfigReader
 from jaxlm.hub.equivalence import LABELLED, differences
 from jaxlm.hub.mapping import Entry
 from jaxlm.models.config import ModelConfig
+
+# Of one config.json; far beyond any model that there is.
+MOST_LAYERS = 4096
+LARGEST_SIZE = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class Family:
         reader.finish()
         try:
             config.validate()
+            _refuse_giants(config)
         except UsageError as error:
             raise UsageError(f"{reader.where} describes a model that cannot be: {error}") from error
         return config
@@ -94,12 +99,26 @@ class Family:
         classes = [name for name, task_head in self.architectures.items() if task_head == config.task_head]
         if not classes:
             raise UsageError(f"no class has the model.task_head {config.task_head!r}")
-        values = {"model_type": self.model_types[0], "architectures": classes[:1], **self.write_config(config)}
+        values = {"model_type": self.model_types[0], **self.write_config(config)}
         if config.task_head in LABELLED:
-            names = list(labels) or [f"LABEL_{label}" for label in range(config.num_labels)]
-            values["id2label"] = {str(label): name for label, name in enumerate(names)}
-            values["label2id"] = {name: label for label, name in enumerate(names)}
-        different = differences(config, self.read(ConfigReader(values, "config.json")))
-        if different:
-            raise UsageError("; ".join(different))
-        return values
+            texts = list(labels) or [f"LABEL_{label}" for label in range(config.num_labels)]
+            values["id2label"] = {str(label): text for label, text in enumerate(texts)}
+            values["label2id"] = {text: label for label, text in enumerate(texts)}
+        # Of several classes with this head (T5Model, T5EncoderModel), the first that is the model.
+        refusals = []
+        for name in classes:
+            described = {**values, "architectures": [name]}
+            different = differences(config, self.read(ConfigReader(described, "config.json")))
+            if not different:
+                return described
+            refusals.append("; ".join(different))
+        raise UsageError(refusals[0])
+
+
+def _refuse_giants(config: ModelConfig) -> None:
+    """Bounds what the table of tensors grows with, so that a hostile file cannot fill the memory by a number."""
+    for field in fields(config):
+        value = getattr(config, field.name)
+        largest = MOST_LAYERS if field.name in ("num_layers", "num_encoder_layers", "num_experts") else LARGEST_SIZE
+        if isinstance(value, int) and value > largest:
+            raise UsageError(f"model.{field.name} is {value:,}; the most that is read is {largest:,}")

@@ -20,6 +20,7 @@ from jaxlm.hub.families import (
     qwen2,
     qwen3,
     roberta,
+    t5,
     xlnet,
 )
 from jaxlm.hub.family import Family
@@ -43,6 +44,8 @@ FAMILIES: tuple[Family, ...] = (
     distilbert.FAMILY,
     electra.FAMILY,
     modernbert.FAMILY,
+    t5.FAMILY,
+    t5.MT5_FAMILY,
 )
 
 

@@ -97,7 +97,7 @@ def test_every_parameter_learns_from_it():
 
 
 def test_what_cannot_be_is_refused():
-    with pytest.raises(UsageError, match="needs model.architecture 'encoder_decoder'"):
+    with pytest.raises(UsageError, match=r"needs model\.architecture .encoder_decoder., not .decoder."):
         SequenceToSequence(BASE, True)
     for smoothing in (-0.1, 1.0):
         with pytest.raises(UsageError, match=f"label_smoothing is {smoothing}"):
