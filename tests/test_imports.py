@@ -129,10 +129,20 @@ HELP = (
         "import jaxlm",
         "import jaxlm; jaxlm.Experiment().validate()",
         *(HELP.format(words=words) for words in (["--help"], ["train", "--help"], ["generate", "--help"])),
-        HELP.format(words=["evaluate", "--help"]),
+        *(HELP.format(words=[verb, "--help"]) for verb in ("evaluate", "import", "export")),
         "from jaxlm.cli.main import main; assert main(['train', '--model.num_layers', 'many']) == 2",
     ],
-    ids=["import", "Experiment", "--help", "train --help", "generate --help", "evaluate --help", "a wrong option"],
+    ids=[
+        "import",
+        "Experiment",
+        "--help",
+        "train --help",
+        "generate --help",
+        "evaluate --help",
+        "import --help",
+        "export --help",
+        "a wrong option",
+    ],
 )
 def test_what_computes_nothing_imports_no_jax(code):
     modules = modules_after(code)

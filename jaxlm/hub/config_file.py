@@ -41,6 +41,7 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "tie_encoder_decoder": (False,),
     "pruned_heads": ({},),
 }
+MOST_LABELS = 100_000
 _REQUIRED: Any = object()
 _KINDS = {
     int: "a whole number",
@@ -154,7 +155,10 @@ class ConfigReader:
         """
         names = self.get("id2label", dict, None)
         if names is None:
-            names = {str(label): f"LABEL_{label}" for label in range(self.get("num_labels", int, 2))}
+            count = self.get("num_labels", int, 2)
+            if not 1 <= count <= MOST_LABELS:
+                raise DataError(f"{self.where}: num_labels is {count}; it must be from 1 to {MOST_LABELS:,}")
+            names = {str(label): f"LABEL_{label}" for label in range(count)}
         expected = [str(label) for label in range(len(names))]
         if sorted(names) != sorted(expected) or not all(isinstance(name, str) for name in names.values()):
             raise DataError(f"{self.where}: id2label must name the labels 0 to {len(names) - 1}, each by a text")

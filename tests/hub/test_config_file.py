@@ -87,6 +87,9 @@ def test_labels():
     assert reader().labels() == ("LABEL_0", "LABEL_1")
     assert reader(num_labels=1).labels() == ("LABEL_0",)
     assert reader(id2label={"1": "b", "0": "a"}).labels() == ("a", "b")
+    for count in (0, 10**9):
+        with pytest.raises(DataError, match="num_labels"):
+            reader(num_labels=count).labels()
     for wrong in ({"1": "a"}, {"0": 3}, {"00": "a"}):
         with pytest.raises(DataError, match="id2label"):
             reader(id2label=wrong).labels()

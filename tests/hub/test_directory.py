@@ -187,6 +187,8 @@ BAD = {
     "unknown field": (lambda f: change(f, attention_twist=0.5), UsageError, "attention_twist = 0.5"),
     "unknown activation": (lambda f: change(f, activation_function="sine"), UsageError, "'sine' is not supported"),
     "impossible": (lambda f: change(f, n_head=3), UsageError, "cannot be: model.embed_dim 16 is not divisible"),
+    "a billion layers": (lambda f: change(f, n_layer=10**9), UsageError, "model.num_layers is 1,000,000,000; the most"),
+    "too wide": (lambda f: change(f, n_embd=2 * 10**12), UsageError, "model.embed_dim is 2,000,000,000,000; the most"),
     "wrong type": (lambda f: change(f, n_layer="2"), DataError, "n_layer is '2'; it must be a whole number"),
     "no config": (lambda f: (f / "config.json").unlink(), UsageError, r"has no config\.json"),
     "no weights": (lambda f: (f / SINGLE).unlink(), UsageError, "has no weights"),

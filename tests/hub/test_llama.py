@@ -1,5 +1,6 @@
 import pytest
 
+from .decoder_parity import assert_same_greedy_tokens
 from .parity import assert_same_export, assert_same_outputs, check_decoder, imported, random_tokens, randomise
 
 pytest.importorskip("torch")
@@ -16,7 +17,7 @@ def tiny(**changes):
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
-        "max_position_embeddings": 64,
+        "max_position_embeddings": 80,
         "rope_parameters": {"rope_type": "default", "rope_theta": 500.0},
         "bos_token_id": 1,
         "eos_token_id": 2,
@@ -27,6 +28,7 @@ def tiny(**changes):
 def test_llama_is_the_same_both_ways(tmp_path):
     case = check_decoder(randomise(transformers.LlamaForCausalLM(tiny())), tmp_path)
     assert case.family.name == "llama"
+    assert_same_greedy_tokens(case)
 
 
 @pytest.mark.parametrize("name", ["LlamaModel", "LlamaForSequenceClassification", "LlamaForTokenClassification"])

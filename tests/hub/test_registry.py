@@ -8,7 +8,7 @@ from jaxlm.hub.equivalence import differences
 from jaxlm.hub.mapping import planned_tensors
 from jaxlm.hub.registry import FAMILIES, family_for, family_named, family_of
 from jaxlm.models.config import ModelConfig, RotaryScaling
-from jaxlm.models.counts import abstract_params
+from jaxlm.models.counts import abstract_params, count_params
 
 GPT = ModelConfig(vocab_size=23, max_length=16, num_layers=2, embed_dim=16, num_heads=2, layers="unrolled")
 LLAMA = replace(GPT, positions="rotary", norm="rms_norm", feed_forward="swiglu", use_bias=False, head="untied")
@@ -102,3 +102,56 @@ def test_what_computes_something_else_is_not(change):
     (line,) = differences(GPT, replace(GPT, **change))[:1]
     assert line.startswith("model.")
     assert differences(LLAMA, replace(LLAMA, rotary_scaling=RotaryScaling("linear", 2.0)))
+
+
+# As published on huggingface.co, in the words of then; the counts are those of the model cards or of transformers.
+PUBLISHED = {
+    "openai-community/gpt2": (
+        {
+            **{"activation_function": "gelu_new", "architectures": ["GPT2LMHeadModel"], "attn_pdrop": 0.1},
+            **{"bos_token_id": 50256, "embd_pdrop": 0.1, "eos_token_id": 50256, "initializer_range": 0.02},
+            **{"layer_norm_epsilon": 1e-05, "model_type": "gpt2", "n_ctx": 1024, "n_embd": 768, "n_head": 12},
+            **{"n_layer": 12, "n_positions": 1024, "resid_pdrop": 0.1, "summary_activation": None},
+            **{"summary_first_dropout": 0.1, "summary_proj_to_labels": True, "summary_type": "cls_index"},
+            **{"summary_use_proj": True, "task_specific_params": {"text-generation": {"do_sample": True}}},
+            "vocab_size": 50257,
+        },
+        124_439_808,
+    ),
+    "meta-llama/Llama-2-7b-hf": (
+        {
+            **{"architectures": ["LlamaForCausalLM"], "bos_token_id": 1, "eos_token_id": 2, "hidden_act": "silu"},
+            **{"hidden_size": 4096, "initializer_range": 0.02, "intermediate_size": 11008, "model_type": "llama"},
+            **{"max_position_embeddings": 4096, "num_attention_heads": 32, "num_hidden_layers": 32},
+            **{"num_key_value_heads": 32, "pretraining_tp": 1, "rms_norm_eps": 1e-05, "rope_scaling": None},
+            **{"tie_word_embeddings": False, "torch_dtype": "float16", "use_cache": True, "vocab_size": 32000},
+            "transformers_version": "4.31.0.dev0",
+        },
+        6_738_415_616,
+    ),
+    "meta-llama/Llama-3.2-1B": (
+        {
+            **{"architectures": ["LlamaForCausalLM"], "attention_bias": False, "attention_dropout": 0.0},
+            **{"bos_token_id": 128000, "eos_token_id": 128001, "head_dim": 64, "hidden_act": "silu"},
+            **{"hidden_size": 2048, "initializer_range": 0.02, "intermediate_size": 8192, "mlp_bias": False},
+            **{"max_position_embeddings": 131072, "model_type": "llama", "num_attention_heads": 32},
+            **{"num_hidden_layers": 16, "num_key_value_heads": 8, "pretraining_tp": 1, "rms_norm_eps": 1e-05},
+            **{"rope_theta": 500000.0, "tie_word_embeddings": True, "torch_dtype": "bfloat16", "use_cache": True},
+            "rope_scaling": {
+                **{"factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0, "rope_type": "llama3"},
+                "original_max_position_embeddings": 8192,
+            },
+            "vocab_size": 128256,
+        },
+        1_235_814_400,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_configurations_are_read_in_full_and_have_the_published_count(name):
+    values, count = PUBLISHED[name]
+    reader = ConfigReader(values, name)
+    config = family_of(reader).read(reader)
+    assert count_params(config) == count
+    assert not differences(config, family_of(reader).read(ConfigReader(family_for(config)[1], name)))
