@@ -72,6 +72,10 @@ MODELS: dict[str, Model] = {
         decoder_inputs,
     ),
     "mistral": (lambda t: t.MistralForCausalLM(t.MistralConfig(**GROUPED, sliding_window=4)), decoder_inputs),
+    "mixtral": (
+        lambda t: t.MixtralForCausalLM(t.MixtralConfig(**GROUPED, num_local_experts=3)),
+        decoder_inputs,
+    ),
     "qwen2": (
         lambda t: t.Qwen2ForCausalLM(
             t.Qwen2Config(**GROUPED, use_sliding_window=True, sliding_window=4, max_window_layers=1)
