@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxlm.data.cache import digest, file_sha256
 from jaxlm.data.config import DataConfig
@@ -29,6 +30,8 @@ from jaxlm.models.config import ModelConfig
 from jaxlm.models.counts import abstract_params
 from jaxlm.models.model import apply_model
 from jaxlm.models.output import ModelOutput
+from jaxlm.prediction.masks import Filling, fill_masks
+from jaxlm.prediction.vectors import Pooling, encode_text
 from jaxlm.run_folder import RunFolder
 from jaxlm.tasks.causal_lm import CausalLM
 from jaxlm.text.tokenizer import Tokenizer, has_tokenizer, load_tokenizer
@@ -122,6 +125,39 @@ class LanguageModel:
         """Yields the continuation of one prompt piece by piece; see `generate`."""
         pieces = stream_text(self.generator, self.tokenizer, [prompt], replace(options or self.generation, **fields))
         return (piece[0] for piece in pieces)
+
+    def encode_text(
+        self, texts: str | Sequence[str], pooling: Pooling = "mean", truncate: bool = False, batch_size: int = 32
+    ) -> np.ndarray:
+        """Computes a vector [embed_dim] for one text, or an array [texts, embed_dim] for several.
+
+        Args:
+          texts: text.
+          pooling: what of the last layer is taken: 'mean' of all tokens, 'cls', 'last' (for decoders) or 'pooler'.
+          truncate: whether to cut texts that are longer than the model takes.
+          batch_size: texts at a time; the result does not depend on it.
+
+        Raises:
+          UsageError: a pooling that the model lacks, or a text that is empty or too long.
+          DataError: a text that the tokenizer cannot represent.
+        """
+        several = [texts] if isinstance(texts, str) else list(texts)
+        vectors = encode_text(self.config, self.params, self.tokenizer, several, pooling, truncate, batch_size)
+        return vectors[0] if isinstance(texts, str) else vectors
+
+    def fill_mask(self, text: str, top_k: int = 5) -> list[Filling] | list[list[Filling]]:
+        """Returns the best tokens for a mask, as (token, probability, whole text); for several masks, a list each.
+
+        Args:
+          text: as in `fill_mask("The [MASK] sat")`, with the mask token of the model's tokenizer.
+          top_k: tokens for each mask.
+
+        Raises:
+          UsageError: the model is no masked language model, or the text has no mask or is too long.
+          DataError: a text that the tokenizer cannot represent.
+        """
+        fillings = fill_masks(self.config, self.params, self.tokenizer, text, top_k)
+        return fillings[0] if len(fillings) == 1 else fillings
 
     def evaluate(
         self,

@@ -18,7 +18,7 @@ FLOORS = [
     {"run_folder"},
     {"experiment"},
     {"hub"},
-    {"evaluation", "generation"},
+    {"evaluation", "generation", "prediction"},
     {"tasks"},
     {"data"},
     {"parallel"},

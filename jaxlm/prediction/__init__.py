@@ -1,0 +1,1 @@
+"""What a model says of texts in one pass: vectors, and words for masks."""
