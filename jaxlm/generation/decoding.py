@@ -148,7 +148,7 @@ def decoding_layout(config: ModelConfig, params: dict) -> tuple[ModelConfig, dic
     params = unroll(params)
     # Dropout and recomputation concern training only.
     config = dataclasses.replace(config, layers="unrolled", remat="none", attention="reference")
-    params = jax.tree.map(lambda x: x.astype(config.dtype) if x.ndim > 1 else x, params)
+    params = jax.tree_util.tree_map_with_path(partial(_in_compute_dtype, config.dtype), params)
     devices = jax.tree.leaves(params)[0].devices()
     if len(devices) > 1 or next(iter(devices)).platform != "cpu":
         return config, params
@@ -162,6 +162,16 @@ def decoding_layout(config: ModelConfig, params: dict) -> tuple[ModelConfig, dic
         return DecodingKernel.from_array(leaf, parts) if path[-1].key == "kernel" and leaf.ndim == 2 else leaf
 
     return config, jax.jit(partial(jax.tree_util.tree_map_with_path, lay_out))(params)
+
+
+# What the model computes with in float32 whatever its compute dtype.
+WIDE = ("router", "relative_bias")
+
+
+def _in_compute_dtype(dtype: str, path: tuple, leaf: jax.Array) -> jax.Array:
+    """Matrices and tables as the model casts them at each use; vectors are small and stay."""
+    wide = any(key.key in WIDE for key in path)
+    return leaf if wide or leaf.ndim < 2 else leaf.astype(dtype)
 
 
 class TokenGenerator:
