@@ -32,6 +32,8 @@ from jaxlm.models.model import make_model
 quick_jit = partial(
     jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 )
+# The largest differences seen, by (family, class of transformers, what); conftest.py makes a table of them.
+MEASURED: dict[tuple[str, str, str], float] = {}
 TOLERANCE = 1e-5
 GRADIENT_TOLERANCE = 1e-4
 
@@ -142,6 +144,7 @@ def assert_same_outputs(
         if ours.shape[:2] == keep.shape:
             ours, theirs = ours[keep], theirs[keep]
         assert theirs.std() > 0.01, f"{what} of transformers are all the same: the comparison would show nothing"
+        measured(case, "hidden states" if "hidden" in what else "logits", ours, theirs)
         np.testing.assert_allclose(ours, theirs, atol=tolerance, rtol=0, err_msg=what)
 
     logits = their_logits(expected)
@@ -164,6 +167,12 @@ def assert_same_outputs(
                 same(state, their_state, f"{tower}hidden states of layer {i}")
         if tower != "encoder/":
             same(output.hidden_states, given[-1], "last hidden states")
+
+
+def measured(case: Imported, what: str, ours: Any, theirs: Any) -> None:
+    """Notes the largest difference for the table of families."""
+    key = (case.family.name, type(case.theirs).__name__, what)
+    MEASURED[key] = max(MEASURED.get(key, 0.0), float(np.abs(np.asarray(ours) - np.asarray(theirs)).max()))
 
 
 class ArraySource:
@@ -202,12 +211,10 @@ def assert_same_gradients(
     loss = -(torch.log_softmax(logits, -1) * torch.tensor(targets)).sum() / rows
     case.theirs.zero_grad()
     loss.backward()
-    gradients = {name: p.grad for name, p in case.theirs.named_parameters() if p.grad is not None}
+    trained = (*case.theirs.named_parameters(), *case.theirs.named_buffers())
+    gradients = {name: p.grad for name, p in trained if p.grad is not None}
     # The names (and layouts) of files, as save_pretrained gives them; a few models have others in memory.
     gradients = {name: each.numpy() for name, each in revert_weight_conversion(case.theirs, gradients).items()}
-    others = {name: value.numpy() for name, value in case.theirs.named_buffers() if name not in gradients}
-    wanted = {name for entry in case.family.entries(case.config) for name in entry.theirs}
-    gradients |= {name: value for name, value in others.items() if name in wanted}
     expected = flat(
         read_params(
             ArraySource(gradients),
@@ -227,6 +234,7 @@ def assert_same_gradients(
     np.testing.assert_allclose(value, loss.item(), atol=TOLERANCE)
     for path, gradient in flat(own).items():
         assert np.abs(expected[path]).max() > 1e-5 or re.search(zero, path), f"the gradient of {path} is zero"
+        measured(case, "gradients", gradient, expected[path])
         np.testing.assert_allclose(gradient, expected[path], atol=GRADIENT_TOLERANCE, rtol=0, err_msg=path)
 
 
