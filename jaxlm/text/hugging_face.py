@@ -7,14 +7,17 @@ library. `jaxlm.text.hugging_face_directory` loads them.
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from jaxlm.errors import UsageError
+from jaxlm.errors import DataError, UsageError
 from jaxlm.text.base import Tokenizer
 from jaxlm.text.chat import render_chat
 from jaxlm.text.hugging_face_families import TokenizerFamily
 from jaxlm.text.hugging_face_settings import AddedToken, Settings
+
+# Ids that no token has, beyond as many as have one.
+MAX_HOLES = 100_000
 
 
 class HuggingFaceTokenizer(Tokenizer):
@@ -30,7 +33,7 @@ class HuggingFaceTokenizer(Tokenizer):
     kind = "hugging_face"
 
     def __init__(self, family: TokenizerFamily, files: Mapping[str, bytes], settings: Settings):
-        """Takes the content; a subclass then sets `vocab_size` and calls `_name_specials`."""
+        """Takes the content; a subclass then calls `_set_vocab_size` and `_name_specials`."""
         self.family = family
         self.files = dict(files)
         self.special_tokens: dict[str, str] = {}
@@ -101,6 +104,14 @@ class HuggingFaceTokenizer(Tokenizer):
     def _named_tokens(self) -> dict[str, AddedToken]:
         """Returns the special tokens by name: those that the settings name, else those of the family."""
         return {**self.family.special, **self._settings.special}
+
+    def _set_vocab_size(self, numbers: Collection[int]) -> None:
+        """Takes the ids that there are; raises DataError if they are none, or far fewer than they reach up to."""
+        self.vocab_size = max(numbers, default=-1) + 1
+        if not self.vocab_size:
+            raise DataError("the tokenizer's vocabulary is empty")
+        if self.vocab_size > 2 * len(numbers) + MAX_HOLES:
+            raise DataError(f"the vocabulary has {len(numbers)} tokens and ids up to {self.vocab_size - 1}: damaged")
 
     def _name_specials(self) -> None:
         """Sets the special ids; a family's token that the vocabulary lacks is not there."""

@@ -79,7 +79,7 @@ class PieceTokenizer(HuggingFaceTokenizer):
         self._added: dict[str, AddedToken] = {}
         self._special_ids: set[int] = set()
         self._add_tokens()
-        self.vocab_size = max(self._names) + 1
+        self._set_vocab_size(self._names)
         self._name_specials()
         self._layout = self._family_layout()
         missing = [name for name in self._layout_names() if name not in self.special_tokens]

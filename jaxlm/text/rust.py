@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jaxlm.errors import DataError
 from jaxlm.text.base import settled_bytes
@@ -41,12 +41,11 @@ class RustTokenizer(HuggingFaceTokenizer):
         super().__init__(family, files, settings)
         named = self._named_tokens()
         if TOKENIZER_JSON in files:
-            document = json_object(files[TOKENIZER_JSON], TOKENIZER_JSON)
-            _override(document, family, settings)
+            document = _overridden(files[TOKENIZER_JSON], family, settings)
             with _rust_errors(TOKENIZER_JSON):
                 from tokenizers import Tokenizer
 
-                self._tokenizer = Tokenizer.from_str(json.dumps(document))
+                self._tokenizer = Tokenizer.from_str(document)
         elif "merges.txt" in files:
             with _rust_errors("vocab.json with merges.txt"):
                 self._tokenizer = byte_pairs(files, settings, qwen=family.name == "qwen2")
@@ -59,9 +58,7 @@ class RustTokenizer(HuggingFaceTokenizer):
         self._tokenizer.encode_special_tokens = bool(settings.flag("split_special_tokens", False))
         self._add_tokens(named)
         self._vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
-        self.vocab_size = max(self._vocabulary.values(), default=-1) + 1
-        if not self.vocab_size:
-            raise DataError("the tokenizer's vocabulary is empty")
+        self._set_vocab_size(self._vocabulary.values())
         self._name_specials()
         self._surround()
         self._clean_up = bool(settings.flag("clean_up_tokenization_spaces", False)) and self._model_type != "BPE"
@@ -231,8 +228,10 @@ class RustTokenizer(HuggingFaceTokenizer):
         return bytes(_BYTES[c] for c in name) if all(c in _BYTES for c in name) else name.encode()
 
 
-def _override(document: dict[str, Any], family: TokenizerFamily, settings: Settings) -> None:
-    """Puts into `document`, of a tokenizer.json, what tokenizer_config.json says otherwise, as the reference does."""
+def _overridden(content: bytes, family: TokenizerFamily, settings: Settings) -> str:
+    """Returns the `content` of a tokenizer.json with what tokenizer_config.json says otherwise, as the reference."""
+    document = json_object(content, TOKENIZER_JSON)
+    changed = False
     normalizer = document.get("normalizer")
     if isinstance(normalizer, dict) and normalizer.get("type") == "BertNormalizer":
         for setting, name in (
@@ -242,11 +241,14 @@ def _override(document: dict[str, Any], family: TokenizerFamily, settings: Setti
         ):
             if settings.values.get(setting) is not None:
                 normalizer[name] = settings.flag(setting, None)
+                changed = True
     words = document.get("pre_tokenizer")
     if isinstance(words, dict) and words.get("type") == "ByteLevel" and family.name in ("gpt2", "roberta"):
         add_space = settings.flag("add_prefix_space", None)
         if add_space is not None:
             words["add_prefix_space"] = add_space
+            changed = True
+    return json.dumps(document) if changed else content.decode()
 
 
 def _cleaned_up(text: str) -> str:

@@ -291,6 +291,9 @@ def test_a_token_that_takes_spaces_along(loaded):
     assert roberta.encode("a <mask> b") == [*roberta.encode("a"), roberta.mask_id, *roberta.encode(" b")]
 
 
+HIGH_ID = b'{"tokenizer_class": "T5Tokenizer", "added_tokens_decoder": {"99999999": {"content": "x"}}}'
+
+
 def test_where_there_is_a_tokenizer(folders, tmp_path):
     assert not has_tokenizer(tmp_path)
     assert all(has_tokenizer(folder) for folder in folders.values())
@@ -323,6 +326,7 @@ def test_where_there_is_a_tokenizer(folders, tmp_path):
         ("gpt2", "merges.txt", b"q qqqq\n", DataError, "merges.txt line 1: 'q qqqq' is no pair"),
         ("gpt2", "vocab.json", b'{"a": 1.5}', DataError, "the id of 'a' is 1.5"),
         ("gpt2", "vocab.json", b'{"a": 999999999}', DataError, "the id of 'a' is 999999999"),
+        ("t5", "tokenizer_config.json", HIGH_ID, DataError, "tokens and ids up to 99999999: damaged"),
         ("t5", "spiece.model", b"\x08garbage", DataError, "spiece.model is not a sentencepiece model"),
         ("t5", "tokenizer_config.json", b'{"extra_ids": 1000000000}', DataError, "extra_ids is 1000000000, not"),
         ("t5", "tokenizer_config.json", b'{"tokenizer_class": "Foo"}', UsageError, "names the tokenizer_class 'Foo'"),
