@@ -54,9 +54,12 @@ def canonical(config: ModelConfig) -> dict[str, Any]:
     if not has_local:
         without_effect("window")
     if config.positions == "rotary":
-        fields["local_rotary_theta"] = (config.local_rotary_theta or config.rotary_theta) if has_local else None
-        fields["rotary_fraction"] = config.rotary_dim
         scaling = config.rotary_scaling
+        # A base of local layers is never scaled: where the others are, naming the same base says something.
+        local_theta = config.local_rotary_theta if has_local else None
+        same = scaling.kind == "none" and local_theta == config.rotary_theta
+        fields["local_rotary_theta"] = None if same else local_theta
+        fields["rotary_fraction"] = config.rotary_dim
         if scaling.kind == "none":
             fields["rotary_scaling"] = RotaryScaling()
         else:

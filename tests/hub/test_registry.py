@@ -104,6 +104,15 @@ def test_what_computes_something_else_is_not(change):
     assert differences(LLAMA, replace(LLAMA, rotary_scaling=RotaryScaling("linear", 2.0)))
 
 
+def test_a_base_of_local_layers_is_never_scaled():
+    plain = replace(LLAMA, layer_pattern=("local",), window=7, rotary_theta=500.0)
+    scaled = replace(plain, rotary_scaling=RotaryScaling("linear", 2.0))
+    own = {"local_rotary_theta": 500.0}
+    assert differences(plain, replace(plain, **own)) == []
+    assert differences(scaled, replace(scaled, **own)) == ["model.local_rotary_theta is None, not 500.0"]
+    assert differences(plain, replace(plain, local_rotary_theta=30.0))
+
+
 # As published on huggingface.co, in the words of then; the counts are those of the model cards or of transformers.
 PUBLISHED = {
     "openai-community/gpt2": (
