@@ -33,7 +33,7 @@ def word_piece(
     # The ends are cut as the Rust library cuts them when it reads this file.
     lines = _lines(files["vocab.txt"], "vocab.txt")
     vocabulary = {token.rstrip(_WHITE_SPACE): number for number, token in enumerate(lines)}
-    unknown = special["unk"].content
+    unknown = special["unk"].content if "unk" in special else "[UNK]"
     if unknown not in vocabulary:
         raise DataError(f"vocab.txt has no {unknown!a}, which stands for unknown words")
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=unknown))

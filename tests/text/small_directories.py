@@ -66,6 +66,10 @@ def write_roberta(folder: Path, **settings) -> Path:
     return write_byte_pairs(folder, special, ["<mask>"], tokenizer_class="RobertaTokenizer", **settings)
 
 
+def write_qwen2(folder: Path, **settings) -> Path:
+    return write_byte_pairs(folder, [], ["<|endoftext|>"], tokenizer_class="Qwen2Tokenizer", **settings)
+
+
 def train_pieces(lines=None, **options) -> bytes:
     from sentencepiece import SentencePieceTrainer
 
@@ -156,6 +160,7 @@ WRITERS = {
     "bert": write_bert,
     "gpt2": write_gpt2,
     "roberta": write_roberta,
+    "qwen2": write_qwen2,
     "llama3": write_llama3,
     "t5": write_t5,
     "llama": write_llama,

@@ -25,6 +25,7 @@ SETTINGS = {
     "gpt2": {},
     # Its own class leaves out that the mask takes a space along, which roberta-base's tokenizer.json has.
     "roberta": {"mask_token": {"content": "<mask>", "lstrip": True, "__type": "AddedToken"}},
+    "qwen2": {},
     "llama3": {},
     "t5": {},
     "llama": {"add_eos_token": True},

@@ -377,6 +377,8 @@ def test_damaged_copies(loaded, tmp_path):
     saved(files={"../secret": hashlib.sha256(b"secret").hexdigest()})
     with pytest.raises(DataError, match=r"'../secret' is no tokenizer file"):
         load_tokenizer(tmp_path)
+    saved(family="plain")
+    assert load_tokenizer(tmp_path).encode("thee") == loaded["bert"].encode("thee")
     saved(family="gpt")
     with pytest.raises(DataError, match="unknown family 'gpt'; known: bert"):
         load_tokenizer(tmp_path)
