@@ -6,6 +6,7 @@ from typing import Any
 from jaxlm.errors import UsageError, unknown_name
 from jaxlm.hub.config_file import ConfigReader
 from jaxlm.hub.families import (
+    bart,
     bert,
     bloom,
     distilbert,
@@ -15,6 +16,7 @@ from jaxlm.hub.families import (
     gpt2,
     gpt_neox,
     llama,
+    marian,
     mistral,
     mixtral,
     modernbert,
@@ -48,6 +50,9 @@ FAMILIES: tuple[Family, ...] = (
     modernbert.FAMILY,
     t5.FAMILY,
     t5.MT5_FAMILY,
+    bart.FAMILY,
+    bart.MBART_FAMILY,
+    marian.FAMILY,
 )
 
 

@@ -35,6 +35,16 @@ STEPS = 64
 Inputs = dict[str, Any]
 
 
+def with_logits_bias(model: Any) -> Any:
+    """The model with a bias of its logits that matters; it is a buffer, of which the gradient is asked for here."""
+    import torch
+
+    generator = torch.Generator().manual_seed(4)
+    model.final_logits_bias = torch.nn.Buffer(0.3 * torch.randn(model.final_logits_bias.shape, generator=generator))
+    model.final_logits_bias.requires_grad_()
+    return model
+
+
 def pairs(case: Imported) -> tuple[Inputs, Inputs]:
     """The same sources and targets for transformers and for us."""
     assert case.config.vocab_size is not None
@@ -149,7 +159,12 @@ def check_encoder_decoder(model: Any, folder: Path, expected_warning: str | None
 
 
 def check_head(
-    model: Any, folder: Path, end_id: int, gradients: bool = False, expected_warning: str | None = None
+    model: Any,
+    folder: Path,
+    end_id: int,
+    start_id: int | None = None,
+    gradients: bool = False,
+    expected_warning: str | None = None,
 ) -> Imported:
     """Outputs for a source that its decoder reads too, padded on the right, and the way back.
 
@@ -157,18 +172,20 @@ def check_head(
       model: a tiny model of transformers with random parameters.
       folder: an empty one.
       end_id: the token that ends a source, whose place in the decoder stands for it.
+      start_id: the token that the decoder starts from; none takes the model's.
       gradients: whether they are compared too.
       expected_warning: see `assert_same_export`.
     """
     case = imported(model, folder / "theirs")
     config = case.config
     assert config.vocab_size is not None
-    assert config.decoder_start_id is not None
+    start_id = config.decoder_start_id if start_id is None else start_id
+    assert start_id is not None
     sources = random_tokens(config.vocab_size, (BATCH, SOURCE))
     lengths = np.array([SOURCE, SOURCE - PADDING])
     sources[np.arange(BATCH), lengths - 1] = end_id
     real = np.arange(SOURCE) < lengths[:, None]
-    targets = np.asarray(shift_right(sources, config.decoder_start_id))
+    targets = np.asarray(shift_right(sources, start_id))
     theirs = {"input_ids": sources, "decoder_input_ids": targets}
     ours = {"tokens": targets, "encoder_tokens": sources}
     mask = real.astype(np.int32)
