@@ -60,6 +60,14 @@ def pair_inputs() -> dict[str, np.ndarray]:
 # Makes each family's model, given transformers, with the inputs to record.
 Model = tuple[Callable[[Any], Any], Callable[[], dict[str, np.ndarray]]]
 MODELS: dict[str, Model] = {
+    "gpt2": (
+        lambda t: t.GPT2LMHeadModel(
+            t.GPT2Config(
+                vocab_size=VOCAB_SIZE, n_positions=16, n_embd=16, n_layer=2, n_head=4, bos_token_id=0, eos_token_id=0
+            )
+        ),
+        decoder_inputs,
+    ),
     "gpt_neox": (lambda t: t.GPTNeoXForCausalLM(t.GPTNeoXConfig(**SIZES, rotary_pct=0.5)), decoder_inputs),
     "bloom": (
         lambda t: t.BloomForCausalLM(t.BloomConfig(vocab_size=VOCAB_SIZE, hidden_size=16, n_layer=2, n_head=4)),

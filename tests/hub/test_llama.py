@@ -31,7 +31,9 @@ def test_llama_is_the_same_both_ways(tmp_path):
     assert_same_greedy_tokens(case)
 
 
-@pytest.mark.parametrize("name", ["LlamaModel", "LlamaForSequenceClassification", "LlamaForTokenClassification"])
+@pytest.mark.parametrize(
+    "name", ["LlamaModel", "LlamaForSequenceClassification", "LlamaForTokenClassification", "LlamaForQuestionAnswering"]
+)
 def test_heads_are_the_same_both_ways(tmp_path, name):
     model = randomise(getattr(transformers, name)(tiny(num_labels=3, pad_token_id=0, num_hidden_layers=1)))
     case = imported(model, tmp_path / "theirs")

@@ -33,10 +33,15 @@ def directory(fixture: Arrays, folder: Path) -> Path:
     return folder
 
 
+def load(family: str) -> Arrays:
+    """The fixture of a family."""
+    with np.load(FIXTURES / f"{family}.npz") as file:
+        return dict(file)
+
+
 @pytest.fixture(scope="module", params=sorted(MODELS))
 def recorded(request, tmp_path_factory) -> tuple[HubModel, Path, Arrays]:
-    with np.load(FIXTURES / f"{request.param}.npz") as file:
-        fixture = dict(file)
+    fixture = load(request.param)
     folder = directory(fixture, tmp_path_factory.mktemp(request.param) / "theirs")
     model = read_model(folder)
     assert model.family.name == request.param
@@ -65,6 +70,17 @@ def test_outputs_are_those_of_transformers(recorded):
         assert expected.std() > 0.1
         keep = real if expected.shape[:2] == real.shape else ...
         np.testing.assert_allclose(own[keep], expected[keep], atol=TOLERANCE, rtol=0, err_msg=name)
+
+
+@pytest.mark.parametrize("family", ["gemma3_text", "mixtral"])
+def test_stacked_layers_of_two_kinds_and_stacked_experts_give_the_same(family, tmp_path):
+    fixture = load(family)
+    stacked = read_model(directory(fixture, tmp_path / "theirs"), layers="scanned")
+    assert set(stacked.params["layers"]) == {"stacked"}
+    inputs = inputs_of(fixture)
+    real = inputs["segment_ids"] != 0
+    own = np.asarray(run(stacked, inputs).logits)
+    np.testing.assert_allclose(own[real], fixture["output/logits"][real], atol=TOLERANCE, rtol=0)
 
 
 def test_an_export_has_the_same_bits(recorded, tmp_path):
