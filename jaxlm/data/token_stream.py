@@ -89,7 +89,8 @@ def prepare_token_stream(
 def _write(folder: Path, documents: Iterable[str], tokenizer: Tokenizer) -> dict[str, Any]:
     """Writes the stream's files into `folder` and returns its counts."""
     dtype = np.dtype(np.uint16 if tokenizer.vocab_size < 1 << 16 else np.uint32)
-    before = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
+    # One id for both (GPT-2) stands once between documents: the end of one is the beginning of the next.
+    before = [] if tokenizer.bos_id in (None, tokenizer.eos_id) else [tokenizer.bos_id]
     after = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
     text_bytes = 0
     with (
@@ -115,7 +116,7 @@ def _write(folder: Path, documents: Iterable[str], tokenizer: Tokenizer) -> dict
             "documents": offsets.size - 1,
             "text_bytes": text_bytes,
             "pad_id": 0 if tokenizer.pad_id is None else tokenizer.pad_id,
-            "starts_with_bos": tokenizer.bos_id is not None,
+            "starts_with_bos": bool(before),
         }
 
 

@@ -34,6 +34,12 @@ def test_documents_one_after_another(bos, eos):
     assert stream.offsets.dtype == np.int64
 
 
+def test_one_id_for_begin_and_end_stands_once_between_documents():
+    stream = prepare(tokenizer=ByteTokenizer(256, 256))
+    assert documents_of(stream) == [[*text.encode(), 256] for text in TEXTS]
+    assert not stream.starts_with_bos
+
+
 def test_large_vocabularies_take_four_bytes():
     assert prepare(tokenizer=ByteTokenizer(vocab_size=65535)).tokens.dtype == np.uint16
     stream = prepare(tokenizer=ByteTokenizer(bos_id=70_000, vocab_size=70_001))
