@@ -11,7 +11,7 @@ from jaxlm.data.cache import cache_root, cached_folder, digest
 from jaxlm.data.npy_writer import NpyWriter
 from jaxlm.errors import DataError
 
-FORMAT = 1  # counts up when what is written changes
+FORMAT = 2  # counts up when what is written changes
 TOKENS_FILE = "tokens.npy"
 OFFSETS_FILE = "offsets.npy"
 
