@@ -57,6 +57,40 @@ def pair_inputs() -> dict[str, np.ndarray]:
     return {**encoder_inputs(), "token_types": (np.arange(10) >= np.array([[4], [5]])) * 1}
 
 
+def two_tower_inputs() -> dict[str, np.ndarray]:
+    """A whole pair, and one whose source is right-padded and whose target is left-padded; positions are slots."""
+    random = np.random.default_rng(1)
+    real = np.arange(10) >= np.array([[0], [3]])
+    real_source = np.arange(7) < np.array([[7], [5]])
+    return {
+        "tokens": random.integers(3, VOCAB_SIZE, real.shape),
+        "segment_ids": real * 1,
+        "encoder_tokens": random.integers(3, VOCAB_SIZE, real_source.shape),
+        "encoder_segment_ids": real_source * 1,
+    }
+
+
+T5_SIZES: dict[str, Any] = {
+    **{"vocab_size": VOCAB_SIZE, "n_positions": 32, "d_model": 16, "d_kv": 4, "d_ff": 24, "num_layers": 1},
+    **{"num_decoder_layers": 2, "num_heads": 4, "relative_attention_num_buckets": 8},
+    **{"relative_attention_max_distance": 7, "decoder_start_token_id": 0},
+}
+BART_SIZES: dict[str, Any] = {
+    **{"vocab_size": VOCAB_SIZE, "max_position_embeddings": 32, "d_model": 16, "encoder_layers": 1},
+    **{"decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4, "encoder_ffn_dim": 24},
+    **{"decoder_ffn_dim": 24, "decoder_start_token_id": 2},
+}
+
+
+def untied(model: Any) -> Any:
+    """The T5 with a head of its own, as the published models of version 1.1 and mT5 have."""
+    import torch
+
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+    del model.all_tied_weights_keys["lm_head.weight"]
+    return model
+
+
 # Makes each family's model, given transformers, with the inputs to record.
 Model = tuple[Callable[[Any], Any], Callable[[], dict[str, np.ndarray]]]
 MODELS: dict[str, Model] = {
@@ -143,6 +177,19 @@ MODELS |= {
         ),
         encoder_inputs,
     ),
+    "t5": (lambda t: t.T5ForConditionalGeneration(t.T5Config(**T5_SIZES)), two_tower_inputs),
+    "mt5": (lambda t: untied(t.MT5ForConditionalGeneration(t.MT5Config(**T5_SIZES))), two_tower_inputs),
+    "bart": (lambda t: t.BartForConditionalGeneration(t.BartConfig(**BART_SIZES)), two_tower_inputs),
+    "mbart": (
+        lambda t: t.MBartForConditionalGeneration(t.MBartConfig(**BART_SIZES, scale_embedding=True)),
+        two_tower_inputs,
+    ),
+    "marian": (
+        lambda t: t.MarianMTModel(
+            t.MarianConfig(**BART_SIZES, scale_embedding=True, activation_function="swish", pad_token_id=2)
+        ),
+        two_tower_inputs,
+    ),
 }
 # Names of inputs, ours and theirs.
 THEIR_NAMES = {
@@ -151,6 +198,13 @@ THEIR_NAMES = {
     "positions": "position_ids",
     "token_types": "token_type_ids",
 }
+# With two towers, theirs names what the encoder reads as others name their only input.
+THEIR_NAMES_OF_TWO = {
+    "tokens": "decoder_input_ids",
+    "segment_ids": "decoder_attention_mask",
+    "encoder_tokens": "input_ids",
+    "encoder_segment_ids": "attention_mask",
+}
 
 
 def units(model: Any) -> None:
@@ -158,8 +212,11 @@ def units(model: Any) -> None:
     import torch
 
     generator = torch.Generator().manual_seed(0)
+    parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    # A parameter that is called a buffer.
+    parameters |= {name: buffer for name, buffer in model.named_buffers() if name == "final_logits_bias"}
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
+        for name, parameter in parameters.items():
             normal = torch.randn(parameter.shape, generator=generator)
             centre, scale = (0, 0.3) if parameter.ndim > 1 or not name.endswith("weight") else (1, 0.3)
             parameter.copy_((torch.round(UNITS * (centre + scale * normal))) / UNITS)
@@ -176,8 +233,9 @@ def record(family: str) -> None:
     units(model)
     given = {name: value.astype(np.int32) for name, value in inputs().items()}
     takes_positions = "position_ids" in inspect.signature(model.forward).parameters
+    names = THEIR_NAMES_OF_TWO if model.config.is_encoder_decoder else THEIR_NAMES
     theirs = {
-        THEIR_NAMES[name]: torch.tensor(value).long()
+        names[name]: torch.tensor(value).long()
         for name, value in given.items()
         if name != "positions" or takes_positions
     }
@@ -196,7 +254,8 @@ def record(family: str) -> None:
         **{f"input/{name}": value.astype(np.int8) for name, value in given.items()},
     }
     arrays["output/logits"] = output.logits.numpy()
-    arrays["output/hidden_states"] = output.hidden_states[-1].numpy()
+    states = output.decoder_hidden_states if model.config.is_encoder_decoder else output.hidden_states
+    arrays["output/hidden_states"] = states[-1].numpy()
     FIXTURES.mkdir(exist_ok=True)
     np.savez_compressed(FIXTURES / f"{family}.npz", **arrays)
 

@@ -100,14 +100,15 @@ IMMATERIAL = ("num_kv_heads", "head_dim", "mlp_dim", "layer_pattern", "window")
 
 def test_cached_decoding_of_a_left_padded_batch_is_the_full_forward(recorded):
     model, _, fixture = recorded
-    if model.config.architecture != "decoder":
+    if model.config.architecture not in ("decoder", "encoder_decoder"):
         pytest.skip("no decoder")
     inputs = inputs_of(fixture)
+    source = {name: inputs.pop(name) for name in list(inputs) if name.startswith("encoder_")}
     prompt = 4
     assert inputs["tokens"].shape[1] > 2 * prompt  # beyond the windows
     output = run(
         model,
-        {name: value[:, :prompt] for name, value in inputs.items()},
+        {name: value[:, :prompt] for name, value in inputs.items()} | source,
         cache=init_cache(model.config, *inputs["tokens"].shape),
     )
     step = quick_jit(lambda params, inputs, cache: apply_model(model.config, params, **inputs, cache=cache))
