@@ -24,6 +24,8 @@ HARMLESS = frozenset(
         *("id2label", "label2id", "num_labels", "finetuning_task", "task_specific_params", "tokenizer_class", "prefix"),
         *("bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "decoder_start_token_id"),
         *("gradient_checkpointing", "pretraining_tp", "special_dtypes", "gradient_checkpointing_kwargs"),
+        # Of the oldest files: what a call gives back, and what id2label and eos_token_id say.
+        *("output_past", "_num_labels", "eos_token_ids"),
         # What generation_config.json holds today.
         *("max_length", "min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups"),
         *("diversity_penalty", "temperature", "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty"),

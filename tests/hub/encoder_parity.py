@@ -1,7 +1,7 @@
 """What an encoder must show beside transformers: `check_encoder` all of it, `check_head` what differs between heads.
 
-Compiled is what `check_encoder` begins and ends with; the rest runs operation by operation (`jax.disable_jit`), since
-compiled operations serve all families and a compiled model one of them.
+Both run operation by operation (`jax.disable_jit`), since compiled operations serve all families and a compiled model
+one of them; test_recorded.py compiles.
 """
 
 from dataclasses import replace
@@ -11,6 +11,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxlm.hub.directory import read_model
+
 from .parity import (
     TOLERANCE,
     Imported,
@@ -18,6 +20,7 @@ from .parity import (
     assert_same_export,
     assert_same_gradients,
     assert_same_outputs,
+    flat,
     imported,
     random_tokens,
     randomise,
@@ -69,15 +72,15 @@ def check_encoder(model: Any, folder: Path, zero: str = r"key/bias$") -> Importe
     """
     case = imported(model, folder / "theirs")
     theirs, ours = inputs_of(case)
-    assert_same_outputs(case, theirs, ours)
+    loaded = assert_same_export(case, folder / "ours")
     with jax.disable_jit():
+        assert_same_outputs(case, theirs, ours)
         for side in ("right", "left"):
             real = padded(side)
             assert_same_outputs(case, *inputs_of(case, real), real)
         assert_packed_equals_separate(case, ours["tokens"])
-    assert_same_gradients(case, theirs, ours, zero)
-    loaded = assert_same_export(case, folder / "ours")
-    assert_same_outputs(replace(case, theirs=loaded), theirs, ours)
+        assert_same_gradients(case, theirs, ours, zero)
+        assert_same_outputs(replace(case, theirs=loaded), theirs, ours)
     return case
 
 
@@ -91,7 +94,26 @@ def check_head(model: Any, folder: Path, gradients: bool = False) -> Imported:
         pooled = run_theirs(model, theirs).get("pooler_output")
         if pooled is not None:
             np.testing.assert_allclose(run_ours(case, ours)[0].pooled, pooled.detach(), atol=TOLERANCE, rtol=0)
-    if gradients:
-        assert_same_gradients(case, *inputs_of(case))
+        if gradients:
+            assert_same_gradients(case, *inputs_of(case))
     assert_same_export(case, folder / "ours")
     return case
+
+
+def assert_read_with(model: Any, folder: Path, copies: dict[str, str], others: dict[str, Any]) -> None:
+    """A file that holds copies of tensors under other names, and others besides, is read as the model alone.
+
+    Args:
+      model: of transformers.
+      folder: an empty one.
+      copies: names of today's tensors by the names of their copies.
+      others: tensors that the model does not have.
+    """
+    from safetensors.torch import load_file, save_file
+
+    case = imported(model, folder)
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    save_file(tensors | {name: tensors[today].clone() for name, today in copies.items()} | others, file)
+    again = flat(read_model(folder).params)
+    assert all(np.array_equal(again[path], value) for path, value in flat(case.params).items())

@@ -1,12 +1,17 @@
+import jax
+import numpy as np
 import pytest
 
 from jaxlm.errors import DataError, UsageError
 from jaxlm.hub.config_file import ConfigReader
 from jaxlm.hub.directory import read_model
+from jaxlm.hub.equivalence import differences
 from jaxlm.hub.families.bert import FAMILY
+from jaxlm.models.model import apply_model
+from jaxlm.models.presets import preset
 
-from .encoder_parity import check_encoder, check_head, make
-from .parity import flat, imported
+from .encoder_parity import check_encoder, check_head, inputs_of, make, padded
+from .parity import TOLERANCE, flat, imported
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -38,6 +43,11 @@ PUBLISHED = {
     "pooler_num_fc_layers": 3,
     "pooler_size_per_head": 128,
     "pooler_type": "first_token_transform",
+    # And what fine-tuned models of the same years do.
+    "_num_labels": 9,
+    "eos_token_ids": 0,
+    "output_past": True,
+    "pruned_heads": {},
 }
 
 
@@ -59,8 +69,8 @@ def test_bert_is_the_same_both_ways(tmp_path):
         ("BertModel", {}),
         ("BertForPreTraining", {"hidden_act": "gelu_new"}),
         ("BertForNextSentencePrediction", {}),
-        ("BertForSequenceClassification", {"num_labels": 3, "hidden_act": "relu"}),
-        ("BertForTokenClassification", {"num_labels": 3}),
+        ("BertForSequenceClassification", {"num_labels": 3}),
+        ("BertForTokenClassification", {"num_labels": 3, "hidden_act": "relu"}),
         ("BertForQuestionAnswering", {}),
     ],
 )
@@ -69,7 +79,8 @@ def test_heads_are_the_same_both_ways(tmp_path, name, changes):
 
 
 def test_published_settings_are_read():
-    config = FAMILY.read(ConfigReader(PUBLISHED, "config.json"))
+    config = FAMILY.read(ConfigReader({**PUBLISHED, "architectures": ["BertForPreTraining"]}, "config.json"))
+    assert differences(preset("bert-base-uncased"), config) == []
     assert (config.num_layers, config.embed_dim, config.vocab_size, config.token_types) == (12, 768, 30522, 2)
     assert config.feed_forward == "gelu"
 
@@ -112,6 +123,16 @@ def test_files_of_old_are_read(tmp_path):
     save_file(tensors | extra | {"cls.predictions.decoder.bias": torch.ones(31)}, tmp_path / FILE)
     with pytest.raises(DataError, match=r"cls\.predictions\.decoder\.bias differs from cls\.predictions\.bias"):
         read_model(tmp_path)
+
+
+def test_layers_may_be_scanned(tmp_path):
+    model = tiny("BertForTokenClassification")
+    unrolled = imported(model, tmp_path)
+    scanned = imported(model, tmp_path, layers="scanned")
+    _, inputs = inputs_of(unrolled, padded("right"))
+    with jax.disable_jit():
+        outputs = [apply_model(case.config, case.params, **inputs).logits for case in (unrolled, scanned)]
+    np.testing.assert_allclose(*outputs, atol=TOLERANCE)
 
 
 def test_a_bare_model_is_read_from_the_file_of_one_with_a_head(tmp_path):

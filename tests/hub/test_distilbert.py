@@ -2,9 +2,11 @@ import pytest
 
 from jaxlm.errors import UsageError
 from jaxlm.hub.config_file import ConfigReader
+from jaxlm.hub.equivalence import differences
 from jaxlm.hub.families.distilbert import FAMILY
+from jaxlm.models.presets import preset
 
-from .encoder_parity import check_encoder, check_head, make
+from .encoder_parity import assert_read_with, check_encoder, check_head, make
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -59,6 +61,7 @@ def test_heads_are_the_same_both_ways(tmp_path, name, changes, dropout):
 
 def test_published_settings_are_read():
     config = FAMILY.read(ConfigReader(PUBLISHED, "config.json"))
+    assert differences(preset("distilbert-base-uncased"), config) == []
     assert (config.num_layers, config.embed_dim, config.mlp_dim, config.token_types) == (6, 768, 3072, 0)
 
 
@@ -68,3 +71,9 @@ def test_published_settings_are_read():
 def test_a_setting_that_changes_the_maths_is_refused(field, value):
     with pytest.raises(UsageError, match=field):
         FAMILY.read(ConfigReader({**PUBLISHED, field: value}, "config.json"))
+
+
+def test_files_of_old_are_read(tmp_path):
+    copies = {"vocab_projector.weight": "distilbert.embeddings.word_embeddings.weight"}
+    others = {"distilbert.embeddings.position_ids": torch.arange(16)[None]}
+    assert_read_with(tiny("DistilBertForMaskedLM"), tmp_path, copies, others)

@@ -2,9 +2,11 @@ import pytest
 
 from jaxlm.errors import UsageError
 from jaxlm.hub.config_file import ConfigReader
+from jaxlm.hub.equivalence import differences
 from jaxlm.hub.families.electra import FAMILY
+from jaxlm.models.presets import preset
 
-from .encoder_parity import check_encoder, check_head, make
+from .encoder_parity import assert_read_with, check_encoder, check_head, make
 from .parity import flat
 
 torch = pytest.importorskip("torch")
@@ -68,6 +70,7 @@ def test_heads_are_the_same_both_ways(tmp_path, name, changes):
 
 def test_published_settings_are_read():
     config = FAMILY.read(ConfigReader(PUBLISHED, "config.json"))
+    assert differences(preset("electra-small-discriminator"), config) == []
     assert (config.embedding_dim, config.embed_dim, config.num_heads, config.mlp_dim) == (128, 256, 4, 1024)
 
 
@@ -83,3 +86,9 @@ def test_a_setting_that_changes_the_maths_is_refused(field, value):
     fields = {**PUBLISHED, "architectures": ["ElectraForMaskedLM"], field: value}
     with pytest.raises(UsageError, match=field):
         FAMILY.read(ConfigReader(fields, "config.json"))
+
+
+def test_files_of_old_are_read(tmp_path):
+    copies = {"generator_lm_head.weight": "electra.embeddings.word_embeddings.weight"}
+    others = {"electra.embeddings.position_ids": torch.arange(16)[None]}
+    assert_read_with(tiny("ElectraForMaskedLM"), tmp_path, copies, others)

@@ -2,9 +2,12 @@ import pytest
 
 from jaxlm.errors import UsageError
 from jaxlm.hub.config_file import ConfigReader
+from jaxlm.hub.equivalence import differences
 from jaxlm.hub.families.modernbert import FAMILY
+from jaxlm.models.presets import preset
 
 from .encoder_parity import check_encoder, check_head, make
+from .parity import imported
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -90,11 +93,12 @@ BIASES = dict.fromkeys(("attention_bias", "mlp_bias", "norm_bias", "classifier_b
     ],
 )
 def test_heads_are_the_same_both_ways(tmp_path, name, changes):
-    check_head(tiny(name, **changes), tmp_path, gradients="Sequence" in name and "classifier_pooling" in changes)
+    check_head(tiny(name, **changes), tmp_path)
 
 
 def test_published_settings_are_read():
     config = FAMILY.read(ConfigReader(PUBLISHED, "config.json"))
+    assert differences(preset("modernbert-base"), config) == []
     assert config.layer_pattern[:4] == ("global", "local", "local", "global")
     assert (config.rotary_theta, config.local_rotary_theta, config.window) == (160000.0, 10000.0, 128)
     assert (config.use_bias, config.head_bias, config.feed_forward) == (False, True, "geglu_erf")
@@ -119,3 +123,9 @@ def test_published_settings_are_read():
 def test_a_setting_that_changes_the_maths_is_refused(field, value):
     with pytest.raises(UsageError, match="sliding_attention|partial_rotary_factor" if "rope_p" in field else field):
         FAMILY.read(ConfigReader({**PUBLISHED, field: value}, "config.json"))
+
+
+def test_layers_cannot_be_scanned(tmp_path):
+    """The first has no norm before its attention, so they are not alike."""
+    with pytest.raises(UsageError, match="skip_first_norm needs"):
+        imported(tiny("ModernBertModel"), tmp_path, layers="scanned")

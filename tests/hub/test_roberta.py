@@ -1,13 +1,16 @@
+import jax
 import numpy as np
 import pytest
 
 from jaxlm.errors import DataError, UsageError
 from jaxlm.hub.config_file import ConfigReader
+from jaxlm.hub.equivalence import differences
 from jaxlm.hub.families.roberta import FAMILY, XLM_FAMILY
 from jaxlm.models.model import apply_model
+from jaxlm.models.presets import preset
 
-from .encoder_parity import check_encoder, check_head, make
-from .parity import TOLERANCE, imported
+from .encoder_parity import assert_read_with, check_encoder, check_head, make
+from .parity import TOLERANCE, imported, random_tokens
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -67,15 +70,17 @@ def test_heads_are_the_same_both_ways(tmp_path, name, changes):
 @pytest.mark.parametrize("pad", [0, 3])
 def test_positions_begin_behind_the_padding_token(tmp_path, pad):
     case = imported(tiny("RobertaModel", pad_token_id=pad), tmp_path)
-    tokens = np.arange(4, 14, dtype=np.int32)[None]
+    tokens = random_tokens(31, (2, 12))
     with torch.no_grad():
         expected = case.theirs(input_ids=torch.tensor(tokens).long()).last_hidden_state
-    ours = apply_model(case.config, case.params, tokens).hidden_states
+    with jax.disable_jit():
+        ours = apply_model(case.config, case.params, tokens).hidden_states
     np.testing.assert_allclose(ours, expected, atol=TOLERANCE, rtol=0)
 
 
 def test_published_settings_are_read():
     config = FAMILY.read(ConfigReader(PUBLISHED, "config.json"))
+    assert differences(preset("roberta-base"), config) == []
     assert (config.max_length, config.position_offset, config.token_types) == (512, 2, 1)
     xlm = PUBLISHED | {"model_type": "xlm-roberta", "architectures": ["XLMRobertaForMaskedLM"], "vocab_size": 250002}
     assert XLM_FAMILY.read(ConfigReader(xlm, "config.json")).vocab_size == 250002
@@ -95,3 +100,17 @@ def test_published_settings_are_read():
 def test_a_setting_that_changes_the_maths_is_refused(field, value, kind):
     with pytest.raises(kind, match=field):
         FAMILY.read(ConfigReader({**PUBLISHED, field: value}, "config.json"))
+
+
+def test_files_of_old_are_read(tmp_path):
+    """roberta-base has an untrained pooler, copies of what is tied, and the numbers of positions."""
+    copies = {
+        "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
+        "lm_head.decoder.bias": "lm_head.bias",
+    }
+    others = {
+        "roberta.embeddings.position_ids": torch.arange(16)[None],
+        "roberta.pooler.dense.weight": torch.ones(16, 16),
+        "roberta.pooler.dense.bias": torch.ones(16),
+    }
+    assert_read_with(tiny("RobertaForMaskedLM"), tmp_path, copies, others)

@@ -27,7 +27,6 @@ def read_encoder(
     """The ModelConfig fields that BERT, RoBERTa and ELECTRA have in common; the sizes given are the defaults."""
     reader.expect("position_embedding_type", "absolute")
     reader.expect("tie_word_embeddings", True)
-    reader.ignore("output_past")  # what a call gives back
     return {
         "architecture": "encoder",
         "task_head": task_head,

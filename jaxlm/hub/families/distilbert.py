@@ -25,8 +25,8 @@ def read_config(reader: ConfigReader, task_head: Any) -> ModelConfig:
     """See Family."""
     reader.expect("tie_word_embeddings", True)
     reader.expect("tie_weights_", True)
-    # The table of positions is stored, whatever it was at first; the rest is of other heads or what a call gives back.
-    reader.ignore("sinusoidal_pos_embds", "seq_classif_dropout", "qa_dropout", "output_past")
+    # The table of positions is stored, whatever it was at first; the rest is of other heads.
+    reader.ignore("sinusoidal_pos_embds", "seq_classif_dropout", "qa_dropout")
     classifier_dropout = None
     if task_head in CLASSIFIER_DROPOUTS:
         name, default = CLASSIFIER_DROPOUTS[task_head]
