@@ -40,6 +40,8 @@ from jaxlm.training.state import TrainState
 
 # Window of an imported model's evaluation, where its context is not shorter.
 LONGEST_WINDOW = 1024
+# Bytes of parameters that saving a model holds beside them.
+COPIED_AT_ONCE = 1 << 26
 
 
 class LanguageModel:
@@ -204,7 +206,8 @@ class LanguageModel:
         if self._tokenizer is not None:
             self._tokenizer.save(run.tokenizer)
         checkpoints = Checkpoints(run.checkpoints)
-        checkpoints.save(TrainState(jnp.int32(self.step), self.params, ()), self.step)
+        state = TrainState(jnp.int32(self.step), self.params, ())
+        checkpoints.save(state, self.step, copied_at_once=COPIED_AT_ONCE)
         checkpoints.wait()
         # Last: without its description a folder is no run.
         run.write_experiment(self.experiment, {"token_ids": self.token_ids, "labels": list(self.labels)})

@@ -31,9 +31,7 @@ def run(arguments: Sequence[str]) -> int:
     options = parse_options(ExportOptions, None, arguments, "jaxlm export")
     step = step_of(options.step)
 
-    from jaxlm.parallel.runtime import prepare_cpu
-
-    prepare_cpu()
+    # Nothing is computed, so memory that is freed shall go back (`prepare_cpu` would keep it for the next step).
     import jaxlm
     from jaxlm.hub.directory import require_empty
 

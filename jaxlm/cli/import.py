@@ -27,9 +27,7 @@ def run(arguments: Sequence[str]) -> int:
     """Imports and says what it was."""
     options = parse_options(ImportOptions, None, arguments, "jaxlm import")
 
-    from jaxlm.parallel.runtime import prepare_cpu
-
-    prepare_cpu()
+    # Nothing is computed, so memory that is freed shall go back (`prepare_cpu` would keep it for the next step).
     import jaxlm
     from jaxlm.hub.directory import require_empty
     from jaxlm.models.counts import count_params

@@ -16,7 +16,7 @@ from jaxlm.generation.config import GenerationConfig
 from jaxlm.hub.config_file import CONFIG, read_config_file
 from jaxlm.hub.equivalence import LABELLED
 from jaxlm.hub.family import Family
-from jaxlm.hub.files import whole_file, write_json
+from jaxlm.hub.files import json_bytes, whole_file
 from jaxlm.hub.generation_file import GENERATION, generation_values, read_generation_config
 from jaxlm.hub.llama2c import BEGIN_ID, END_ID, Llama2cFile, find_llama2c
 from jaxlm.hub.mapping import Place, TensorSource, planned_tensors, read_params, without_prefix, written_tensors
@@ -202,7 +202,7 @@ def write_directory(
       folder: where to; new or empty.
       config: the model's description.
       params: its parameters.
-      tokenizer: its tokenizer; none writes none.
+      tokenizer: its tokenizer; none writes none. Special ids that `token_ids` leaves open are its own.
       generation: how it generates; none writes no generation_config.json.
       **options: see `write_model`.
 
@@ -213,20 +213,15 @@ def write_directory(
     Returns:
       The family that the model was written as.
     """
-    folder = Path(folder)
     require_empty(folder)
     files = {} if tokenizer is None else tokenizer.export_files()
     token_ids = dict.fromkeys(TOKEN_IDS) | dict(options.pop("token_ids", None) or {})
     if tokenizer is not None:
         own = {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id}
         token_ids = {name: own.get(name) if value is None else value for name, value in token_ids.items()}
-    family = write_model(folder, config, params, token_ids=token_ids, **options)
-    for name, content in files.items():
-        with whole_file(folder / name) as file:
-            file.write(content)
     if generation is not None:
-        write_json(folder / GENERATION, generation_values(generation, token_ids))
-    return family
+        files = {**files, GENERATION: json_bytes(generation_values(generation, token_ids))}
+    return write_model(folder, config, params, token_ids=token_ids, beside=files, **options)
 
 
 def require_empty(folder: str | os.PathLike) -> None:
@@ -249,8 +244,11 @@ def write_model(
     token_ids: Mapping[str, Any] | None = None,
     labels: Sequence[str] = (),
     max_shard_bytes: int = MAX_SHARD_BYTES,
+    beside: Mapping[str, bytes] | None = None,
 ) -> Family:
-    """Writes config.json and the weights, in the dtypes of the parameters.
+    """Writes the weights, in the dtypes of the parameters, and config.json, without which a directory is none, last.
+
+    What cannot be expressed is refused before anything is written.
 
     Args:
       folder: where to.
@@ -260,6 +258,7 @@ def write_model(
       token_ids: special tokens, as in HubModel.
       labels: names of a classifier's labels.
       max_shard_bytes: see `jaxlm.hub.weights.write_weights`.
+      beside: further files, by name.
 
     Raises:
       UsageError: the family, or any, cannot express the model; with the reasons.
@@ -276,6 +275,8 @@ def write_model(
     write_weights(folder, plan, written_tensors(table, params), max_shard_bytes)
     dtypes = Counter(str(info.dtype) for info in plan.values())
     ids = dict.fromkeys(TOKEN_IDS) | dict(token_ids or {})
-    # Last, since a directory without it is none.
-    write_json(folder / CONFIG, {**ids, **values, "dtype": dtypes.most_common(1)[0][0]})
+    described = {**ids, **values, "dtype": dtypes.most_common(1)[0][0]}
+    for name, content in {**(beside or {}), CONFIG: json_bytes(described)}.items():
+        with whole_file(folder / name) as file:
+            file.write(content)
     return chosen

@@ -54,10 +54,9 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
     return values
 
 
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Writes an object as Hugging Face's files are: two spaces, sorted, a newline at the end."""
-    with whole_file(path) as file:
-        file.write(json.dumps(values, indent=2, sort_keys=True).encode() + b"\n")
+def json_bytes(values: dict[str, Any]) -> bytes:
+    """An object as Hugging Face's files have it: two spaces, sorted, a newline at the end."""
+    return json.dumps(values, indent=2, sort_keys=True).encode() + b"\n"
 
 
 @contextmanager

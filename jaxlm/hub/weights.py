@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxlm.errors import DataError, UsageError
-from jaxlm.hub.files import confined, read_json, write_json
+from jaxlm.hub.files import confined, json_bytes, read_json, whole_file
 from jaxlm.hub.safetensors import SafetensorsFile, TensorInfo, write_safetensors
 
 SINGLE = "model.safetensors"
@@ -144,7 +144,8 @@ def write_weights(
         weight_map |= dict.fromkeys(shard, file)
     total = sum(info.bytes for info in tensors.values())
     # The index comes last: without it the files are nothing.
-    write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
+    with whole_file(folder / INDEX) as index:
+        index.write(json_bytes({"metadata": {"total_size": total}, "weight_map": weight_map}))
 
 
 def _take(stream: Iterator[tuple[str, np.ndarray]], count: int) -> Iterator[tuple[str, np.ndarray]]:

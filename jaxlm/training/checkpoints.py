@@ -75,13 +75,17 @@ class Checkpoints:
             return min(measured, key=lambda info: (info.validation_loss, info.step)).step
         return infos[-1].step if infos else None
 
-    def save(self, state: TrainState, step: int, validation_loss: float | None = None) -> None:
+    def save(
+        self, state: TrainState, step: int, validation_loss: float | None = None, copied_at_once: int | None = None
+    ) -> None:
         """Starts to write a checkpoint and returns once the arrays are copied; the rest happens in the background.
 
         Args:
           state: what to save; its buffers may be donated afterwards.
           step: its number of updates.
           validation_loss: the latest one, by which the best checkpoints are kept.
+          copied_at_once: bytes of arrays that are copied before they are on disk (or the largest array's, if that is
+            more); none copies all of them, which takes their memory a second time and lets training go on at once.
 
         Raises:
           CheckpointError: if the previous checkpoint could not be written, or this one not begun.
@@ -98,10 +102,17 @@ class Checkpoints:
                 target.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise CheckpointError(f"a checkpoint in {self.folder} could not be written: {error}") from error
-        response = ocp.save_checkpointables_async(
-            target / STATE,
-            {"params": state.params, "optimizer": {"step": state.step, "opt_state": state.opt_state}},
-        )
+        if copied_at_once is not None:
+            # Orbax refuses an array that is not smaller than the bound.
+            copied_at_once = max(copied_at_once, *(leaf.nbytes + 1 for leaf in jax.tree.leaves(state)))
+        context = ocp.Context()
+        context.memory.transfer_concurrent_bytes = copied_at_once
+        context.memory.write_concurrent_bytes = copied_at_once
+        with context:
+            response = ocp.save_checkpointables_async(
+                target / STATE,
+                {"params": state.params, "optimizer": {"step": state.step, "opt_state": state.opt_state}},
+            )
 
         def finish() -> None:
             try:

@@ -9,6 +9,8 @@ import jaxlm as package
 from jaxlm.errors import UsageError
 from jaxlm.hub.weights import SINGLE
 
+from ..hub.parity import no_log_warnings
+
 
 def test_a_run_goes_out_and_comes_back_and_says_the_same(jaxlm, trained_run, tmp_path):
     code, output, errors = jaxlm("export", trained_run, tmp_path / "hf")
@@ -66,8 +68,9 @@ def test_a_run_is_the_same_model_in_transformers(trained_run, tmp_path):
     transformers = pytest.importorskip("transformers")
     model = package.load(trained_run)
     assert model.export(tmp_path / "hf") == "gpt2"
-    peer = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "hf").eval()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
+    with no_log_warnings():
+        peer = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "hf").eval()
+        tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
     ids = np.asarray([model.tokenizer.encode("The old man saw")])
     assert tokenizer("The old man saw").input_ids == ids[0].tolist()
     with torch.no_grad():

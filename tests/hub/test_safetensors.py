@@ -3,6 +3,8 @@ import json
 import ml_dtypes
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jaxlm.errors import DataError
 from jaxlm.hub.safetensors import DTYPES, SafetensorsFile, TensorInfo, write_safetensors
@@ -112,3 +114,24 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
         write_safetensors(path, {"a": TensorInfo(np.dtype("f4"), (2,))}, [])
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    cut=st.integers(0, 400),
+    changes=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=4),
+    longer=st.binary(max_size=3),
+)
+def test_whatever_the_bytes_are_it_is_read_or_one_error(tmp_path_factory, cut, changes, longer):
+    path = tmp_path_factory.getbasetemp() / "mutated.safetensors"
+    write(path, {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(3, np.int8)})
+    content = bytearray(path.read_bytes()[: cut or None] + longer)
+    for place, value in changes:
+        content[place % len(content)] = value
+    path.write_bytes(content)
+    try:
+        file = SafetensorsFile(path)
+    except DataError:
+        return
+    for name, info in file.tensors.items():
+        assert file.read(name).nbytes == info.bytes <= len(content)
