@@ -1,9 +1,13 @@
+from dataclasses import replace
+
 import pytest
 
 from jaxlm.errors import UsageError
 from jaxlm.hub.config_file import ConfigReader
 from jaxlm.hub.equivalence import differences
 from jaxlm.hub.families.distilbert import FAMILY
+from jaxlm.hub.registry import family_for
+from jaxlm.models.config import ModelConfig
 from jaxlm.models.presets import preset
 
 from .encoder_parity import assert_read_with, check_encoder, check_head, make
@@ -77,3 +81,15 @@ def test_files_of_old_are_read(tmp_path):
     copies = {"vocab_projector.weight": "distilbert.embeddings.word_embeddings.weight"}
     others = {"distilbert.embeddings.position_ids": torch.arange(16)[None]}
     assert_read_with(tiny("DistilBertForMaskedLM"), tmp_path, copies, others)
+
+
+def test_encoders_of_our_own_are_exported_as_what_they_are():
+    sizes = {"vocab_size": 31, "max_length": 16, "num_layers": 2, "embed_dim": 16, "num_heads": 2, "mlp_dim": 24}
+    make = {"norm_position": "post", "embedding_norm": True, "norm_epsilon": 1e-12, "feed_forward": "gelu"}
+    config = ModelConfig(architecture="encoder", **sizes, **make, head_bias=True, head_transform=True)
+    assert family_for(config)[0].name == "distilbert"
+    assert family_for(replace(config, token_types=2))[0].name == "bert"
+    assert family_for(replace(config, token_types=1, position_offset=2))[0].name == "roberta"
+    assert family_for(replace(config, token_types=2, embedding_dim=8))[0].name == "electra"
+    with pytest.raises(UsageError, match=r"distilbert: model\.qkv_bias is False, not True\."):
+        family_for(replace(config, qkv_bias=False))

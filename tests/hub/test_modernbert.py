@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from jaxlm.errors import UsageError
@@ -129,3 +131,11 @@ def test_layers_cannot_be_scanned(tmp_path):
     """The first has no norm before its attention, so they are not alike."""
     with pytest.raises(UsageError, match="skip_first_norm needs"):
         imported(tiny("ModernBertModel"), tmp_path, layers="scanned")
+
+
+def test_fields_without_effect_do_not_stand_in_the_way_of_an_export():
+    config = replace(FAMILY.read(ConfigReader(PUBLISHED, "config.json")), layer_pattern=("global",), window=None)
+    values = FAMILY.write(replace(config, pooling="last"))
+    assert (values["local_attention"], values["classifier_pooling"]) == (128, "cls")
+    with pytest.raises(UsageError, match=r"model\.pooling is 'last', not 'first'"):
+        FAMILY.write(replace(config, task_head="sequence_classification", pooler="gelu_norm", pooling="last"))

@@ -93,7 +93,7 @@ def test_published_settings_are_read():
         ("position_embedding_type", "relative_key_query", UsageError),
         ("is_decoder", True, UsageError),
         ("pad_token_id", 514, UsageError),
-        ("pad_token_id", -2, UsageError),
+        ("pad_token_id", -1, UsageError),
         ("vocab_size", None, DataError),
     ],
 )

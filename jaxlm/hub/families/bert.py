@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from jaxlm.errors import UsageError
 from jaxlm.hub.activations import activation_name, read_activation
 from jaxlm.hub.config_file import ConfigReader
 from jaxlm.hub.family import Family
@@ -27,6 +28,9 @@ def read_encoder(
     """The ModelConfig fields that BERT, RoBERTa and ELECTRA have in common; the sizes given are the defaults."""
     reader.expect("position_embedding_type", "absolute")
     reader.expect("tie_word_embeddings", True)
+    token_types = reader.get("type_vocab_size", int, 2)
+    if token_types < 1:
+        raise UsageError(f"{reader.where}: type_vocab_size is {token_types}; this family has at least 1")
     return {
         "architecture": "encoder",
         "task_head": task_head,
@@ -36,7 +40,7 @@ def read_encoder(
         "num_heads": reader.get("num_attention_heads", int, num_heads),
         "mlp_dim": reader.get("intermediate_size", int, mlp_dim),
         "max_length": reader.get("max_position_embeddings", int, 512),
-        "token_types": reader.get("type_vocab_size", int, 2),
+        "token_types": token_types,
         "embedding_norm": True,
         "norm_position": "post",
         "norm_epsilon": reader.get("layer_norm_eps", float, 1e-12),

@@ -14,7 +14,7 @@ from jaxlm.hub.rope import rope_parameters, rotary_fields
 from jaxlm.models.config import ModelConfig
 
 GLOBAL_THETA, LOCAL_THETA = 160000.0, 10000.0
-DEFAULT_PERIOD = 3
+DEFAULT_PERIOD, DEFAULT_WINDOW = 3, 128
 POOLING = {"cls": "first", "mean": "mean"}
 LABEL_HEADS = dict.fromkeys(("sequence_classification", "token_classification", "question_answering"), "classifier")
 
@@ -81,7 +81,7 @@ def read_config(reader: ConfigReader, task_head: Any) -> ModelConfig:
         embedding_norm=True,
         positions="rotary",
         **rotary(reader, max_length),
-        window=reader.get("local_attention", int, 128),
+        window=reader.get("local_attention", int, DEFAULT_WINDOW),
         layer_pattern=layer_pattern(reader, layers, tuple(layer % period != 0 for layer in range(layers))),
         skip_first_norm=True,
         layers="unrolled",
@@ -115,14 +115,14 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
         "num_attention_heads": config.num_heads,
         "intermediate_size": config.resolved_mlp_dim,
         "rope_parameters": {"full_attention": rope_parameters(config), "sliding_attention": local},
-        "local_attention": config.window,
+        "local_attention": config.window or DEFAULT_WINDOW,
         "layer_types": written_layer_types(config),
         "norm_eps": config.norm_epsilon,
         "norm_bias": config.bias_of("norm"),
         "hidden_activation": activation,
         "classifier_activation": activation,
         "classifier_bias": config.use_bias,
-        "classifier_pooling": {ours: theirs for theirs, ours in POOLING.items()}.get(config.pooling, config.pooling),
+        "classifier_pooling": {ours: theirs for theirs, ours in POOLING.items()}.get(config.pooling, "cls"),
         "classifier_dropout": config.resolved_classifier_dropout_rate,
         "attention_bias": config.bias_of("qkv"),
         "mlp_bias": config.bias_of("mlp"),

@@ -26,10 +26,10 @@ def read_config(reader: ConfigReader, task_head: Any) -> ModelConfig:
     reader.get("vocab_size", int)  # no default, since the two have different ones
     fields = read_encoder(reader, task_head)
     offset = reader.get("pad_token_id", int, 1) + 1
-    if not 0 <= offset < fields["max_length"]:
+    if not 1 <= offset < fields["max_length"]:
         raise UsageError(
-            f"{reader.where}: pad_token_id is {offset - 1}; positions are counted from behind it, so it must be less "
-            f"than max_position_embeddings, {fields['max_length']}"
+            f"{reader.where}: pad_token_id is {offset - 1}; positions are counted from behind it, so it must be at "
+            f"least 0 and less than max_position_embeddings, {fields['max_length']}"
         )
     return ModelConfig(
         **fields | {"max_length": fields["max_length"] - offset},
