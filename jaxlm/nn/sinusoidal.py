@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+COARSE_BITS = 12
+
 
 def sinusoidal_table(
     positions: jax.Array, features: int, layout: Literal["interleaved", "halves"] = "interleaved"
@@ -26,10 +28,15 @@ def sinusoidal_table(
     """
     if layout not in ("interleaved", "halves"):
         raise ValueError(f"unknown sinusoidal layout {layout!r}; known: interleaved, halves")
-    # Exact before it is rounded: an error of a frequency counts once for each position.
-    frequencies = (10000.0 ** (-np.arange(0, features, 2) / features)).astype(np.float32)
-    angles = positions[..., None].astype(jnp.float32) * frequencies
-    sines, cosines = jnp.sin(angles), jnp.cos(angles)
+    # A float32 angle of position 500 is off by 3e-5, and references tabulate float64 ones. So each frequency is a
+    # coarse one, whose products with positions below 2 ** COARSE_BITS are exact, and a rest; by the sines of sums.
+    frequencies = 10000.0 ** (-np.arange(0, features, 2) / features)
+    mantissas, exponents = np.frexp(frequencies)
+    coarse = np.ldexp(np.round(np.ldexp(mantissas, COARSE_BITS)), exponents - COARSE_BITS)
+    steps = positions[..., None].astype(jnp.float32)
+    angles, rests = steps * coarse.astype(np.float32), steps * (frequencies - coarse).astype(np.float32)
+    sines = jnp.sin(angles) * jnp.cos(rests) + jnp.cos(angles) * jnp.sin(rests)
+    cosines = jnp.cos(angles) * jnp.cos(rests) - jnp.sin(angles) * jnp.sin(rests)
     if layout == "halves":
         return jnp.concatenate([sines, cosines], axis=-1)
     return jnp.stack([sines, cosines], axis=-1).reshape(*positions.shape, features)

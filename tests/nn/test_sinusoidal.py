@@ -25,8 +25,17 @@ def test_halves_are_marians_table():
     marian = pytest.importorskip("transformers.models.marian.modeling_marian")
     expected = marian.MarianSinusoidalPositionalEmbedding(512, 24).create_weight().numpy()
     table = sinusoidal_table(jnp.arange(512)[None], 24, "halves")[0]
-    # The reference computes angles in float64; the angles of 512 positions are off by half a unit of 2 ** -14 here.
-    np.testing.assert_allclose(table, expected, atol=5e-5)
+    # The reference computes angles in float64.
+    np.testing.assert_allclose(table, expected, atol=5e-7)
+
+
+@pytest.mark.parametrize(("last", "tolerance"), [(4095, 5e-7), (100_000, 1e-2)])
+def test_angles_of_far_positions_are_those_of_float64(last, tolerance):
+    """To the last bits up to 4095; beyond, the error of a float32 angle."""
+    positions = np.arange(last - 50, last + 1)
+    angles = positions[:, None] * 10000.0 ** (-np.arange(0, 64, 2) / 64)
+    table = sinusoidal_table(jnp.asarray(positions)[None], 64, "halves")[0]
+    np.testing.assert_allclose(table, np.concatenate([np.sin(angles), np.cos(angles)], axis=-1), atol=tolerance)
 
 
 def test_an_unknown_layout_is_refused():
