@@ -11,7 +11,6 @@ from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.model import apply_model
 from jaxlm.prediction.batches import bucket, encode_texts, longest_text, padded_inputs
-from jaxlm.text.hugging_face import HuggingFaceTokenizer
 from jaxlm.text.tokenizer import Tokenizer
 
 
@@ -83,7 +82,7 @@ def fill_masks(
 def _name(tokenizer: Tokenizer, token: int) -> str:
     """The text of a token, or what a special one, which has none, is called."""
     text = tokenizer.decode([token])
-    return text or (tokenizer.token_name(token) or "" if isinstance(tokenizer, HuggingFaceTokenizer) else "")
+    return text or tokenizer.token_name(token) or ""
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))

@@ -85,6 +85,14 @@ class Tokenizer(ABC):
         """
         return ([] if self.bos_id is None else [self.bos_id]) + self.encode(text)
 
+    def token_id(self, name: str) -> int | None:
+        """Returns the id of the token that the vocabulary calls `name`; None if there is none."""
+        return None
+
+    def token_name(self, token: int) -> str | None:
+        """Returns what the vocabulary calls the id `token`; None where tokens have no names."""
+        return None
+
     def for_targets(self) -> "Tokenizer":
         """Returns the tokenizer of what the model is to produce: this one, but for translation models with two."""
         return self

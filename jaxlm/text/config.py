@@ -10,6 +10,7 @@ SentencePieceAlgorithm = Literal["unigram", "bpe"]
 
 # An embedding row per id: beyond this a typing error is likelier than a wish.
 MAX_VOCAB_SIZE = 4_000_000
+MAX_SPECIAL_TOKENS = 10_000
 # sentencepiece accepts nothing below.
 MIN_CHARACTER_COVERAGE = 0.98
 
@@ -36,10 +37,15 @@ class TokenizerConfig:
     """Spell unknown characters in UTF-8 bytes, so that any text can be encoded without loss; otherwise each run of
     them becomes the unknown token (sentencepiece only)."""
 
+    special_tokens: tuple[str, ...] = ()
+    """Further ids that no text encodes to, by name: "[CLS]", "[SEP]" and "[MASK]" of masked language models, sentinels
+    ("<extra_id_0>", ...) of span corruption. They come after all others."""
+
     def validate(self) -> None:
         """Raises UsageError for a value that is unknown or out of range, or that this kind would ignore."""
         if self.kind not in get_args(TokenizerKind):
             raise unknown_name("tokenizer kind", str(self.kind), get_args(TokenizerKind))
+        self._validate_special_tokens()
         if self.kind != "sentencepiece":
             self._refuse_ignored_fields()
             return
@@ -49,6 +55,10 @@ class TokenizerConfig:
             raise UsageError(
                 f"tokenizer vocab_size is {self.vocab_size!r}; it must be a whole number from 1 to {MAX_VOCAB_SIZE}"
             )
+        if self.vocab_size <= len(self.special_tokens):
+            raise UsageError(
+                f"tokenizer vocab_size {self.vocab_size} is no more than its {len(self.special_tokens)} special tokens"
+            )
         coverage = self.character_coverage
         if type(coverage) not in (int, float) or not MIN_CHARACTER_COVERAGE <= coverage <= 1:
             raise UsageError(
@@ -57,10 +67,20 @@ class TokenizerConfig:
         if type(self.byte_fallback) is not bool:
             raise UsageError(f"tokenizer byte_fallback is {self.byte_fallback!r}; it must be True or False")
 
+    def _validate_special_tokens(self) -> None:
+        names = self.special_tokens
+        if len(names) > MAX_SPECIAL_TOKENS:
+            raise UsageError(f"tokenizer special_tokens are {len(names)}; at most {MAX_SPECIAL_TOKENS} are possible")
+        for number, name in enumerate(names):
+            if type(name) is not str or not name.strip():
+                raise UsageError(f"tokenizer special_tokens has {name!r} at {number}; each must be a name")
+            if name in names[:number]:
+                raise UsageError(f"tokenizer special_tokens has {name!r} twice")
+
     def _refuse_ignored_fields(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name != "kind" and value != field.default:
+            if field.name not in ("kind", "special_tokens") and value != field.default:
                 raise UsageError(
                     f"tokenizer {field.name}={value!r} has no effect on kind {self.kind!r}; "
                     f"remove it, or choose kind 'sentencepiece'"

@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jaxlm.errors import DataError, UsageError
-from jaxlm.text.base import Tokenizer
+from jaxlm.text.base import BytewiseTokenizer, Tokenizer
 from jaxlm.text.byte import ByteTokenizer
 from jaxlm.text.character import CharacterTokenizer
 from jaxlm.text.config import TokenizerConfig
@@ -16,12 +18,26 @@ from jaxlm.text.hugging_face_files import has_vocabulary
 from jaxlm.text.saved import DESCRIPTION_FILE, read_description
 from jaxlm.text.sentence_piece import SentencePieceTokenizer
 from jaxlm.text.sentence_piece_training import train_sentence_piece
+from jaxlm.text.special_tokens import ExtendedTokenizer
 from jaxlm.text.unicode import require_unicode
 
 __all__ = ["Tokenizer", "has_tokenizer", "load_tokenizer", "train_tokenizer"]
 
+_OWN: dict[str, Callable[[Path, dict[str, Any]], BytewiseTokenizer]] = {
+    kind.kind: kind.from_saved for kind in (ByteTokenizer, CharacterTokenizer, SentencePieceTokenizer)
+}
+
+
+def _load_own(folder: Path, description: dict[str, Any]) -> BytewiseTokenizer:
+    kind = description.get("kind")
+    if kind not in _OWN:
+        raise DataError(f"inner tokenizer kind {kind!r} is none of {', '.join(_OWN)}")
+    return _OWN[kind](folder, description)
+
+
 _LOADERS: dict[str, Callable[[Path, dict[str, Any]], Tokenizer]] = {
-    **{kind.kind: kind.from_saved for kind in (ByteTokenizer, CharacterTokenizer, SentencePieceTokenizer)},
+    **_OWN,
+    ExtendedTokenizer.kind: partial(ExtendedTokenizer.from_saved, _load_own),
     HuggingFaceTokenizer.kind: load_saved,
 }
 
@@ -37,6 +53,15 @@ def train_tokenizer(config: TokenizerConfig, documents: Iterable[str]) -> Tokeni
       DataError: the documents hold no text, or something that is not text.
     """
     config.validate()
+    if config.special_tokens:
+        plain = replace(config, special_tokens=())
+        if config.kind == "sentencepiece":  # whose size counts them
+            plain = replace(plain, vocab_size=config.vocab_size - len(config.special_tokens))
+        return ExtendedTokenizer(_train_plain(plain, documents), config.special_tokens)
+    return _train_plain(config, documents)
+
+
+def _train_plain(config: TokenizerConfig, documents: Iterable[str]) -> BytewiseTokenizer:
     if config.kind == "byte":
         return ByteTokenizer()
     if config.kind == "character":

@@ -70,6 +70,33 @@ def exported(
     }
 
 
+def with_special_tokens(
+    files: Mapping[str, bytes], numbers: Mapping[str, int], roles: Mapping[str, str], around: bool
+) -> dict[str, bytes]:
+    """Returns the files of `exported` with further special tokens, which are special in a text too.
+
+    Args:
+      files: tokenizer.json and tokenizer_config.json.
+      numbers: id of each further token, by its name.
+      roles: what a token of some name is to the settings, as in {"[MASK]": "mask"}.
+      around: whether [CLS] stands before a text and [SEP] after each.
+    """
+    document = json.loads(files[TOKENIZER_JSON])
+    settings = json.loads(files[SETTINGS_FILE])
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    document["added_tokens"] += [{"id": number, "content": name, **flags} for name, number in numbers.items()]
+    settings |= {f"{roles[name]}_token": name for name in numbers if name in roles}
+    settings["additional_special_tokens"] = [name for name in numbers if name not in roles]
+    settings.pop("split_special_tokens", None)
+    if around:
+        special = {role: (name, numbers[name]) for name, role in roles.items() if name in numbers}
+        document["post_processor"] = _template(special, ["cls"], ["sep"])
+    return {
+        TOKENIZER_JSON: json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n",
+        SETTINGS_FILE: json.dumps(settings, ensure_ascii=False, indent=1, sort_keys=True).encode() + b"\n",
+    }
+
+
 def merges_from_scores(scores: Mapping[str, float], learned: Iterable[str]) -> list[tuple[str, str]]:
     """Returns the merges of a BPE vocabulary that says how good tokens are, and not what they were merged from.
 
