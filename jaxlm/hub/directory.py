@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -165,10 +166,23 @@ def read_model(
         _place(config, mesh),
         base_prefix=family.base_prefix,
         renames=family.renames,
-        ignorable=family.ignorable,
+        ignorable=(*family.ignorable, *family.surplus),
         dtype=None if dtype is None else jax.numpy.dtype(dtype),
     )
+    left_out = _left_out(source, family, config)
+    if left_out:
+        logger.warning("%s: left out, since the class in config.json does not have them: %s", path, ", ".join(left_out))
     return HubModel(config, params, family, token_ids, labels)
+
+
+def _left_out(source: TensorSource, family: Family, config: ModelConfig) -> list[str]:
+    """The tensors of a file that are a part of the family's models and none of this one."""
+    own = {name for entry in family.entries(config) for name in (*entry.theirs, *entry.aliases)}
+    return [
+        name
+        for name in source.tensors
+        if name not in own and any(re.search(pattern, name) for pattern in family.surplus)
+    ]
 
 
 def _place(config: ModelConfig, mesh: jax.sharding.Mesh | None) -> Place:

@@ -49,6 +49,8 @@ class Family:
       base_prefix: what the names of the bare model's tensors begin with in a model with a head.
       renames: (pattern, replacement) pairs that make the names of older files today's.
       ignorable: patterns of names that are no parameters.
+      surplus: patterns of names of parts that published files hold and the class they name does not have; reading says
+        that they are left out.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Family:
     base_prefix: str = ""
     renames: Sequence[tuple[str, str]] = ()
     ignorable: Sequence[str] = ()
+    surplus: Sequence[str] = ()
 
     def read(self, reader: ConfigReader) -> ModelConfig:
         """Turns a config.json of this family into a model's description.

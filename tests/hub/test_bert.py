@@ -102,7 +102,7 @@ def test_a_setting_that_changes_the_maths_is_refused(field, value):
         FAMILY.read(ConfigReader({**PUBLISHED, field: value}, "config.json"))
 
 
-def test_files_of_old_are_read(tmp_path):
+def test_files_of_old_are_read(tmp_path, caplog):
     """bert-base-uncased names a masked language model, has all of pretraining, and TensorFlow's names of norms."""
     from safetensors.torch import load_file, save_file
 
@@ -120,6 +120,8 @@ def test_files_of_old_are_read(tmp_path):
     }
     save_file(tensors | extra, tmp_path / FILE)
     again = flat(read_model(tmp_path).params)
+    assert "left out, since the class in config.json does not have them: bert.pooler.dense.weight, cls." in caplog.text
+    assert "position_ids" not in caplog.text
     assert all((again[path] == value).all() for path, value in flat(case.params).items())
     save_file(tensors | extra | {"cls.predictions.decoder.bias": torch.ones(31)}, tmp_path / FILE)
     with pytest.raises(DataError, match=r"cls\.predictions\.decoder\.bias differs from cls\.predictions\.bias"):
@@ -136,7 +138,7 @@ def test_layers_may_be_scanned(tmp_path):
     np.testing.assert_allclose(*outputs, atol=TOLERANCE)
 
 
-def test_a_bare_model_is_read_from_the_file_of_one_with_a_head(tmp_path):
+def test_a_bare_model_is_read_from_the_file_of_one_with_a_head(tmp_path, caplog):
     import json
 
     model = tiny("BertForNextSentencePrediction")
@@ -144,3 +146,4 @@ def test_a_bare_model_is_read_from_the_file_of_one_with_a_head(tmp_path):
     settings = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**settings, "architectures": ["BertModel"]}))
     assert "pooler/dense/kernel" in flat(read_model(tmp_path).params)
+    assert caplog.text.endswith("does not have them: cls.seq_relationship.bias, cls.seq_relationship.weight\n")

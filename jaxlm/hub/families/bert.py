@@ -135,7 +135,7 @@ FAMILY = Family(
     entries=entries,
     base_prefix="bert.",
     renames=RENAMES,
-    # Many files hold the pooler and the head of pretraining beside the head that their config.json names
-    # (bert-base-uncased is a BertForMaskedLM): the model named does not have them.
-    ignorable=(*BUFFERS, r"^bert\.pooler\.dense\.", r"^cls\.seq_relationship\."),
+    ignorable=BUFFERS,
+    # bert-base-uncased says that it is a BertForMaskedLM; fine-tuned models of the first years kept the pooler.
+    surplus=(r"^bert\.pooler\.dense\.", r"^cls\.seq_relationship\."),
 )

@@ -73,8 +73,8 @@ FAMILY = Family(
     entries=entries,
     base_prefix="roberta.",
     renames=RENAMES,
-    # roberta-base, a RobertaForMaskedLM, holds an untrained pooler besides.
-    ignorable=(*BUFFERS, r"^roberta\.pooler\.dense\."),
+    ignorable=BUFFERS,
+    surplus=(r"^roberta\.pooler\.dense\.",),  # untrained, in roberta-base, which is a RobertaForMaskedLM
 )
 XLM_FAMILY = replace(
     FAMILY,
