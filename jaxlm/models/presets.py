@@ -278,6 +278,7 @@ def bart(num_layers: int, embed_dim: int, num_heads: int, **changes: Any) -> Mod
         "embedding_norm": True,
         "norm_position": "post",
         "feed_forward": "gelu",
+        "head_bias": True,  # a buffer of zeros in the published files, which could be trained
         "decoder_start_id": 2,
         **DROPOUT,
     }
@@ -291,7 +292,6 @@ def marian(vocab_size: int) -> ModelConfig:
         "family": "marian",
         "max_length": 512,
         "feed_forward": "silu",
-        "head_bias": True,
         "attention_dropout_rate": 0.0,
     }
     return bart(6, 512, 8, vocab_size=vocab_size, mlp_dim=2048, decoder_start_id=vocab_size - 1, **changes)

@@ -9,6 +9,7 @@ from jaxlm.hub.mapping import planned_tensors
 from jaxlm.hub.registry import FAMILIES, family_for, family_named, family_of
 from jaxlm.models.config import ModelConfig, RotaryScaling
 from jaxlm.models.counts import abstract_params, count_params
+from jaxlm.models.presets import PRESETS
 
 GPT = ModelConfig(vocab_size=23, max_length=16, num_layers=2, embed_dim=16, num_heads=2, layers="unrolled")
 LLAMA = replace(GPT, positions="rotary", norm="rms_norm", feed_forward="swiglu", use_bias=False, head="untied")
@@ -29,6 +30,11 @@ def test_a_model_of_ours_is_exported_as_the_first_family_that_can_express_it(con
     assert family_for(config, name)[1] == values
     # The table names what the model has.
     assert planned_tensors(family.entries(config), abstract_params(config))
+
+
+@pytest.mark.parametrize("name", [name for name, config in PRESETS.items() if config.family])
+def test_presets_are_exported_as_their_family(name):
+    assert family_for(PRESETS[name])[0].name == PRESETS[name].family
 
 
 def test_a_model_that_no_family_has_is_refused_with_the_reasons():
