@@ -80,6 +80,10 @@ def test_modernbert_is_the_same_both_ways(tmp_path):
     assert (case.config.rotary_theta, case.config.local_rotary_theta) == (500.0, 20.0)
 
 
+SCALED = {
+    "full_attention": {"rope_type": "yarn", "rope_theta": 50.0, "factor": 2.0, "original_max_position_embeddings": 16},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 20.0},
+}
 BIASES = dict.fromkeys(("attention_bias", "mlp_bias", "norm_bias", "classifier_bias"), True)
 
 
@@ -90,6 +94,7 @@ BIASES = dict.fromkeys(("attention_bias", "mlp_bias", "norm_bias", "classifier_b
         ("ModernBertForMaskedLM", {**BIASES, "decoder_bias": False}),
         ("ModernBertForSequenceClassification", {**BIASES, "num_labels": 3}),
         ("ModernBertForSequenceClassification", {"num_labels": 3, "classifier_pooling": "mean"}),
+        ("ModernBertForMaskedLM", {"rope_parameters": SCALED}),
         ("ModernBertForTokenClassification", {"num_labels": 3, "classifier_bias": True}),
         ("ModernBertForQuestionAnswering", {"hidden_activation": "silu", "classifier_activation": "silu"}),
     ],
