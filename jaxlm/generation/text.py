@@ -60,6 +60,19 @@ def encode_prompt(tokenizer: Tokenizer, text: str) -> list[int]:
     return ids
 
 
+def encode_source(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Ids of what an encoder reads: the whole text, with the special ids that its model expects around it.
+
+    Raises:
+      UsageError: if that is no id at all.
+      DataError: for text that the tokenizer cannot represent.
+    """
+    ids = list(tokenizer.encode_for_model(text).ids)
+    if not ids:
+        raise UsageError("the text is empty, and this tokenizer puts nothing around it: give at least one character")
+    return ids
+
+
 def stream_text(
     generator: TokenGenerator,
     tokenizer: Tokenizer,
@@ -68,6 +81,8 @@ def stream_text(
     chunk: int = 8,
 ) -> Iterator[list[str]]:
     """Yields the continuation of each prompt piece by piece; the pieces of one prompt add up to its continuation.
+
+    An encoder-decoder gives what it makes of each prompt (its translation, its summary) instead.
 
     Args:
       generator: the model.
@@ -80,7 +95,8 @@ def stream_text(
       UsageError: an empty prompt, or one longer than the context.
       DataError: a prompt that the tokenizer cannot represent.
     """
-    ids = [encode_prompt(tokenizer, prompt) for prompt in prompts]
+    encode = encode_source if generator.config.architecture == "encoder_decoder" else encode_prompt
+    ids = [encode(tokenizer, prompt) for prompt in prompts]
     tokens = generator.stream(ids, options, tokenizer.eos_id, chunk)
     return _decoded(tokens, tokenizer, len(prompts), options.stop)
 

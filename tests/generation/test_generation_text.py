@@ -58,6 +58,8 @@ def test_text_is_held_back_only_while_it_may_become_a_stop():
 class ScriptedGenerator:
     """Stands in for a TokenGenerator: gives the bytes of the texts that it was told to write, `chunk` at a time."""
 
+    config = BASE
+
     def __init__(self, *texts: str):
         self.texts = [text.encode() for text in texts]
         self.given = 0
@@ -108,6 +110,15 @@ def test_a_prompt_begins_with_the_begin_token_if_there_is_one():
     assert encode_prompt(characters, "cab") == characters.encode("cab")
     with pytest.raises(UsageError, match="the prompt is empty"):
         encode_prompt(characters, "")
+
+
+def test_an_encoder_reads_a_text_with_what_its_model_expects_around_it():
+    generator = ScriptedGenerator("to be")
+    generator.config = replace(BASE, architecture="encoder_decoder")
+    assert generate_text(generator, BYTES, ["ab"], OPTIONS) == ["to be"]
+    assert generator.prompts == [[BYTES.bos_id, 97, 98, BYTES.eos_id]]
+    with pytest.raises(UsageError, match="the text is empty"):
+        generate_text(generator, CharacterTokenizer.train(["abc"]), [""], OPTIONS)
 
 
 def test_bad_prompts_are_refused_when_asked_and_not_at_the_first_piece():
