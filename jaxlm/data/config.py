@@ -13,9 +13,9 @@ class DataConfig:
     Nothing heavy is imported here: the command line shows these fields without loading NumPy or JAX.
     """
 
-    source: Literal["tiny_shakespeare", "text", "jsonl", "tfds", "none"] = "tiny_shakespeare"
-    """Where documents come from: the corpus inside the package, text files, JSON Lines, a TFDS dataset, or nowhere
-    (of a model that was imported)."""
+    source: Literal["tiny_shakespeare", "text", "jsonl", "tfds", "prepared", "none"] = "tiny_shakespeare"
+    """Where documents come from: the corpus inside the package, text files, JSON Lines, a TFDS dataset, a folder that
+    `jaxlm data prepare` wrote, or nowhere (of a model that was imported)."""
 
     files: tuple[str, ...] = ()
     """Paths and globs of the 'text' or 'jsonl' files; .gz is read as it is. Read in sorted order, each file once."""
@@ -34,6 +34,12 @@ class DataConfig:
 
     validation_split: str = ""
     """The split of the TFDS dataset to validate on; empty carves validation_fraction from the end of train_split."""
+
+    prepared_dir: str = ""
+    """The folder that `jaxlm data prepare` wrote; train with tokenizer.kind 'folder' and its tokenizer/."""
+
+    prepared_validation_dir: str = ""
+    """Another such folder to validate on; empty carves validation_fraction from the end of prepared_dir."""
 
     document: Literal["file", "paragraph", "line"] = "file"
     """How a text file is cut into documents; paragraphs are separated by blank lines."""
@@ -96,12 +102,27 @@ class DataConfig:
             )
         if self.source == "tiny_shakespeare" and self.split == "document":
             raise UsageError("data.split 'document' needs several documents and tiny_shakespeare is one; use 'tail'")
+        self._validate_prepared()
         if self.source == "tfds":
             self._validate_tfds()
         elif self.builder or self.builder_dir or self.validation_split or self.train_split != "train":
             raise UsageError(
                 f"data.builder, builder_dir and the split names belong to data.source 'tfds', not {self.source!r}"
             )
+
+    def _validate_prepared(self) -> None:
+        if self.source == "prepared":
+            if not self.prepared_dir:
+                raise UsageError(
+                    "data.source is 'prepared' but data.prepared_dir is empty; name a folder of jaxlm data prepare"
+                )
+            if self.split == "document" and not self.prepared_validation_dir:
+                raise UsageError(
+                    "data.split 'document' cannot cut a prepared folder without reading all of it; use 'tail' (its "
+                    "last documents) or name data.prepared_validation_dir"
+                )
+        elif self.prepared_dir or self.prepared_validation_dir:
+            raise UsageError(f"data.prepared_dir belongs to data.source 'prepared', not {self.source!r}")
 
     def _validate_tfds(self) -> None:
         if not self.builder and not self.builder_dir:

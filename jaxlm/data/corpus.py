@@ -15,11 +15,12 @@ import tensorflow_datasets as tfds
 from jaxlm.data.cache import cache_root, cached_folder, digest, file_sha256
 from jaxlm.data.config import DataConfig
 from jaxlm.data.documents import Documents
+from jaxlm.data.prepared import PreparedDocuments, PreparedRecords, verify_shards
 from jaxlm.data.sources import source_files
 from jaxlm.data.splits import SPLITS, TRAIN, VALIDATION, Counts, make_splitter
 from jaxlm.data.text_corpus import TextCorpus
 from jaxlm.data.tfds_dataset import dataset_identity, open_dataset, open_records
-from jaxlm.errors import DataError
+from jaxlm.errors import DataError, UsageError
 
 logger = logging.getLogger("jaxlm.data")
 
@@ -46,14 +47,16 @@ class Corpus:
 def prepare_corpus(config: DataConfig) -> Corpus:
     """Returns the corpus that a configuration describes; logs to "jaxlm.data" whether it was reused or built.
 
-    Text and JSON Lines are written once into the cache as a TFDS dataset; a TFDS dataset is read where it is.
+    Text and JSON Lines are written once into the cache as a TFDS dataset; a TFDS dataset, and a prepared folder, is
+    read where it is.
 
     Raises:
       UsageError: an impossible configuration, missing files or fields.
       DataError: text that cannot be read, or an empty split.
     """
     config.validate()
-    corpus = _from_tfds(config) if config.source == "tfds" else _from_files(config)
+    make = {"tfds": _from_tfds, "prepared": _from_prepared}.get(config.source, _from_files)
+    corpus = make(config)
     for name, documents in ((TRAIN, corpus.train), (VALIDATION, corpus.validation)):
         counts = documents.counts
         logger.info("%s: %d documents, %d characters, %d bytes", name, *counts.to_json().values())
@@ -159,6 +162,55 @@ def _tfds_spans(builder: tfds.core.DatasetBuilder, config: DataConfig) -> dict[s
             "name data.validation_split"
         )
     return {TRAIN: (config.train_split, range(cut)), VALIDATION: (config.train_split, range(cut, total))}
+
+
+def _from_prepared(config: DataConfig) -> Corpus:
+    records = PreparedRecords(config.prepared_dir)
+    total = len(records)
+    if config.prepared_validation_dir:
+        held_out = PreparedRecords(config.prepared_validation_dir)
+        parts = {TRAIN: (records, range(total)), VALIDATION: (held_out, range(len(held_out)))}
+        own, other = (found.manifest["tokenizer"]["fingerprint"] for found in (records, held_out))
+        if own != other:
+            raise UsageError(
+                f"{config.prepared_validation_dir} was prepared with another tokenizer than {config.prepared_dir}"
+            )
+    else:
+        cut = int(total * (1 - config.validation_fraction))
+        if not 0 < cut < total:
+            raise DataError(
+                f"{config.prepared_dir} holds {total} documents: data.validation_fraction {config.validation_fraction} "
+                "leaves one side empty; change it or name data.prepared_validation_dir"
+            )
+        parts = {TRAIN: (records, range(cut)), VALIDATION: (records, range(cut, total))}
+    # By content: the hash of a manifest covers those of its shards. A folder may move.
+    spans = {name: [digest(found.manifest), span.start, span.stop] for name, (found, span) in parts.items()}
+    fingerprint = digest({"format": FORMAT, "source": "prepared", "spans": spans})
+    unread = {name: PreparedDocuments(found, span, Counts()) for name, (found, span) in parts.items()}
+
+    def count(path: Path) -> dict[str, Any]:
+        for found, _ in parts.values():
+            verify_shards(found.folder, found.manifest)
+        return {name: _count_records(documents).to_json() for name, documents in unread.items()}
+
+    facts, reused = cached_folder(
+        cache_root(config.cache_dir) / "corpora" / fingerprint,
+        count,
+        what=f"counts of {config.prepared_dir}",
+        check_contents=True,
+    )
+    for name, documents in unread.items():
+        documents.counts = Counts(**facts[name])
+    return Corpus(fingerprint, unread[TRAIN], unread[VALIDATION], reused)
+
+
+def _count_records(documents: PreparedDocuments) -> Counts:
+    counts = Counts()
+    for record in documents.iterate_records():
+        counts.documents += 1
+        counts.characters += record.characters
+        counts.bytes += record.text_bytes
+    return counts
 
 
 def _count(documents: Documents) -> Counts:

@@ -1,6 +1,6 @@
 """A split as one long array of token ids: tokenised once, then read from disk by memory map."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,7 +9,8 @@ import numpy as np
 
 from jaxlm.data.cache import cache_root, cached_folder, digest
 from jaxlm.data.npy_writer import NpyWriter
-from jaxlm.errors import DataError
+from jaxlm.data.prepared import PreparedDocuments
+from jaxlm.errors import DataError, UsageError
 
 FORMAT = 2  # counts up when what is written changes
 TOKENS_FILE = "tokens.npy"
@@ -61,13 +62,14 @@ def prepare_token_stream(
     warning.
 
     Args:
-      documents: the texts in order; not touched if the tokens are in the cache.
+      documents: the texts in order; not touched if the tokens are in the cache. Prepared documents bring their tokens.
       identity: stands for the documents' content, such as f"{corpus.fingerprint}/train".
       tokenizer: how text becomes ids.
       cache_dir: as DataConfig.cache_dir.
 
     Raises:
       DataError: there are no tokens, or an id outside the tokenizer's vocabulary.
+      UsageError: the documents were prepared with another tokenizer.
     """
     inputs = {"format": FORMAT, "documents": identity, "tokenizer": tokenizer.fingerprint()}
     folder = cache_root(cache_dir) / "tokens" / digest(inputs)
@@ -98,8 +100,8 @@ def _write(folder: Path, documents: Iterable[str], tokenizer: Tokenizer) -> dict
         NpyWriter(folder / OFFSETS_FILE, np.dtype(np.int64)) as offsets,
     ):
         offsets.append(np.zeros(1, np.int64))
-        for index, text in enumerate(documents):
-            ids = np.asarray(before + tokenizer.encode(text) + after, np.int64)
+        for index, (encoded, size) in enumerate(_encoded(documents, tokenizer)):
+            ids = np.asarray([*before, *encoded, *after], np.int64)
             # Writing as uint16 would wrap around silently.
             if ids.size and not 0 <= ids.min() <= ids.max() < tokenizer.vocab_size:
                 raise DataError(
@@ -108,7 +110,7 @@ def _write(folder: Path, documents: Iterable[str], tokenizer: Tokenizer) -> dict
                 )
             tokens.append(ids)
             offsets.append(np.full(1, tokens.size, np.int64))
-            text_bytes += len(text.encode())
+            text_bytes += size
         if not tokens.size:
             raise DataError("the documents hold no tokens")
         return {
@@ -118,6 +120,19 @@ def _write(folder: Path, documents: Iterable[str], tokenizer: Tokenizer) -> dict
             "pad_id": 0 if tokenizer.pad_id is None else tokenizer.pad_id,
             "starts_with_bos": bool(before),
         }
+
+
+def _encoded(documents: Iterable[str], tokenizer: Tokenizer) -> Iterator[tuple[list[int], int]]:
+    """Yields the ids of each document and the bytes of its text."""
+    if not isinstance(documents, PreparedDocuments):
+        yield from ((tokenizer.encode(text), len(text.encode())) for text in documents)
+        return
+    if documents.tokenizer_fingerprint != tokenizer.fingerprint():
+        raise UsageError(
+            "data.prepared_dir was prepared with another tokenizer than this run's: use tokenizer.kind 'folder' with "
+            "the prepared folder's own tokenizer/ as tokenizer.folder"
+        )
+    yield from ((tokens.tolist(), size) for tokens, size in documents.tokens())
 
 
 def _open(path: Path) -> np.ndarray:

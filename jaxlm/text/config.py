@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 from jaxlm.errors import UsageError, unknown_name
 
-TokenizerKind = Literal["character", "byte", "sentencepiece"]
+TokenizerKind = Literal["character", "byte", "sentencepiece", "folder"]
 SentencePieceAlgorithm = Literal["unigram", "bpe"]
 
 # An embedding row per id: beyond this a typing error is likelier than a wish.
@@ -21,7 +21,7 @@ class TokenizerConfig:
 
     kind: TokenizerKind = "character"
     """character: one id for each distinct character of the training text; byte: UTF-8 bytes, needs no training;
-    sentencepiece: subwords learned from the training text."""
+    sentencepiece: subwords learned from the training text; folder: one that is there already."""
 
     vocab_size: int = 8192
     """Number of ids, special ones included (sentencepiece only; the other kinds have the size they need)."""
@@ -41,14 +41,25 @@ class TokenizerConfig:
     """Further ids that no text encodes to, by name: "[CLS]", "[SEP]" and "[MASK]" of masked language models, sentinels
     ("<extra_id_0>", ...) of span corruption. They come after all others."""
 
+    folder: str = ""
+    """The tokenizer that is there: a run's tokenizer/, that of a prepared corpus, a Hugging Face directory (folder
+    only)."""
+
     def validate(self) -> None:
         """Raises UsageError for a value that is unknown or out of range, or that this kind would ignore."""
         if self.kind not in get_args(TokenizerKind):
             raise unknown_name("tokenizer kind", str(self.kind), get_args(TokenizerKind))
         self._validate_special_tokens()
+        if self.kind == "folder":
+            if not self.folder:
+                raise UsageError("tokenizer folder is empty; name the folder that holds the tokenizer")
+            if self.special_tokens:
+                raise UsageError("tokenizer special_tokens belong to tokenizers that are trained; kind 'folder' is not")
         if self.kind != "sentencepiece":
             self._refuse_ignored_fields()
             return
+        if self.folder:
+            raise UsageError(f"tokenizer folder={self.folder!r} has no effect on kind {self.kind!r}; choose 'folder'")
         if self.algorithm not in get_args(SentencePieceAlgorithm):
             raise unknown_name("sentencepiece algorithm", str(self.algorithm), get_args(SentencePieceAlgorithm))
         if type(self.vocab_size) is not int or not 1 <= self.vocab_size <= MAX_VOCAB_SIZE:
@@ -78,10 +89,12 @@ class TokenizerConfig:
                 raise UsageError(f"tokenizer special_tokens has {name!r} twice")
 
     def _refuse_ignored_fields(self) -> None:
+        own = "folder" if self.kind == "folder" else ""
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name not in ("kind", "special_tokens") and value != field.default:
+            if field.name not in ("kind", "special_tokens", own) and value != field.default:
+                other = "folder" if field.name == "folder" else "sentencepiece"
                 raise UsageError(
                     f"tokenizer {field.name}={value!r} has no effect on kind {self.kind!r}; "
-                    f"remove it, or choose kind 'sentencepiece'"
+                    f"remove it, or choose kind {other!r}"
                 )

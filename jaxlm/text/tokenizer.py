@@ -45,14 +45,16 @@ _LOADERS: dict[str, Callable[[Path, dict[str, Any]], Tokenizer]] = {
 def train_tokenizer(config: TokenizerConfig, documents: Iterable[str]) -> Tokenizer:
     """Returns the tokenizer that `config` asks for, made from `documents`.
 
-    The same documents in the same order give the same tokenizer, to the byte. Kind "byte" reads none of them.
+    The same documents in the same order give the same tokenizer, to the byte. Kinds "byte" and "folder" read none.
 
     Raises:
-      UsageError: the configuration is not valid, its vocabulary size does not suit the documents, or they are one
-        string instead of several.
+      UsageError: the configuration is not valid, its vocabulary size does not suit the documents, they are one
+        string instead of several, or there is no tokenizer in the folder that is named.
       DataError: the documents hold no text, or something that is not text.
     """
     config.validate()
+    if config.kind == "folder":
+        return load_tokenizer(config.folder)
     if config.special_tokens:
         plain = replace(config, special_tokens=())
         if config.kind == "sentencepiece":  # whose size counts them

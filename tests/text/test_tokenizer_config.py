@@ -5,6 +5,7 @@ import pytest
 
 from jaxlm.errors import UsageError
 from jaxlm.text.config import TokenizerConfig
+from jaxlm.text.tokenizer import train_tokenizer
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,7 @@ def test_valid(config):
     ("changes", "message"),
     [
         ({"kind": "sentencepeice"}, r"unknown tokenizer kind 'sentencepeice' \(did you mean 'sentencepiece'\?\)"),
-        ({"kind": None}, "unknown tokenizer kind 'None'; known: byte, character, sentencepiece"),
+        ({"kind": None}, "unknown tokenizer kind 'None'; known: byte, character, folder, sentencepiece"),
         ({"algorithm": "bpee"}, r"unknown sentencepiece algorithm 'bpee' \(did you mean 'bpe'\?\)"),
         ({"vocab_size": 0}, "tokenizer vocab_size is 0; it must be a whole number from 1 to 4000000"),
         ({"vocab_size": 4_000_001}, "tokenizer vocab_size is 4000001;"),
@@ -51,6 +52,27 @@ def test_what_would_be_ignored_is_refused(kind, changes):
     [(name, value)] = changes.items()
     with pytest.raises(UsageError, match=f"tokenizer {name}={value!r} has no effect on kind '{kind}'"):
         TokenizerConfig(kind=kind, **changes).validate()
+
+
+def test_a_folder_is_named_and_nothing_else():
+    TokenizerConfig("folder", folder="here").validate()
+    for config, message in (
+        (TokenizerConfig("folder"), "tokenizer folder is empty"),
+        (TokenizerConfig("folder", vocab_size=5, folder="here"), "tokenizer vocab_size=5 has no effect on kind"),
+        (TokenizerConfig("folder", special_tokens=("[CLS]",), folder="here"), "tokenizer special_tokens belong to"),
+        (TokenizerConfig("byte", folder="here"), "tokenizer folder='here' has no effect on kind 'byte'; remove it, or"),
+        (TokenizerConfig("sentencepiece", folder="here"), "tokenizer folder='here' has no effect on kind 'sentence"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            config.validate()
+
+
+def test_the_tokenizer_of_a_folder_is_taken(tmp_path):
+    own = train_tokenizer(TokenizerConfig("character"), ["abc"])
+    own.save(tmp_path)
+    assert train_tokenizer(TokenizerConfig("folder", folder=str(tmp_path)), []).fingerprint() == own.fingerprint()
+    with pytest.raises(UsageError, match="none"):
+        train_tokenizer(TokenizerConfig("folder", folder=str(tmp_path / "none")), [])
 
 
 def test_imports_stay_light():

@@ -1,0 +1,30 @@
+"""`jaxlm data SUBVERB ...`: corpora and vocabularies."""
+
+import importlib
+from collections.abc import Sequence
+
+from jaxlm.errors import UsageError, unknown_name
+
+SUBVERBS = {
+    "prepare": "tokenise a corpus into shards to train on",
+}
+HELP = """usage: jaxlm data SUBVERB [options]
+
+{subverbs}
+
+`jaxlm data SUBVERB --help` lists the options of a subverb.
+"""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Finds the subverb and runs it."""
+    words = list(arguments)
+    if words and words[0] in ("-h", "--help"):
+        print(HELP.format(subverbs="\n".join(f"  {name:10} {text}" for name, text in SUBVERBS.items())), end="")
+        return 0
+    if not words:
+        raise UsageError(f"name what to do: jaxlm data {' | '.join(SUBVERBS)} (see jaxlm data --help)")
+    subverb, *rest = words
+    if subverb not in SUBVERBS:
+        raise unknown_name("subverb of data", subverb, SUBVERBS)
+    return importlib.import_module(f"jaxlm.cli.data_{subverb}").run(rest)
