@@ -83,6 +83,21 @@ def test_stacked_layers_of_two_kinds_and_stacked_experts_give_the_same(family, t
     np.testing.assert_allclose(own[real], fixture["output/logits"][real], atol=TOLERANCE, rtol=0)
 
 
+def test_stacked_layers_of_two_towers_give_the_same_and_go_back(tmp_path):
+    fixture = load("bart")
+    folder = directory(fixture, tmp_path / "theirs")
+    stacked = read_model(folder, layers="scanned")
+    assert all(set(stacked.params[tower]["layers"]) == {"stacked"} for tower in ("encoder", "decoder"))
+    inputs = inputs_of(fixture)
+    real = inputs["segment_ids"] != 0
+    own = np.asarray(run(stacked, inputs).logits)
+    np.testing.assert_allclose(own[real], fixture["output/logits"][real], atol=TOLERANCE, rtol=0)
+    write_model(tmp_path / "ours", stacked.config, stacked.params, token_ids=stacked.token_ids)
+    before, after = open_weights(folder), open_weights(tmp_path / "ours")
+    assert before.tensors == after.tensors
+    assert all(np.array_equal(before.read(name), after.read(name)) for name in before.tensors)
+
+
 def test_an_export_has_the_same_bits(recorded, tmp_path):
     model, folder, _ = recorded
     write_model(tmp_path, model.config, model.params, token_ids=model.token_ids)
