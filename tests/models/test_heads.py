@@ -1,11 +1,12 @@
 from dataclasses import replace
 
-import flax.linen as nn
 import jax
 import numpy as np
 
 from jaxlm.models.config import ModelConfig
-from jaxlm.models.model import apply_model, init_params
+from jaxlm.models.model import apply_model
+
+from .small_models import quick_jit, random_params
 
 CONFIG = ModelConfig(
     architecture="encoder", vocab_size=11, max_length=8, num_layers=1, embed_dim=8, num_heads=2, classifier_bias=True
@@ -15,11 +16,11 @@ TOKENS = np.arange(8, dtype=np.int32).reshape(1, 8)
 
 def test_the_dropout_of_labels_is_its_own():
     config = replace(CONFIG, task_head="token_classification", classifier_dropout_rate=0.5)
-    params = nn.unbox(init_params(config, jax.random.key(0)))
-    outputs = [
-        apply_model(config, params, TOKENS, deterministic=False, rngs={"dropout": jax.random.key(seed)})
-        for seed in (0, 1)
-    ]
+    params = random_params(config)
+    run = quick_jit(
+        lambda key: apply_model(config, params, TOKENS, deterministic=False, rngs={"dropout": jax.random.key(key)})
+    )
+    outputs = [run(seed) for seed in (0, 1)]
     np.testing.assert_array_equal(outputs[0].hidden_states, outputs[1].hidden_states)
     assert np.abs(outputs[0].logits - outputs[1].logits).max() > 1e-3
 
