@@ -3,14 +3,21 @@
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from jaxlm.generation.config import GenerationConfig
 from jaxlm.generation.decoding import TokenGenerator
 from jaxlm.hub.family import Family
 
-from .parity import Imported, assert_same_export, assert_same_outputs, imported, random_tokens, randomise
+from .parity import (
+    Imported,
+    assert_same_export,
+    assert_same_outputs,
+    check_decoder,
+    imported,
+    random_tokens,
+    randomise,
+)
 
 STEPS = 64
 # Of a tiny relative of Llama.
@@ -25,6 +32,11 @@ SIZES = {
     "rope_parameters": {"rope_type": "default", "rope_theta": 500.0},
 }
 GREEDY = GenerationConfig(max_new_tokens=STEPS, temperature=0, overflow="error")
+
+
+def check_language_model(model: Any, folder: Path) -> Imported:
+    """`parity.check_decoder`, for a tiny model of transformers as it is made and an empty folder."""
+    return check_decoder(randomise(model), folder)
 
 
 def assert_same_greedy_tokens(case: Imported, seed: int = 5) -> None:
@@ -81,8 +93,7 @@ def check_head(model: Any, folder: Path) -> Imported:
     real = np.arange(8) < np.array([[6], [8]])
     tokens = np.where(real, random_tokens(case.config.vocab_size, real.shape), 0)
     theirs = {"input_ids": tokens, "attention_mask": real.astype(np.int32)}
-    with jax.disable_jit():
-        assert_same_outputs(case, theirs, {"tokens": tokens, "segment_ids": real.astype(np.int32)}, real)
+    assert_same_outputs(case, theirs, {"tokens": tokens, "segment_ids": real.astype(np.int32)}, real)
     assert_same_export(case, folder / "ours")
     return case
 
@@ -93,7 +104,6 @@ def check_options(model: Any, folder: Path, length: int = 40) -> Imported:
     assert case.config.vocab_size is not None
     tokens = random_tokens(case.config.vocab_size, (1, length))
     positions = np.arange(length, dtype=np.int32)[None]
-    with jax.disable_jit():
-        assert_same_outputs(case, {"input_ids": tokens}, {"tokens": tokens, "positions": positions})
+    assert_same_outputs(case, {"input_ids": tokens}, {"tokens": tokens, "positions": positions})
     assert_same_export(case, folder / "ours")
     return case

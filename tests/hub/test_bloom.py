@@ -6,8 +6,8 @@ from jaxlm.hub.config_file import ConfigReader
 from jaxlm.hub.directory import read_model
 from jaxlm.hub.families.bloom import FAMILY
 
-from .decoder_parity import assert_same_greedy_tokens, check_head, check_options, other_heads
-from .parity import check_decoder, flat, imported, randomise
+from .decoder_parity import assert_same_greedy_tokens, check_head, check_language_model, check_options, other_heads
+from .parity import flat, imported, randomise
 
 pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -19,7 +19,7 @@ def tiny(**changes):
 
 
 def test_bloom_is_the_same_both_ways(tmp_path):
-    case = check_decoder(randomise(transformers.BloomForCausalLM(tiny())), tmp_path)
+    case = check_language_model(transformers.BloomForCausalLM(tiny()), tmp_path)
     assert case.family.name == "bloom"
     assert case.config.embedding_norm
 

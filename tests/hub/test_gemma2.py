@@ -5,8 +5,15 @@ from jaxlm.errors import UsageError
 from jaxlm.hub.config_file import ConfigReader
 from jaxlm.hub.families.gemma2 import FAMILY
 
-from .decoder_parity import SIZES, assert_same_greedy_tokens, check_head, check_options, other_heads
-from .parity import check_decoder, imported, random_tokens, randomise, run_ours, run_theirs
+from .decoder_parity import (
+    SIZES,
+    assert_same_greedy_tokens,
+    check_head,
+    check_language_model,
+    check_options,
+    other_heads,
+)
+from .parity import imported, random_tokens, randomise, run_ours, run_theirs
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -19,7 +26,7 @@ def tiny(**changes):
 
 
 def test_gemma2_is_the_same_both_ways(tmp_path):
-    case = check_decoder(randomise(transformers.Gemma2ForCausalLM(tiny())), tmp_path)
+    case = check_language_model(transformers.Gemma2ForCausalLM(tiny()), tmp_path)
     assert case.family.name == "gemma2"
     assert case.config.layer_pattern == ("local", "global")
     assert case.config.attention_scale == 5**-0.5

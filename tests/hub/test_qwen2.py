@@ -4,8 +4,14 @@ from jaxlm.errors import UsageError
 from jaxlm.hub.config_file import ConfigReader
 from jaxlm.hub.families.qwen2 import FAMILY
 
-from .decoder_parity import SIZES, assert_same_greedy_tokens, check_head, check_options, other_heads
-from .parity import check_decoder, randomise
+from .decoder_parity import (
+    SIZES,
+    assert_same_greedy_tokens,
+    check_head,
+    check_language_model,
+    check_options,
+    other_heads,
+)
 
 pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -17,7 +23,7 @@ def tiny(**changes):
 
 
 def test_qwen2_is_the_same_both_ways(tmp_path):
-    case = check_decoder(randomise(transformers.Qwen2ForCausalLM(tiny())), tmp_path)
+    case = check_language_model(transformers.Qwen2ForCausalLM(tiny()), tmp_path)
     assert case.family.name == "qwen2"
     assert case.config.layer_pattern == ("global", "local")
     assert_same_greedy_tokens(case)

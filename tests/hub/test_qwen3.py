@@ -3,8 +3,14 @@ import pytest
 from jaxlm.hub.config_file import ConfigReader
 from jaxlm.hub.families.qwen3 import FAMILY
 
-from .decoder_parity import SIZES, assert_same_greedy_tokens, check_head, check_options, other_heads
-from .parity import check_decoder, randomise
+from .decoder_parity import (
+    SIZES,
+    assert_same_greedy_tokens,
+    check_head,
+    check_language_model,
+    check_options,
+    other_heads,
+)
 
 pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -15,7 +21,7 @@ def tiny(**changes):
 
 
 def test_qwen3_is_the_same_both_ways(tmp_path):
-    case = check_decoder(randomise(transformers.Qwen3ForCausalLM(tiny())), tmp_path)
+    case = check_language_model(transformers.Qwen3ForCausalLM(tiny()), tmp_path)
     assert case.family.name == "qwen3"
     assert case.config.qk_norm
     assert_same_greedy_tokens(case)

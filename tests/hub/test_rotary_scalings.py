@@ -2,7 +2,6 @@
 
 import json
 
-import jax
 import numpy as np
 import pytest
 
@@ -48,8 +47,7 @@ def make(scaling, **changes):
 def check_outputs(case: Imported) -> None:
     tokens = random_tokens(SIZES["vocab_size"], (1, LENGTH))
     positions = np.arange(LENGTH, dtype=np.int32)[None]
-    with jax.disable_jit():
-        assert_same_outputs(case, {"input_ids": tokens}, {"tokens": tokens, "positions": positions})
+    assert_same_outputs(case, {"input_ids": tokens}, {"tokens": tokens, "positions": positions})
 
 
 @pytest.mark.parametrize("name", SCALINGS)
@@ -75,7 +73,7 @@ def test_scalings_are_the_same_both_ways_in_any_spelling(tmp_path, name):
         check_outputs(Imported(theirs, again))
 
 
-@pytest.mark.parametrize("name", ["none", "linear", "yarn, all set", "llama3"])
+@pytest.mark.parametrize("name", ["none", "llama3"])
 def test_greedy_text_is_the_same_beyond_the_context_of_pretraining(tmp_path, name):
     scaling = SCALINGS.get(name, {"rope_type": "default"})
     assert_same_greedy_tokens(imported(make(scaling, num_hidden_layers=2), tmp_path))
