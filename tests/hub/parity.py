@@ -195,6 +195,8 @@ def assert_same_gradients(
 ) -> None:
     """Compares the gradients of a cross-entropy with random soft targets; each must be different from zero.
 
+    Where there are next-sentence logits, each row being a pair is a target too.
+
     Args:
       case: the two models.
       theirs: inputs of the model of transformers, without padding.
@@ -205,10 +207,14 @@ def assert_same_gradients(
     import torch
     from transformers.core_model_loading import revert_weight_conversion
 
-    logits = their_logits(run_theirs(case.theirs, theirs))
+    output = run_theirs(case.theirs, theirs)
+    logits = their_logits(output)
     targets = np.random.default_rng(seed).dirichlet(np.ones(logits.shape[-1]), logits.shape[:-1]).astype(np.float32)
     rows = targets[..., 0].size
     loss = -(torch.log_softmax(logits, -1) * torch.tensor(targets)).sum() / rows
+    pairs = "seq_relationship_logits" in output
+    if pairs:
+        loss = loss - torch.log_softmax(output.seq_relationship_logits, -1)[:, 0].sum()
     case.theirs.zero_grad()
     loss.backward()
     trained = (*case.theirs.named_parameters(), *case.theirs.named_buffers())
@@ -228,7 +234,9 @@ def assert_same_gradients(
     model = make_model(case.config)
 
     def our_loss(params: dict) -> jax.Array:
-        return -(jax.nn.log_softmax(model.apply({"params": params}, **ours).logits) * targets).sum() / rows
+        output = model.apply({"params": params}, **ours)
+        loss = -(jax.nn.log_softmax(output.logits) * targets).sum() / rows
+        return loss - jax.nn.log_softmax(output.next_sentence_logits)[:, 0].sum() if pairs else loss
 
     value, own = quick_jit(jax.value_and_grad(our_loss))(case.params)
     np.testing.assert_allclose(value, loss.item(), atol=TOLERANCE)
