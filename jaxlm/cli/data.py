@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from jaxlm.errors import UsageError, unknown_name
 
 SUBVERBS = {
+    "tokenizer": "learn a vocabulary from a corpus, and measure it",
     "prepare": "tokenise a corpus into shards to train on",
 }
 HELP = """usage: jaxlm data SUBVERB [options]

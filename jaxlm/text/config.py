@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 from jaxlm.errors import UsageError, unknown_name
 
-TokenizerKind = Literal["character", "byte", "sentencepiece", "folder"]
+TokenizerKind = Literal["character", "byte", "sentencepiece", "wordpiece", "bpe", "folder"]
 SentencePieceAlgorithm = Literal["unigram", "bpe"]
 
 # An embedding row per id: beyond this a typing error is likelier than a wish.
@@ -14,6 +14,16 @@ MAX_SPECIAL_TOKENS = 10_000
 # sentencepiece accepts nothing below.
 MIN_CHARACTER_COVERAGE = 0.98
 
+# What a kind has of its own, beside special tokens.
+_OWN_FIELDS: dict[str, tuple[str, ...]] = {
+    "character": (),
+    "byte": (),
+    "sentencepiece": ("vocab_size", "algorithm", "character_coverage", "byte_fallback"),
+    "wordpiece": ("vocab_size", "character_coverage", "lowercase"),
+    "bpe": ("vocab_size",),
+    "folder": ("folder",),
+}
+
 
 @dataclass(frozen=True)
 class TokenizerConfig:
@@ -21,17 +31,19 @@ class TokenizerConfig:
 
     kind: TokenizerKind = "character"
     """character: one id for each distinct character of the training text; byte: UTF-8 bytes, needs no training;
-    sentencepiece: subwords learned from the training text; folder: one that is there already."""
+    sentencepiece: subwords learned from the training text; wordpiece: BERT's; bpe: GPT-2's, merged bytes; folder: one
+    that is there already."""
 
     vocab_size: int = 8192
-    """Number of ids, special ones included (sentencepiece only; the other kinds have the size they need)."""
+    """Number of ids, special ones included (sentencepiece, wordpiece and bpe; the other kinds have the size they
+    need)."""
 
     algorithm: SentencePieceAlgorithm = "unigram"
     """How subwords are learned (sentencepiece only)."""
 
     character_coverage: float = 0.9995
-    """Share of the training text's characters that get a piece of their own; rarer ones are spelled in bytes
-    (sentencepiece only; from 0.98 to 1)."""
+    """Share of the training text's characters that get a piece of their own; rarer ones are spelled in bytes or unknown
+    (sentencepiece and wordpiece; from 0.98 to 1)."""
 
     byte_fallback: bool = True
     """Spell unknown characters in UTF-8 bytes, so that any text can be encoded without loss; otherwise each run of
@@ -40,6 +52,9 @@ class TokenizerConfig:
     special_tokens: tuple[str, ...] = ()
     """Further ids that no text encodes to, by name: "[CLS]", "[SEP]" and "[MASK]" of masked language models, sentinels
     ("<extra_id_0>", ...) of span corruption. They come after all others."""
+
+    lowercase: bool = True
+    """Lower the case and remove accents, as uncased BERT does (wordpiece only)."""
 
     folder: str = ""
     """The tokenizer that is there: a run's tokenizer/, that of a prepared corpus, a Hugging Face directory (folder
@@ -50,16 +65,14 @@ class TokenizerConfig:
         if self.kind not in get_args(TokenizerKind):
             raise unknown_name("tokenizer kind", str(self.kind), get_args(TokenizerKind))
         self._validate_special_tokens()
+        self._refuse_ignored_fields()
         if self.kind == "folder":
             if not self.folder:
                 raise UsageError("tokenizer folder is empty; name the folder that holds the tokenizer")
             if self.special_tokens:
                 raise UsageError("tokenizer special_tokens belong to tokenizers that are trained; kind 'folder' is not")
-        if self.kind != "sentencepiece":
-            self._refuse_ignored_fields()
+        if "vocab_size" not in _OWN_FIELDS[self.kind]:
             return
-        if self.folder:
-            raise UsageError(f"tokenizer folder={self.folder!r} has no effect on kind {self.kind!r}; choose 'folder'")
         if self.algorithm not in get_args(SentencePieceAlgorithm):
             raise unknown_name("sentencepiece algorithm", str(self.algorithm), get_args(SentencePieceAlgorithm))
         if type(self.vocab_size) is not int or not 1 <= self.vocab_size <= MAX_VOCAB_SIZE:
@@ -75,8 +88,9 @@ class TokenizerConfig:
             raise UsageError(
                 f"tokenizer character_coverage is {coverage!r}; it must be a number from {MIN_CHARACTER_COVERAGE} to 1"
             )
-        if type(self.byte_fallback) is not bool:
-            raise UsageError(f"tokenizer byte_fallback is {self.byte_fallback!r}; it must be True or False")
+        for name in ("byte_fallback", "lowercase"):
+            if type(getattr(self, name)) is not bool:
+                raise UsageError(f"tokenizer {name} is {getattr(self, name)!r}; it must be True or False")
 
     def _validate_special_tokens(self) -> None:
         names = self.special_tokens
@@ -89,12 +103,11 @@ class TokenizerConfig:
                 raise UsageError(f"tokenizer special_tokens has {name!r} twice")
 
     def _refuse_ignored_fields(self) -> None:
-        own = "folder" if self.kind == "folder" else ""
         for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name not in ("kind", "special_tokens", own) and value != field.default:
-                other = "folder" if field.name == "folder" else "sentencepiece"
-                raise UsageError(
-                    f"tokenizer {field.name}={value!r} has no effect on kind {self.kind!r}; "
-                    f"remove it, or choose kind {other!r}"
-                )
+            value, name = getattr(self, field.name), field.name
+            if name in ("kind", "special_tokens") or name in _OWN_FIELDS[self.kind] or value == field.default:
+                continue
+            kinds = " or ".join(repr(kind) for kind, own in _OWN_FIELDS.items() if name in own)
+            raise UsageError(
+                f"tokenizer {name}={value!r} has no effect on kind {self.kind!r}; remove it, or choose kind {kinds}"
+            )

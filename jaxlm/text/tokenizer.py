@@ -15,6 +15,7 @@ from jaxlm.text.config import TokenizerConfig
 from jaxlm.text.hugging_face import HuggingFaceTokenizer
 from jaxlm.text.hugging_face_directory import load_hugging_face_tokenizer, load_saved
 from jaxlm.text.hugging_face_files import has_vocabulary
+from jaxlm.text.rust_training import train_byte_pairs, train_word_piece
 from jaxlm.text.saved import DESCRIPTION_FILE, read_description
 from jaxlm.text.sentence_piece import SentencePieceTokenizer
 from jaxlm.text.sentence_piece_training import train_sentence_piece
@@ -40,6 +41,7 @@ _LOADERS: dict[str, Callable[[Path, dict[str, Any]], Tokenizer]] = {
     ExtendedTokenizer.kind: partial(ExtendedTokenizer.from_saved, _load_own),
     HuggingFaceTokenizer.kind: load_saved,
 }
+_RUST_TRAINERS = {"wordpiece": train_word_piece, "bpe": train_byte_pairs}
 
 
 def train_tokenizer(config: TokenizerConfig, documents: Iterable[str]) -> Tokenizer:
@@ -55,6 +57,8 @@ def train_tokenizer(config: TokenizerConfig, documents: Iterable[str]) -> Tokeni
     config.validate()
     if config.kind == "folder":
         return load_tokenizer(config.folder)
+    if config.kind in _RUST_TRAINERS:
+        return _RUST_TRAINERS[config.kind](config, _checked(documents))
     if config.special_tokens:
         plain = replace(config, special_tokens=())
         if config.kind == "sentencepiece":  # whose size counts them

@@ -19,11 +19,11 @@ def test_help_lists_the_subverbs(jaxlm):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["data"], "name what to do: jaxlm data prepare"),
+        (["data"], "name what to do: jaxlm data tokenizer | prepare"),
         (["data", "prepar"], "unknown subverb of data 'prepar' (did you mean 'prepare'?)"),
         (["data", "prepare"], "Missing from jaxlm data prepare: OUT"),
         (["data", "prepare", "out", "--fils", "x"], "unknown option --fils (did you mean '--files'?)"),
-        (["data", "prepare", "out"], "tokenizer is empty; name the folder of one"),
+        (["data", "prepare", "out", "--files", "x"], "tokenizer is empty; name the folder of one"),
         (["data", "prepare", "out", "--tokenizer", "none", "--files", "none.txt"], "none"),
     ],
 )
@@ -45,3 +45,42 @@ def test_prepare_says_what_became_of_the_corpus(jaxlm, tmp_path):
     assert "dropped 1 documents, 0 bytes: empty" in output
     assert f"{tmp_path / 'a.jsonl'}:31: not a JSON record" in output
     assert "kept    30 documents, 200 bytes of text, 200 tokens (1.00 bytes each) in 1 shards" in output
+
+
+LEARNED = (("sentencepiece", 300, "--tokenizer.byte-fallback", "False"), ("wordpiece", 120), ("bpe", 300))
+
+
+@pytest.mark.parametrize(("kind", "size", "more"), [(kind, size, more) for kind, size, *more in LEARNED])
+def test_tokenizer_learns_measures_and_is_used(jaxlm, refused, tmp_path, kind, size, more):
+    lines = [f"the {number} small boats sang of {number % 7} seas and 床前明月光 {number}" for number in range(300)]
+    (tmp_path / "a.txt").write_text("\n\n".join(lines))
+    words = ["--files", tmp_path / "a.txt", "--tokenizer.kind", kind, *more]
+    if kind != "sentencepiece":
+        words += ["--tokenizer.vocab-size", size]
+    else:
+        words += ["--tokenizer.vocab-size", 80]
+    for name in ("one", "two"):
+        code, output, _ = jaxlm("data", "tokenizer", tmp_path / name, *words)
+        assert code == 0
+    one, two = ({file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in ("one", "two"))
+    assert one == two
+    measures = json.loads(one["measures.json"])["held_out"]
+    assert 5 < measures["documents"] < 40
+    assert measures["unknown_rate"] == 0
+    assert f"{measures['tokens_per_word']:.3f} tokens a word" in output
+    assert "something already" in refused("data", "tokenizer", tmp_path / "one", *words)
+    code, output, _ = jaxlm(
+        *("data", "prepare", tmp_path / "out", "--files", tmp_path / "a.txt", "--document", "paragraph"),
+        *("--tokenizer", tmp_path / "one", "--workers", 1),
+    )
+    assert (code, "kept    300 documents" in output) == (0, True)
+
+
+def test_tokenizer_refuses_what_it_cannot_learn(refused, tmp_path):
+    (tmp_path / "a.txt").write_text("one\n\ntwo")
+    words = ("data", "tokenizer", tmp_path / "out", "--files", tmp_path / "a.txt")
+    assert "a tokenizer of kind 'byte' is not learned" in refused(*words, "--tokenizer.kind", "byte")
+    assert "held_out is 1.0" in refused(*words, "--held-out", 1)
+    assert "sample is 0.0" in refused(*words, "--sample", 0)
+    assert "vocab_size 8192 is more than this training text can fill" in refused(*words)
+    assert "files is empty" in refused("data", "tokenizer", tmp_path / "out")

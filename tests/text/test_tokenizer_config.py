@@ -16,6 +16,8 @@ from jaxlm.text.tokenizer import train_tokenizer
         TokenizerConfig(kind="sentencepiece"),
         TokenizerConfig("sentencepiece", 4_000_000, "bpe", 1, False),
         TokenizerConfig("sentencepiece", character_coverage=0.98),
+        TokenizerConfig("wordpiece", vocab_size=5000, character_coverage=1, lowercase=False),
+        TokenizerConfig("bpe", vocab_size=5000, special_tokens=("[MASK]",)),
     ],
 )
 def test_valid(config):
@@ -26,7 +28,10 @@ def test_valid(config):
     ("changes", "message"),
     [
         ({"kind": "sentencepeice"}, r"unknown tokenizer kind 'sentencepeice' \(did you mean 'sentencepiece'\?\)"),
-        ({"kind": None}, "unknown tokenizer kind 'None'; known: byte, character, folder, sentencepiece"),
+        (
+            {"kind": None},
+            "unknown tokenizer kind 'None'; known: bpe, byte, character, folder, sentencepiece, wordpiece",
+        ),
         ({"algorithm": "bpee"}, r"unknown sentencepiece algorithm 'bpee' \(did you mean 'bpe'\?\)"),
         ({"vocab_size": 0}, "tokenizer vocab_size is 0; it must be a whole number from 1 to 4000000"),
         ({"vocab_size": 4_000_001}, "tokenizer vocab_size is 4000001;"),
@@ -61,6 +66,9 @@ def test_a_folder_is_named_and_nothing_else():
         (TokenizerConfig("folder", vocab_size=5, folder="here"), "tokenizer vocab_size=5 has no effect on kind"),
         (TokenizerConfig("folder", special_tokens=("[CLS]",), folder="here"), "tokenizer special_tokens belong to"),
         (TokenizerConfig("byte", folder="here"), "tokenizer folder='here' has no effect on kind 'byte'; remove it, or"),
+        (TokenizerConfig("bpe", byte_fallback=False), "tokenizer byte_fallback=False has no effect on kind 'bpe'"),
+        (TokenizerConfig("bpe", character_coverage=1.0), "remove it, or choose kind 'sentencepiece' or 'wordpiece'"),
+        (TokenizerConfig("wordpiece", lowercase=1), "tokenizer lowercase"),
         (TokenizerConfig("sentencepiece", folder="here"), "tokenizer folder='here' has no effect on kind 'sentence"),
     ):
         with pytest.raises(UsageError, match=message):

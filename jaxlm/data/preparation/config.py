@@ -7,8 +7,8 @@ from jaxlm.errors import UsageError, unknown_name
 
 
 @dataclass(frozen=True)
-class PreparationConfig:
-    """Which text is tokenised, and into what. Every field but `tokenizer` decides the records that are written."""
+class CorpusConfig:
+    """Which text is read."""
 
     source: Literal["text", "jsonl", "parquet", "datasets", "tfds"] = "text"
     """Text files, JSON Lines, Parquet files, a folder that Hugging Face `datasets` saved, or a TFDS dataset."""
@@ -32,12 +32,6 @@ class PreparationConfig:
     split: str = "train"
     """The split of a TFDS dataset, or of a folder of several splits that `datasets` saved."""
 
-    tokenizer: str = ""
-    """Folder of the tokenizer: what `jaxlm data tokenizer` wrote, a run's tokenizer/, a Hugging Face directory."""
-
-    keep_text: bool = True
-    """Keep each document's text beside its tokens, for objectives that need it; records are longer for that."""
-
     shard_bytes: int = 16 << 20
     """Bytes of input for a shard of the output, about: the unit of work that is spread over processes and redone
     after a kill. A compressed file is never cut."""
@@ -58,8 +52,6 @@ class PreparationConfig:
             choices = get_args(field.type) if isinstance(field.default, str) else ()
             if choices and getattr(self, field.name) not in choices:
                 raise unknown_name(field.name, str(getattr(self, field.name)), choices)
-        if not self.tokenizer:
-            raise UsageError("tokenizer is empty; name the folder of one, such as jaxlm data tokenizer writes")
         if self.source == "tfds":
             if not self.builder and not self.builder_dir:
                 raise UsageError("source is 'tfds' but builder is empty; name the dataset, such as my_ds:1.0.0")
@@ -78,3 +70,24 @@ class PreparationConfig:
         for name, most in (("shard_bytes", 1 << 40), ("max_document_bytes", 1 << 30)):
             if not 1 <= getattr(self, name) <= most:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be from 1 to {most}")
+
+
+@dataclass(frozen=True)
+class PreparationConfig(CorpusConfig):
+    """Which text is tokenised, and into what."""
+
+    tokenizer: str = ""
+    """Folder of the tokenizer: what `jaxlm data tokenizer` wrote, a run's tokenizer/, a Hugging Face directory."""
+
+    keep_text: bool = True
+    """Keep each document's text beside its tokens, for objectives that need it; records are longer for that."""
+
+    def validate(self) -> None:
+        """Checks that the fields fit each other, before anything is read.
+
+        Raises:
+          UsageError: an impossible value or combination; the message names the field and the way out.
+        """
+        super().validate()
+        if not self.tokenizer:
+            raise UsageError("tokenizer is empty; name the folder of one, such as jaxlm data tokenizer writes")

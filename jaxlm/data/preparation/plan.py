@@ -11,7 +11,7 @@ from typing import Any
 
 from jaxlm.data.cache import file_sha256
 from jaxlm.data.config import DataConfig
-from jaxlm.data.preparation.config import PreparationConfig
+from jaxlm.data.preparation.config import CorpusConfig
 from jaxlm.data.preparation.lines import COMPRESSED, import_parquet, import_pyarrow
 from jaxlm.data.sources import source_files
 from jaxlm.errors import DataError, UsageError
@@ -57,7 +57,7 @@ class Plan:
         return [self.inputs, [[asdict(span) for span in unit] for unit in self.units]]
 
 
-def make_plan(config: PreparationConfig, threads: int = 1) -> Plan:
+def make_plan(config: CorpusConfig, threads: int = 1) -> Plan:
     """Returns the plan of a configuration; reads each file once, to know it again.
 
     Raises:
@@ -75,7 +75,7 @@ def make_plan(config: PreparationConfig, threads: int = 1) -> Plan:
     return Plan(inputs, list(_grouped(spans, config.shard_bytes)))
 
 
-def input_files(config: PreparationConfig) -> list[Path]:
+def input_files(config: CorpusConfig) -> list[Path]:
     """Returns the files of a configuration in the order in which they are read.
 
     Raises:
@@ -86,7 +86,7 @@ def input_files(config: PreparationConfig) -> list[Path]:
     return source_files(DataConfig(source="text", files=config.files))
 
 
-def _plan_file(config: PreparationConfig, path: Path, cut: Callable) -> tuple[dict[str, Any], list[Span]]:
+def _plan_file(config: CorpusConfig, path: Path, cut: Callable) -> tuple[dict[str, Any], list[Span]]:
     try:
         size = path.stat().st_size
         facts = {"path": str(path), "bytes": size, "sha256": file_sha256(path)}
@@ -95,11 +95,11 @@ def _plan_file(config: PreparationConfig, path: Path, cut: Callable) -> tuple[di
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def _whole(config: PreparationConfig, path: Path, size: int) -> list[Span]:
+def _whole(config: CorpusConfig, path: Path, size: int) -> list[Span]:
     return [Span(str(path), size=size)]
 
 
-def _cut_text(config: PreparationConfig, path: Path, size: int) -> list[Span]:
+def _cut_text(config: CorpusConfig, path: Path, size: int) -> list[Span]:
     """Cuts a file at the first line, or after the first blank line, beyond each multiple of the shard's size."""
     if path.suffix in COMPRESSED or (config.source == "text" and config.document == "file"):
         return _whole(config, path, size)
@@ -143,7 +143,7 @@ def _newlines(file: Any, count: int) -> int:
     return total
 
 
-def _cut_parquet(config: PreparationConfig, path: Path, size: int) -> list[Span]:
+def _cut_parquet(config: CorpusConfig, path: Path, size: int) -> list[Span]:
     pyarrow, parquet = import_pyarrow(str(path)), import_parquet(str(path))
     try:
         with parquet.ParquetFile(path) as file:
@@ -185,7 +185,7 @@ def _json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _plan_of_tfds(config: PreparationConfig) -> Plan:
+def _plan_of_tfds(config: CorpusConfig) -> Plan:
     from jaxlm.data.tfds_dataset import dataset_identity, open_dataset, open_records
 
     builder = open_dataset(tfds_config(config))
@@ -203,7 +203,7 @@ def _plan_of_tfds(config: PreparationConfig) -> Plan:
     return Plan([identity], units)
 
 
-def tfds_config(config: PreparationConfig) -> DataConfig:
+def tfds_config(config: CorpusConfig) -> DataConfig:
     """Returns what names the same TFDS dataset to `jaxlm.data.tfds_dataset`."""
     return DataConfig(source="tfds", builder=config.builder, builder_dir=config.builder_dir)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from jaxlm.data.preparation import table_readers, text_readers
-from jaxlm.data.preparation.config import PreparationConfig
+from jaxlm.data.preparation.config import CorpusConfig
 from jaxlm.data.preparation.found import Corrupt, Found
 from jaxlm.data.preparation.plan import Unit
 from jaxlm.errors import DataError
@@ -17,7 +17,7 @@ _READERS = {
 }
 
 
-def read_unit(config: PreparationConfig, unit: Unit) -> Iterator[Found | Corrupt]:
+def read_unit(config: CorpusConfig, unit: Unit) -> Iterator[Found | Corrupt]:
     """Yields the documents of a unit in the order of the corpus, and between them what cannot be read.
 
     Raises:

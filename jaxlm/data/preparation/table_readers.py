@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from jaxlm.data.preparation.config import PreparationConfig
+from jaxlm.data.preparation.config import CorpusConfig
 from jaxlm.data.preparation.found import Corrupt, Found, corrupt
 from jaxlm.data.preparation.lines import import_parquet, import_pyarrow
 from jaxlm.data.preparation.plan import Span, tfds_config
@@ -13,7 +13,7 @@ _ROWS = 256  # read at a time
 _EXAMPLES = 64
 
 
-def read_parquet(config: PreparationConfig, span: Span) -> Iterator[Found | Corrupt]:
+def read_parquet(config: CorpusConfig, span: Span) -> Iterator[Found | Corrupt]:
     """Yields the documents of row groups; a place is the file and the row's number in it, from 0."""
     pyarrow, parquet = import_pyarrow(span.path), import_parquet(span.path)
     try:
@@ -28,7 +28,7 @@ def read_parquet(config: PreparationConfig, span: Span) -> Iterator[Found | Corr
         yield _damaged(span, error)
 
 
-def read_arrow(config: PreparationConfig, span: Span) -> Iterator[Found | Corrupt]:
+def read_arrow(config: CorpusConfig, span: Span) -> Iterator[Found | Corrupt]:
     """Yields the documents of an Arrow stream, which is what `datasets` writes."""
     pyarrow = import_pyarrow(span.path)
     try:
@@ -39,7 +39,7 @@ def read_arrow(config: PreparationConfig, span: Span) -> Iterator[Found | Corrup
         yield _damaged(span, error)
 
 
-def read_tfds(config: PreparationConfig, span: Span) -> Iterator[Found | Corrupt]:
+def read_tfds(config: CorpusConfig, span: Span) -> Iterator[Found | Corrupt]:
     """Yields the documents of a range of examples of a TFDS dataset."""
     from jaxlm.data.tfds_dataset import open_dataset, open_records
 
@@ -58,7 +58,7 @@ def read_tfds(config: PreparationConfig, span: Span) -> Iterator[Found | Corrupt
             yield _value(config, f"{span.path}:{position}", example[config.text_field])
 
 
-def _rows(config: PreparationConfig, span: Span, row: int, batches: Iterable[Any]) -> Iterator[Found | Corrupt]:
+def _rows(config: CorpusConfig, span: Span, row: int, batches: Iterable[Any]) -> Iterator[Found | Corrupt]:
     for batch in batches:
         for value in batch.column(batch.schema.get_field_index(config.text_field)):
             place = f"{span.path}:{row}"
@@ -69,14 +69,14 @@ def _rows(config: PreparationConfig, span: Span, row: int, batches: Iterable[Any
                 yield corrupt(place, "not_utf8", f"not UTF-8: {error}", bytes(value.as_buffer()))
 
 
-def _require_column(config: PreparationConfig, span: Span, names: Iterable[str]) -> None:
+def _require_column(config: CorpusConfig, span: Span, names: Iterable[str]) -> None:
     if config.text_field not in names:
         raise UsageError(
             f"{span.path}: no field {config.text_field!r}; its fields: {', '.join(sorted(names))} (set text_field)"
         )
 
 
-def _value(config: PreparationConfig, place: str, value: Any) -> Found | Corrupt:
+def _value(config: CorpusConfig, place: str, value: Any) -> Found | Corrupt:
     if isinstance(value, bytes):
         if len(value) > config.max_document_bytes:
             return corrupt(place, "too_large", f"{len(value)} bytes, more than {config.max_document_bytes}", value)

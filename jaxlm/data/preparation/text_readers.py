@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from jaxlm.data.preparation.config import PreparationConfig
+from jaxlm.data.preparation.config import CorpusConfig
 from jaxlm.data.preparation.found import Corrupt, Found, corrupt
 from jaxlm.data.preparation.lines import DamagedFileError, Line, lines
 from jaxlm.data.preparation.plan import Span
@@ -12,13 +12,13 @@ from jaxlm.data.preparation.plan import Span
 _BOM = b"\xef\xbb\xbf"
 
 
-def read_lines(config: PreparationConfig, span: Span) -> Iterator[Found | Corrupt]:
+def read_lines(config: CorpusConfig, span: Span) -> Iterator[Found | Corrupt]:
     """Yields the documents of a part of a text or JSON Lines file, in order; empty ones with empty texts."""
     reader = _json_documents if config.source == "jsonl" else _text_documents
     yield from reader(config, span, _span_lines(config, span))
 
 
-def _span_lines(config: PreparationConfig, span: Span) -> Iterator[Line]:
+def _span_lines(config: CorpusConfig, span: Span) -> Iterator[Line]:
     limit = config.max_document_bytes
     for line in lines(Path(span.path), limit, span.start, span.stop, span.first_line):
         if line.number == 1 and line.content.startswith(_BOM):
@@ -59,7 +59,7 @@ class _Document:
             )
 
 
-def _text_documents(config: PreparationConfig, span: Span, source: Iterator[Line]) -> Iterator[Found | Corrupt]:
+def _text_documents(config: CorpusConfig, span: Span, source: Iterator[Line]) -> Iterator[Found | Corrupt]:
     document = _Document(span.path, config.max_document_bytes)
     number = span.first_line - 1
     try:
@@ -94,7 +94,7 @@ def _without_ending(found: Found | Corrupt) -> Found | Corrupt:
     return Found(found.place, text.rstrip("\r\n"))
 
 
-def _json_documents(config: PreparationConfig, span: Span, source: Iterator[Line]) -> Iterator[Found | Corrupt]:
+def _json_documents(config: CorpusConfig, span: Span, source: Iterator[Line]) -> Iterator[Found | Corrupt]:
     number = span.first_line - 1
     try:
         for line in source:
@@ -105,7 +105,7 @@ def _json_documents(config: PreparationConfig, span: Span, source: Iterator[Line
         yield corrupt(f"{span.path}:{number}", "damaged_file", f"unreadable after this line: {error}")
 
 
-def _json_document(config: PreparationConfig, place: str, line: Line) -> Found | Corrupt:
+def _json_document(config: CorpusConfig, place: str, line: Line) -> Found | Corrupt:
     content, field, limit = line.content, config.text_field, config.max_document_bytes
     if line.size > limit:
         return corrupt(place, "too_large", f"{line.size} bytes, more than {limit}", content, line.size)
