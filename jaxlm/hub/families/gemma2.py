@@ -78,13 +78,12 @@ def written_gemma(config: ModelConfig) -> dict[str, Any]:
 def read_config(reader: ConfigReader, task_head: Any) -> ModelConfig:
     """See Family."""
     fields = gemma(reader, task_head, GEMMA2, final_soft_cap=30.0)
-    layers = fields["num_layers"]
     return ModelConfig(
         **fields,
         **rotary(reader, fields["max_length"]),
         attention_soft_cap=reader.get("attn_logit_softcapping", float, 50.0, null=None),
         window=reader.get("sliding_window", int, DEFAULT_WINDOW, null=None),
-        layer_pattern=layer_pattern(reader, layers, tuple(layer % 2 == 0 for layer in range(layers))),
+        layer_pattern=layer_pattern(reader, fields["num_layers"], lambda layer: layer % 2 == 0),
     )
 
 

@@ -47,13 +47,12 @@ def read_config(reader: ConfigReader, task_head: Any) -> ModelConfig:
     reader.ignore("_sliding_window_pattern")  # what layer_types was made from
     if period < 1:
         raise UsageError(f"{reader.where}: sliding_window_pattern is {period}; it must be at least 1")
-    layers = fields["num_layers"]
     return ModelConfig(
         **fields,
         **rotary(reader, fields["max_length"]),
         qk_norm=True,
         window=reader.get("sliding_window", int, DEFAULT_WINDOW, null=None),
-        layer_pattern=layer_pattern(reader, layers, tuple((layer + 1) % period != 0 for layer in range(layers))),
+        layer_pattern=layer_pattern(reader, fields["num_layers"], lambda layer: (layer + 1) % period != 0),
     )
 
 

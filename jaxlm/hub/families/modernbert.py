@@ -82,7 +82,7 @@ def read_config(reader: ConfigReader, task_head: Any) -> ModelConfig:
         positions="rotary",
         **rotary(reader, max_length),
         window=reader.get("local_attention", int, DEFAULT_WINDOW),
-        layer_pattern=layer_pattern(reader, layers, tuple(layer % period != 0 for layer in range(layers))),
+        layer_pattern=layer_pattern(reader, layers, lambda layer: layer % period != 0),
         skip_first_norm=True,
         layers="unrolled",
         norm_epsilon=reader.get("norm_eps", float, 1e-5),

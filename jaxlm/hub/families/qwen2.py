@@ -1,9 +1,10 @@
 """Qwen 2 and 2.5 (Yang et al. 2024): Llama with biases of queries, keys and values, and perhaps a window above."""
 
+from collections.abc import Callable
 from typing import Any
 
 from jaxlm.errors import UsageError
-from jaxlm.hub.config_file import ConfigReader
+from jaxlm.hub.config_file import MOST_LAYERS, ConfigReader
 from jaxlm.hub.families.llama import BUFFERS, DEFAULTS, classes, entries, rotary, shared, written
 from jaxlm.hub.family import Family
 from jaxlm.models.config import ModelConfig
@@ -18,20 +19,20 @@ QWEN2 = {
 LAYER_TYPES = {"full_attention": "global", "sliding_attention": "local"}
 
 
-def layer_pattern(reader: ConfigReader, num_layers: int, local: tuple[bool, ...]) -> tuple[Any, ...]:
+def layer_pattern(reader: ConfigReader, num_layers: int, is_local: Callable[[int], bool]) -> tuple[Any, ...]:
     """Takes `layer_types`.
 
     Args:
       reader: the config.
-      num_layers: layers.
-      local: where the field is absent, which layers are local.
+      num_layers: layers; more than Family.read allows are its to refuse.
+      is_local: where the field is absent, whether a layer is local, by its number.
 
     Raises:
       UsageError: a type that is not supported, or another number of them.
     """
     names = reader.get("layer_types", list, None)
     if names is None:
-        return tuple("local" if each else "global" for each in local)
+        return tuple("local" if is_local(layer) else "global" for layer in range(min(num_layers, MOST_LAYERS)))
     if len(names) != num_layers or not all(isinstance(name, str) and name in LAYER_TYPES for name in names):
         raise UsageError(
             f"{reader.where}: layer_types is {ascii(names)[:200]}; it must name {num_layers} layers, each by one of "
@@ -50,8 +51,9 @@ def windows(reader: ConfigReader, num_layers: int) -> dict[str, Any]:
     slides = reader.get("use_sliding_window", bool, False)
     size = reader.get("sliding_window", int, 4096, null=None)
     first = reader.get("max_window_layers", int, 28)
-    local = tuple(slides and size is not None and layer >= first for layer in range(num_layers))
-    return {"window": size if slides else None, "layer_pattern": layer_pattern(reader, num_layers, local)}
+    window = size if slides else None
+    pattern = layer_pattern(reader, num_layers, lambda layer: window is not None and layer >= first)
+    return {"window": window, "layer_pattern": pattern}
 
 
 def written_windows(config: ModelConfig) -> dict[str, Any]:
