@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxlm.errors import UsageError
-from jaxlm.hub.config_file import MOST_LAYERS, ConfigReader
+from jaxlm.hub.config_file import ConfigReader
 from jaxlm.hub.families.llama import BUFFERS, DEFAULTS, classes, entries, rotary, shared, written
 from jaxlm.hub.family import Family
 from jaxlm.models.config import ModelConfig
@@ -24,7 +24,7 @@ def layer_pattern(reader: ConfigReader, num_layers: int, is_local: Callable[[int
 
     Args:
       reader: the config.
-      num_layers: layers; more than Family.read allows are its to refuse.
+      num_layers: layers.
       is_local: where the field is absent, whether a layer is local, by its number.
 
     Raises:
@@ -32,7 +32,7 @@ def layer_pattern(reader: ConfigReader, num_layers: int, is_local: Callable[[int
     """
     names = reader.get("layer_types", list, None)
     if names is None:
-        return tuple("local" if is_local(layer) else "global" for layer in range(min(num_layers, MOST_LAYERS)))
+        return tuple("local" if is_local(layer) else "global" for layer in range(num_layers))
     if len(names) != num_layers or not all(isinstance(name, str) and name in LAYER_TYPES for name in names):
         raise UsageError(
             f"{reader.where}: layer_types is {ascii(names)[:200]}; it must name {num_layers} layers, each by one of "
