@@ -5,6 +5,7 @@ a family takes the fields it knows from a ConfigReader, and `finish` refuses the
 nothing about the maths (names, versions, old defaults of generation).
 """
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,11 +44,14 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "tie_encoder_decoder": (False,),
     "pruned_heads": ({},),
 }
+# Far beyond any model that there is.
 MOST_LABELS = 100_000
+MOST_LAYERS = 4096
+LARGEST_NUMBER = 2**31 - 1
 _REQUIRED: Any = object()
 _KINDS = {
     int: "a whole number",
-    float: "a number",
+    float: "a finite number",
     bool: "true or false",
     str: "text",
     list: "a list",
@@ -79,6 +83,18 @@ class ConfigReader:
                 )
             self._used.add(name)
 
+    def refuse_giants(self) -> None:
+        """Bounds all whole numbers: what is built of layers and experts must not fill the memory by a number.
+
+        Raises:
+          UsageError: naming the first that no model has.
+        """
+        for name, value in self._values.items():
+            largest = MOST_LAYERS if "layer" in name or "expert" in name else LARGEST_NUMBER
+            if type(value) is int and abs(value) > largest:
+                # Not the number itself: writing a long one out takes long, or is refused.
+                raise UsageError(f"{self.where}: {ascii(name)[:100]} is over the {largest:,} that is read at most")
+
     def has(self, name: str) -> bool:
         """Whether a field is there and not null."""
         return self._values.get(name) is not None
@@ -105,7 +121,7 @@ class ConfigReader:
             return default
         if kind is float and type(value) is int and abs(value) < 2**53:
             return float(value)
-        if type(value) is not kind:
+        if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
             raise DataError(f"{self.where}: {name} is {_short(value)}; it must be {_KINDS[kind]}")
         return value
 

@@ -24,7 +24,18 @@ def test_fields_are_taken_by_type():
 
 
 @pytest.mark.parametrize(
-    ("value", "kind"), [("3", int), (True, int), (3.0, int), (1, bool), (2**60, float), ({}, list), (float, str)]
+    ("value", "kind"),
+    [
+        ("3", int),
+        (True, int),
+        (3.0, int),
+        (1, bool),
+        (2**60, float),
+        ({}, list),
+        (float, str),
+        (float("nan"), float),
+        (float("inf"), float),
+    ],
 )
 def test_another_type_is_an_error(value, kind):
     with pytest.raises(DataError, match=r"config\.json: a is .*; it must be "):
