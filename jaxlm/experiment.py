@@ -17,6 +17,7 @@ from jaxlm.evaluation.config import EvaluationConfig
 from jaxlm.generation.config import GenerationConfig
 from jaxlm.models.config import ModelConfig
 from jaxlm.parallel.config import MeshConfig
+from jaxlm.tasks.config import TaskConfig
 from jaxlm.text.config import TokenizerConfig
 from jaxlm.training.config import CheckpointConfig, OptimizerConfig
 
@@ -47,12 +48,13 @@ class Experiment:
     log_every: int = 10
     """Steps between records in metrics.jsonl."""
     sample_every: int = 500
-    """Steps between generated samples; 0 for none."""
+    """Steps between generated samples, of models that go on with a text; 0 for none."""
     sample_prompt: str = "\n"
     """What the generated samples go on from."""
     model: ModelConfig = field(default_factory=ModelConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    task: TaskConfig = field(default_factory=TaskConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     sampling: GenerationConfig = field(default_factory=GenerationConfig)

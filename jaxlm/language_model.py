@@ -14,12 +14,10 @@ import numpy as np
 from jaxlm.data.cache import digest, file_sha256
 from jaxlm.data.config import DataConfig
 from jaxlm.data.corpus import prepare_corpus
-from jaxlm.data.evaluation_rows import EvaluationRows
 from jaxlm.data.sources import documents as source_documents
 from jaxlm.data.sources import source_files
-from jaxlm.data.token_stream import prepare_token_stream
 from jaxlm.errors import CheckpointError, DataError, UsageError
-from jaxlm.evaluation.perplexity import Perplexity, make_row_losses, summarize
+from jaxlm.evaluation.perplexity import Perplexity, make_row_sums, summarize
 from jaxlm.experiment import Experiment
 from jaxlm.generation.config import GenerationConfig
 from jaxlm.generation.decoding import TokenGenerator
@@ -33,7 +31,7 @@ from jaxlm.models.output import ModelOutput
 from jaxlm.prediction.masks import Filling, fill_masks
 from jaxlm.prediction.vectors import Pooling, encode_text
 from jaxlm.run_folder import RunFolder
-from jaxlm.tasks.causal_lm import CausalLM
+from jaxlm.tasks.make import make_task
 from jaxlm.text.tokenizer import Tokenizer, has_tokenizer, load_tokenizer
 from jaxlm.training.checkpoints import Checkpoints
 from jaxlm.training.state import TrainState
@@ -188,11 +186,11 @@ class LanguageModel:
             own = DataConfig(source="text", files=tuple(files))
             documents = (document["text"] for document in source_documents(own))
             identity = digest([file_sha256(path) for path in source_files(own)])
-        stream = prepare_token_stream(documents, identity, self.tokenizer, data.cache_dir)
-        blocks = data.batching == "blocks"
-        rows = EvaluationRows(stream, data.length, stride, across_documents=blocks)
-        score = jax.jit(make_row_losses(CausalLM(self.config, segmented=not blocks)))
-        return summarize((score(self.params, batch) for batch in rows.batches(batch_size)), rows.text_bytes)
+        task = make_task(self.experiment.task, self.config, data, self.tokenizer)
+        rows = task.feed.evaluation_rows(task.feed.stream(documents, identity), stride)
+        score = jax.jit(make_row_sums(task.objective))
+        sums = (score(self.params, batch) for batch in rows.batches(batch_size))
+        return summarize(sums, rows.text_bytes, task.objective.parts)
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes a run folder, which `load` and every verb take; parameters keep their types.

@@ -1,6 +1,7 @@
 """`jaxlm evaluate MODEL`."""
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -50,13 +51,19 @@ def run(arguments: Sequence[str]) -> int:
     measured = model.evaluate(options.files or None, options.split, options.stride, options.batch_size)
     seconds = time.perf_counter() - started
     if options.json:
-        print(json.dumps({"step": model.step, **asdict(measured)}))
+        values = asdict(measured)
+        # JSON has no NaN: what was not measured is left out.
+        known = {name: value for name, value in values.items() if value == value}
+        print(json.dumps({"step": model.step, **known}))
         return 0
     what = ", ".join(options.files) or f"the {options.split} split"
     print(
         f"{options.model} at step {model.step:,} on {what}: {measured.targets:,} tokens in {seconds:.1f} s\n"
         f"loss           {measured.loss:.4f} +- {measured.standard_error:.4f}\n"
-        f"perplexity     {measured.perplexity:.4f}\n"
-        f"bits per byte  {measured.bits_per_byte:.4f}"
+        f"perplexity     {measured.perplexity:.4f}"
     )
+    if not math.isnan(measured.bits_per_byte):
+        print(f"bits per byte  {measured.bits_per_byte:.4f}")
+    for name, value in measured.metrics.items():
+        print(f"{name.replace('_', ' '):<14} {value:.4f}")
     return 0

@@ -106,9 +106,12 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     if result.validation is not None:
         measured = result.validation
+        code = (
+            f", {measured.bits_per_byte:.3f} bits per byte" if measured.bits_per_byte == measured.bits_per_byte else ""
+        )
         print(
             f"validation loss {measured.loss:.4f} +- {measured.standard_error:.4f} (perplexity "
-            f"{measured.perplexity:.3f}, {measured.bits_per_byte:.3f} bits per byte) over {measured.targets:,} tokens"
+            f"{measured.perplexity:.3f}{code}) over {measured.targets:,} tokens"
         )
     print(f"run folder: {options.dir}   report: {Path(options.dir) / 'report.html'}")
     return 0

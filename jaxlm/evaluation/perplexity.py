@@ -1,8 +1,8 @@
 """Loss, perplexity and bits per byte of a language model over a whole split."""
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import jax
@@ -11,11 +11,11 @@ import numpy as np
 from jaxlm.errors import DataError
 
 
-class TokenLosses(Protocol):
-    """A task that can score each target of a batch."""
+class RowSums(Protocol):
+    """An objective that can score each row of a batch; see `jaxlm.tasks.task.Objective`."""
 
-    def token_losses(self, params: dict, batch: dict[str, jax.Array]) -> jax.Array:
-        """Loss of every target in nats: [batch, time] float32."""
+    def row_sums(self, params: dict, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        """Sums of each row, [batch] float32: loss and weight, and NAME with NAME_weight for any other mean."""
         ...
 
 
@@ -24,12 +24,14 @@ class Perplexity:
     """A measured split.
 
     Attributes:
-      loss: mean negative log likelihood of a target in nats.
+      loss: mean negative log likelihood of a target in nats, with what else the task minimises.
       standard_error: of `loss`, taking rows (not tokens, which depend on their neighbours) as the sampled units; NaN
         for a single row.
-      perplexity: exp(loss).
-      bits_per_byte: negative log2 likelihood of the split over its UTF-8 bytes.
+      perplexity: exp of the mean loss of a token.
+      bits_per_byte: negative log2 likelihood of the split over its UTF-8 bytes; NaN where it is not predicted from
+        left to right.
       targets: tokens predicted, each once.
+      metrics: other means of the task, such as how many predictions are right.
     """
 
     loss: float
@@ -37,48 +39,60 @@ class Perplexity:
     perplexity: float
     bits_per_byte: float
     targets: int
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
-def make_row_losses(task: TokenLosses) -> Callable[[Any, dict[str, jax.Array]], tuple[jax.Array, jax.Array]]:
-    """Builds the function, to be jitted, from (params, batch) to each row's loss sum and weight sum, [batch]."""
+def make_row_sums(objective: RowSums) -> Callable[[Any, dict[str, jax.Array]], dict[str, jax.Array]]:
+    """Builds the function, to be jitted, from (params, batch) to the sums of each row, [batch]."""
 
-    def row_losses(params: Any, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        weights = batch["loss_weights"]
-        # where, not a product alone: the unweighted part of a row may hold anything, and 0 * inf is NaN.
-        losses = jax.numpy.where(weights > 0, task.token_losses(params, batch), 0.0)
-        return (losses * weights).sum(-1), weights.sum(-1)
+    def row_sums(params: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        return objective.row_sums(params, batch)
 
-    return row_losses
+    return row_sums
 
 
-def summarize(rows: Iterable[tuple[Any, Any]], text_bytes: int) -> Perplexity:
-    """Adds up what `make_row_losses` gave for the batches of a split, in float64.
+def summarize(
+    rows: Iterable[Mapping[str, Any]], text_bytes: int, parts: Mapping[str, float] | None = None
+) -> Perplexity:
+    """Adds up what `make_row_sums` gave for the batches of a split, in float64.
 
-    The standard error is that of a ratio of row sums (Cochran 1977, eq. 2.46): with residuals r_i = loss_i - mean *
-    weight_i over n rows, sqrt(n / (n - 1) * sum r_i^2) / total weight.
+    What is minimised is the mean of `loss` and the other means that `parts` names, times their factors. Its standard
+    error is that of a sum of ratios of row sums (Cochran 1977, eq. 2.46): with residuals r_i = sum over parts of factor
+    * (loss_i - mean * weight_i) / total weight over n rows, sqrt(n / (n - 1) * sum r_i^2).
 
     Args:
-      rows: (loss sums, weight sums), each [batch]; rows of weight 0 do not count.
-      text_bytes: UTF-8 bytes of the split.
+      rows: sums [batch]; rows of weight 0 do not count.
+      text_bytes: UTF-8 bytes that the predictions are a code of; 0 for none, which leaves bits per byte NaN.
+      parts: see `jaxlm.tasks.task.Objective`.
 
     Raises:
       DataError: if there is nothing to measure.
     """
-    pairs = [(np.asarray(losses, np.float64), np.asarray(weights, np.float64)) for losses, weights in rows]
-    losses = np.concatenate([pair[0] for pair in pairs]) if pairs else np.zeros(0)
-    weights = np.concatenate([pair[1] for pair in pairs]) if pairs else np.zeros(0)
-    losses, weights = losses[weights > 0], weights[weights > 0]
-    total = weights.sum()
+    fetched = [{name: np.asarray(sums, np.float64) for name, sums in batch.items()} for batch in rows]
+    names = fetched[0] if fetched else ("loss", "weight")
+    sums = {name: np.concatenate([batch[name] for batch in fetched]) if fetched else np.zeros(0) for name in names}
+    counted = sums["weight"] > 0
+    total = sums["weight"][counted].sum()
     if total == 0:
-        raise DataError("nothing to evaluate: the split has no token with another to its left")
-    mean = losses.sum() / total
-    count = len(losses)
-    residuals = losses - mean * weights
-    error = math.sqrt(count / (count - 1) * (residuals**2).sum()) / total if count > 1 else math.nan
+        raise DataError("nothing to evaluate: the split has no target to predict")
+    means = {"loss": sums["loss"][counted].sum() / total}
+    for name in sums:
+        if f"{name}_weight" in sums:
+            present = sums[f"{name}_weight"] > 0
+            means[name] = sums[name][present].sum() / max(sums[f"{name}_weight"][present].sum(), 1e-9)
+    factors = {"loss": 1.0, **(parts or {})}
+    residuals = np.zeros(int(counted.sum()))
+    for name, factor in factors.items():
+        losses, weights = sums[name][counted], sums["weight" if name == "loss" else f"{name}_weight"][counted]
+        residuals += factor * (losses - means[name] * weights) / weights.sum()
+    count = len(residuals)
+    token_loss, loss = float(means["loss"]), float(sum(factor * means[name] for name, factor in factors.items()))
+    code = sums["loss"][counted].sum() / math.log(2)
     return Perplexity(
-        loss=float(mean),
-        standard_error=float(error),
-        perplexity=math.inf if mean > 700 else math.exp(mean),
-        bits_per_byte=float(losses.sum() / math.log(2) / text_bytes) if text_bytes else math.nan,
+        loss=loss,
+        standard_error=math.sqrt(count / (count - 1) * (residuals**2).sum()) if count > 1 else math.nan,
+        perplexity=math.inf if token_loss > 700 else math.exp(token_loss),
+        bits_per_byte=float(code / text_bytes) if text_bytes else math.nan,
         targets=int(total),
+        metrics={name: float(mean) for name, mean in means.items() if name != "loss"},
     )

@@ -6,17 +6,49 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxlm.data.config import DataConfig
+from jaxlm.data.evaluation_rows import EvaluationRows
+from jaxlm.data.rows import TrainingRows, training_rows
+from jaxlm.data.token_stream import TokenStream
+from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.model import apply_model
+from jaxlm.tasks.config import TaskConfig
 from jaxlm.tasks.cross_entropy import token_losses
 from jaxlm.tasks.load_balance import load_balance_loss
+from jaxlm.tasks.task import Batch, DocumentStream, SumOfRows, Sums, Task, weighted
+from jaxlm.text.tokenizer import Tokenizer
 
-Batch = dict[str, jax.Array]
-Sums = dict[str, jax.Array]
+
+def causal_lm(config: TaskConfig, model: ModelConfig, data: DataConfig, tokenizer: Tokenizer) -> Task:
+    """The task of GPT, for any model that reads from left to right.
+
+    Raises:
+      UsageError: the model sees what it is to predict, or needs a source.
+    """
+    if model.architecture not in ("decoder", "lstm"):
+        raise UsageError(
+            f"task.kind 'causal_lm' needs model.architecture 'decoder' or 'lstm', not {model.architecture!r}: choose "
+            "that, or another task.kind"
+        )
+    return Task(CausalLM(model, segmented=data.batching == "packed"), CausalFeed(data, tokenizer), generates=True)
 
 
 @dataclass(frozen=True)
-class CausalLM:
+class CausalFeed(DocumentStream):
+    """Blocks of the stream, or packed documents, with each token's successor as its target."""
+
+    def training_rows(self, stream: TokenStream, seed: int) -> TrainingRows:
+        """Rows for endless epochs."""
+        return training_rows(self.data, stream, seed)
+
+    def evaluation_rows(self, stream: TokenStream, stride: int | None = None) -> EvaluationRows:
+        """Windows over the split, every token predicted once."""
+        return EvaluationRows(stream, self.data.length, stride, across_documents=self.data.batching == "blocks")
+
+
+@dataclass(frozen=True)
+class CausalLM(SumOfRows):
     """Next-token prediction with a decoder.
 
     Attributes:
@@ -39,6 +71,12 @@ class CausalLM:
         output = self._apply(params, batch, dropout_rng)
         assert output.logits is not None
         return token_losses(output.logits, batch["targets"])
+
+    def row_sums(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> Sums:
+        """Sums of each row: `loss` in nats and `weight`, without what balances experts."""
+        weights = batch["loss_weights"]
+        losses = self.token_losses(params, batch, dropout_rng)
+        return {"loss": weighted(losses, weights), "weight": weights.sum(-1)}
 
     def loss(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> Sums:
         """Sums over the batch: `loss` in nats and `weight`, whose quotient is the mean loss of a target.

@@ -1,6 +1,6 @@
 """Training from start to end, to be read from top to bottom: prepare, restore, step, measure, save.
 
-Edit points: the objective is `CausalLM` in `_Run.__init__`; the update is `make_optimizer`; what happens after a step
+Edit points: the objective is a task of `jaxlm.tasks`; the update is `make_optimizer`; what happens after a step
 is `_Run.after_step`.
 """
 
@@ -20,12 +20,11 @@ from jax.sharding import NamedSharding
 from rich.console import Console
 
 from jaxlm.data.corpus import Corpus, prepare_corpus
-from jaxlm.data.evaluation_rows import EvaluationRows
 from jaxlm.data.loader import training_batches
-from jaxlm.data.rows import TrainingRows, training_rows
-from jaxlm.data.token_stream import TokenStream, prepare_token_stream
+from jaxlm.data.rows import TrainingRows
+from jaxlm.data.token_stream import TokenStream
 from jaxlm.errors import NonFiniteLossError, UsageError
-from jaxlm.evaluation.perplexity import Perplexity, make_row_losses, summarize
+from jaxlm.evaluation.perplexity import Perplexity, make_row_sums, summarize
 from jaxlm.experiment import Experiment
 from jaxlm.generation.decoding import TokenGenerator
 from jaxlm.generation.text import generate_text
@@ -34,7 +33,8 @@ from jaxlm.parallel.hardware import peak_flops
 from jaxlm.parallel.mesh import batch_sharding, make_mesh, on_mesh, replicated
 from jaxlm.parallel.runtime import release_freed_memory
 from jaxlm.run_folder import RunFolder
-from jaxlm.tasks.causal_lm import CausalLM
+from jaxlm.tasks.make import make_task
+from jaxlm.tasks.task import Task
 from jaxlm.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from jaxlm.training.checkpoints import Checkpoints
 from jaxlm.training.optimizers import make_optimizer
@@ -90,14 +90,15 @@ def _train(experiment: Experiment, run_folder: RunFolder, watch: PreemptionWatch
     say(f"text: {_counts(corpus)}{', from the cache' if corpus.reused else ''}")
     tokenizer = _tokenizer(experiment, run_folder, corpus)
     experiment = experiment.resolve(tokenizer.vocab_size)
+    task = make_task(experiment.task, experiment.model, experiment.data, tokenizer)
     _claim_folder(experiment, run_folder, tokenizer)
     streams = [
-        prepare_token_stream(documents, f"{corpus.fingerprint}/{split}", tokenizer, experiment.data.cache_dir)
+        task.feed.stream(documents, f"{corpus.fingerprint}/{split}")
         for split, documents in (("train", corpus.train), ("validation", corpus.validation))
     ]
     mesh = make_mesh(experiment.mesh)
     with on_mesh(mesh):
-        return _Run(experiment, run_folder, tokenizer, mesh, streams[0], streams[1], say).to_the_end(watch)
+        return _Run(experiment, run_folder, tokenizer, task, mesh, streams[0], streams[1], say).to_the_end(watch)
 
 
 def _counts(corpus: Corpus) -> str:
@@ -136,6 +137,7 @@ class _Run:
         experiment: Experiment,
         folder: RunFolder,
         tokenizer: Tokenizer,
+        task: Task,
         mesh: jax.sharding.Mesh,
         train_stream: TokenStream,
         validation_stream: TokenStream,
@@ -146,14 +148,10 @@ class _Run:
         self.tokenizer = tokenizer
         self.mesh = mesh
         self.say = say
-        data = experiment.data
-        blocks = data.batching == "blocks"
-        self.rows: TrainingRows = training_rows(data, train_stream, experiment.seed)
-        self.validation_rows = EvaluationRows(
-            validation_stream, data.length, experiment.evaluation.stride, across_documents=blocks
-        )
-
-        self.task = CausalLM(experiment.model, segmented=not blocks)
+        self.objective = task.objective
+        self.samples = task.generates and experiment.sample_every > 0
+        self.rows: TrainingRows = task.feed.training_rows(train_stream, experiment.seed)
+        self.validation_rows = task.feed.evaluation_rows(validation_stream, experiment.evaluation.stride)
         self.schedule = learning_rate_schedule(experiment.optimizer, experiment.steps)
         self.optimizer = make_optimizer(experiment.optimizer, self.schedule)
         self.abstract, self.shardings, self.sharding_notes = state_shardings(experiment.model, self.optimizer, mesh)
@@ -172,7 +170,7 @@ class _Run:
         # Rows beyond the last are empty, so a larger batch changes no result.
         self.evaluation_batch = math.ceil(experiment.evaluation.batch_size / shards) * shards
         self.score = jax.jit(
-            make_row_losses(self.task),
+            make_row_sums(self.objective),
             in_shardings=(self.shardings.params, self.batch_sharding),
             out_shardings=replicated(mesh),
         )
@@ -217,17 +215,19 @@ class _Run:
         """Compiles the step and says what was chosen and what it needs."""
         experiment, model = self.experiment, self.experiment.model
         dropout = model.dropout_rate > 0 or model.attention_dropout_rate > 0
-        step = make_train_step(self.task.loss, self.optimizer, experiment.seed, experiment.accumulation, dropout)
+        objective = self.objective
+        step = make_train_step(
+            objective.loss, self.optimizer, experiment.seed, experiment.accumulation, dropout, objective.balance
+        )
         jitted = jax.jit(
             step,
             donate_argnums=0,
             in_shardings=(self.shardings, self.batch_sharding),
             out_shardings=(self.shardings, replicated(self.mesh)),
         )
-        shape = (experiment.batch_size, experiment.data.length)
         batch = {
-            name: jax.ShapeDtypeStruct(shape, "float32" if name == "loss_weights" else "int32")
-            for name in ("tokens", "positions", "segment_ids", "targets", "loss_weights")
+            name: jax.ShapeDtypeStruct((experiment.batch_size, *row.shape[1:]), row.dtype)
+            for name, row in self.rows.batch(np.zeros(1, np.int64)).items()
         }
         started = time.perf_counter()
         self.train_step = jitted.lower(self.abstract, batch).compile()
@@ -244,8 +244,8 @@ class _Run:
         for note in self.sharding_notes:
             self.say(f"  {note}")
         self.say(
-            f"step: {math.prod(shape):,} tokens in {experiment.accumulation} parts by {experiment.optimizer.name}; "
-            f"compiled in {seconds:.1f} s; {(memory.argument_size_in_bytes + memory.temp_size_in_bytes) / 2**20:,.0f} "
+            f"step: {experiment.batch_size * experiment.data.length:,} tokens in {experiment.accumulation} parts by "
+            f"{experiment.optimizer.name}; compiled in {seconds:.1f} s; {(memory.argument_size_in_bytes + memory.temp_size_in_bytes) / 2**20:,.0f} "
             "MiB a device"
         )
 
@@ -297,7 +297,7 @@ class _Run:
         if evaluating:
             release_freed_memory()
             measured = self.validation = self.evaluate(state, step)
-        if experiment.sample_every and (step % experiment.sample_every == 0 or last):
+        if self.samples and (step % experiment.sample_every == 0 or last):
             release_freed_memory()
             self.sample(state, step)
         if saving:
@@ -339,6 +339,11 @@ class _Run:
             "loss": float(fetched[-1]["loss"]),
             "learning_rate": float(self.schedule(step - 1)),
             "gradient_norm": float(fetched[-1]["gradient_norm"]),
+            **{
+                name: float(fetched[-1][name])
+                for name in fetched[-1]
+                if name not in ("loss", "gradient_norm", "weight")
+            },
             "tokens": step * tokens,
             "seconds": seconds,
             "tokens_per_second": rate,
@@ -372,6 +377,7 @@ class _Run:
         measured = summarize(
             (jax.device_get(self.score(state.params, self.put(batch))) for batch in batches),
             self.validation_rows.text_bytes,
+            self.objective.parts,
         )
         if not math.isfinite(measured.loss):
             self.stop_non_finite(step, "validation loss", measured.loss)
@@ -379,7 +385,8 @@ class _Run:
             "loss": measured.loss,
             "standard_error": measured.standard_error,
             "perplexity": measured.perplexity,
-            "bits_per_byte": measured.bits_per_byte,
+            **({} if math.isnan(measured.bits_per_byte) else {"bits_per_byte": measured.bits_per_byte}),
+            **measured.metrics,
         }
         self.trackers.log(step, "validation", {**values, "seconds": time.perf_counter() - started})
         self.progress.validation(step, values)

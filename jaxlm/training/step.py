@@ -15,7 +15,12 @@ LossFunction = Callable[..., Sums]
 
 
 def make_train_step(
-    loss: LossFunction, optimizer: optax.GradientTransformation, seed: int, accumulation: int = 1, dropout: bool = False
+    loss: LossFunction,
+    optimizer: optax.GradientTransformation,
+    seed: int,
+    accumulation: int = 1,
+    dropout: bool = False,
+    balance: Callable[[Batch], Batch] = lambda batch: batch,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """Builds the step for a task's loss.
 
@@ -28,10 +33,11 @@ def make_train_step(
       seed: randomness of step n is fold_in(seed, n).
       accumulation: number of microbatches; it divides the batch.
       dropout: whether the loss gets a dropout key.
+      balance: what is done to a whole batch before it is cut; see `jaxlm.tasks.task.Objective`.
 
     Returns:
-      A function from (state, batch) to (new state, metrics): `loss` (mean, nats), `weight` (targets counted) and
-      `gradient_norm` (before clipping), float32 scalars.
+      A function from (state, batch) to (new state, metrics): `loss` (mean, nats), `weight` (targets counted),
+      `gradient_norm` (before clipping) and the means of the task's other sums, float32 scalars.
     """
 
     def gradients(params: Any, batch: Batch, key: jax.Array | None) -> tuple[Any, Sums]:
@@ -62,7 +68,7 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
         key = jax.random.fold_in(jax.random.key(seed), state.step) if dropout else None
-        grads, sums = accumulated(state.params, batch, key)
+        grads, sums = accumulated(state.params, balance(batch), key)
         grads = jax.tree.map(lambda g: g / sums["weight"], grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         metrics = {
@@ -70,6 +76,8 @@ def make_train_step(
             "weight": sums["weight"],
             "gradient_norm": optax.tree.norm(grads),
         }
+        others = (name for name in sums if f"{name}_weight" in sums)
+        metrics |= {name: sums[name] / jnp.maximum(sums[f"{name}_weight"], 1e-9) for name in others}
         return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state), metrics
 
     return train_step

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from jaxlm.errors import DataError
-from jaxlm.evaluation.perplexity import Perplexity, make_row_losses, summarize
+from jaxlm.evaluation.perplexity import Perplexity, make_row_sums, summarize
 from jaxlm.tasks.causal_lm import CausalLM
+from jaxlm.tasks.task import weighted
 
 from ..models.small_models import BASE, forward, quick_jit, random_params, random_tokens
 
@@ -25,8 +26,12 @@ def rows_of_a_split(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return np.array(losses, np.float32), weights.astype(np.float32)
 
 
-def batches(losses: np.ndarray, weights: np.ndarray, size: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    return [(losses[i : i + size], weights[i : i + size]) for i in range(0, len(losses), size)]
+def sums(losses: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    return {"loss": losses, "weight": weights}
+
+
+def batches(losses: np.ndarray, weights: np.ndarray, size: int) -> list[dict[str, np.ndarray]]:
+    return [sums(losses[i : i + size], weights[i : i + size]) for i in range(0, len(losses), size)]
 
 
 def test_the_summary_is_that_of_the_sums():
@@ -53,14 +58,14 @@ def test_the_summary_does_not_depend_on_the_batch_size(size):
 def test_sums_are_kept_in_float64():
     # In float32, 2^24 + 1 is 2^24: the small rows would vanish.
     losses = np.array([2.0**24] + [1.0] * 100, np.float32)
-    measured = summarize([(losses, np.ones(101, np.float32))], TEXT_BYTES)
+    measured = summarize([sums(losses, np.ones(101, np.float32))], TEXT_BYTES)
     assert measured.loss * 101 == pytest.approx(2**24 + 100, abs=1e-6)
 
 
 def test_rows_without_a_target_do_not_count():
     losses, weights = rows_of_a_split(20)
-    padded = (np.concatenate([losses, np.zeros(9, np.float32)]), np.concatenate([weights, np.zeros(9, np.float32)]))
-    assert summarize([padded], TEXT_BYTES) == summarize([(losses, weights)], TEXT_BYTES)
+    padded = sums(np.concatenate([losses, np.zeros(9, np.float32)]), np.concatenate([weights, np.zeros(9, np.float32)]))
+    assert summarize([padded], TEXT_BYTES) == summarize([sums(losses, weights)], TEXT_BYTES)
 
 
 def test_the_standard_error_is_that_of_resampled_rows():
@@ -68,25 +73,25 @@ def test_the_standard_error_is_that_of_resampled_rows():
     random = np.random.default_rng(1)
     chosen = random.integers(0, 300, (4000, 300))
     means = losses[chosen].sum(1) / weights[chosen].sum(1)
-    measured = summarize([(losses, weights)], TEXT_BYTES)
+    measured = summarize([sums(losses, weights)], TEXT_BYTES)
     assert measured.standard_error == pytest.approx(means.std(), rel=0.05)
 
 
 def test_the_standard_error_of_a_single_row_is_not_known():
-    measured = summarize([(np.array([3.0]), np.array([2.0]))], TEXT_BYTES)
+    measured = summarize([sums(np.array([3.0]), np.array([2.0]))], TEXT_BYTES)
     assert math.isnan(measured.standard_error)
     assert measured.loss == 1.5
 
 
-@pytest.mark.parametrize("rows", [[], [(np.zeros(3), np.zeros(3))]], ids=["no batch", "no target"])
+@pytest.mark.parametrize("rows", [[], [sums(np.zeros(3), np.zeros(3))]], ids=["no batch", "no target"])
 def test_nothing_to_evaluate_is_an_error(rows):
     with pytest.raises(DataError, match="nothing to evaluate"):
         summarize(rows, TEXT_BYTES)
 
 
 def test_a_hopeless_model_has_infinite_perplexity_and_a_broken_one_none():
-    assert summarize([(np.array([1e4]), np.ones(1))], TEXT_BYTES).perplexity == math.inf
-    broken = summarize([(np.array([np.nan, 1.0]), np.ones(2))], TEXT_BYTES)
+    assert summarize([sums(np.array([1e4]), np.ones(1))], TEXT_BYTES).perplexity == math.inf
+    broken = summarize([sums(np.array([np.nan, 1.0]), np.ones(2))], TEXT_BYTES)
     assert math.isnan(broken.loss)
     assert math.isnan(broken.perplexity)
 
@@ -103,7 +108,7 @@ def random_batch(rows: int) -> dict[str, np.ndarray]:
     }
 
 
-score = quick_jit(make_row_losses(CausalLM(BASE, segmented=True)))
+score = quick_jit(make_row_sums(CausalLM(BASE, segmented=True)))
 
 
 def measure(params: dict, batch: dict[str, np.ndarray], size: int) -> Perplexity:
@@ -133,11 +138,21 @@ def test_a_uniform_model_has_the_loss_of_a_fair_die():
 
 
 def test_what_carries_no_weight_may_be_infinite():
-    class Broken:
-        def token_losses(self, params, batch):
-            return jnp.array([[1.0, jnp.inf], [jnp.nan, 2.0]])
-
     weights = jnp.array([[1.0, 0.0], [0.0, 1.0]])
-    losses, sums = make_row_losses(Broken())({}, {"loss_weights": weights})
-    np.testing.assert_array_equal(losses, [1, 2])
-    np.testing.assert_array_equal(sums, [1, 1])
+    np.testing.assert_array_equal(weighted(jnp.array([[1.0, jnp.inf], [jnp.nan, 2.0]]), weights), [1, 2])
+
+
+def test_a_loss_of_two_parts_is_the_sum_of_their_means_with_the_error_of_resampled_rows():
+    losses, weights = rows_of_a_split(300)
+    random = np.random.default_rng(3)
+    second = random.normal(2, 1, 300) + losses / 20
+    rows = sums(losses, weights) | {"second": second, "second_weight": np.ones(300), "right": weights / 2}
+    rows["right_weight"] = weights
+    measured = summarize([rows], 0, {"second": 0.5})
+    assert measured.loss == pytest.approx(losses.sum() / weights.sum() + 0.5 * second.mean(), rel=1e-6)
+    assert measured.metrics == {"second": pytest.approx(second.mean()), "right": pytest.approx(0.5)}
+    assert math.isnan(measured.bits_per_byte)
+    assert measured.perplexity == pytest.approx(math.exp(losses.sum() / weights.sum()), rel=1e-6)
+    chosen = random.integers(0, 300, (4000, 300))
+    means = losses[chosen].sum(1) / weights[chosen].sum(1) + 0.5 * second[chosen].mean(1)
+    assert measured.standard_error == pytest.approx(means.std(), rel=0.05)

@@ -1,0 +1,145 @@
+"""Rows that an objective makes, one from each example: shuffled for training, in order for evaluation."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+
+from jaxlm.data.batch import Batch
+from jaxlm.data.packed_rows import cut_segments
+from jaxlm.data.packing import PackedTable, pack
+from jaxlm.data.rows import process_rows
+from jaxlm.data.shuffle import Permutation
+from jaxlm.data.token_stream import TokenStream
+from jaxlm.errors import DataError
+
+EXAMPLES, CHOICES, EVALUATION = 11, 12, 13  # what random numbers are for: keeps their keys apart
+Row = dict[str, np.ndarray]
+
+
+class Examples(Protocol):
+    """A fixed list of examples, of each of which rows can be made."""
+
+    length: int
+
+    def __len__(self) -> int: ...
+
+    def row(self, number: int, random: np.random.Generator) -> Row:
+        """Returns the row of an example; every call has arrays of the same names, shapes and types."""
+        ...
+
+    def empty(self) -> Row:
+        """Returns a row of padding, which counts nothing."""
+        ...
+
+
+def choices(*entropy: int) -> np.random.Generator:
+    """Returns the random numbers that depend on the non-negative integers `entropy` alone.
+
+    Objectives draw by `random()` only, which takes the bits of PCG64 as they come; NumPy promises those to stay.
+    """
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
+
+
+class ExampleRows:
+    """Training rows: each epoch visits all examples in an order of its own, and makes its choices anew.
+
+    Row i of all epochs is `batch([i])`: a function of the seed, the example and the epoch alone.
+    """
+
+    def __init__(self, examples: Examples, seed: int, dynamic: bool = True):
+        """Makes nothing yet.
+
+        Args:
+          examples: at least one.
+          seed: decides order and choices; not negative.
+          dynamic: whether each epoch chooses anew; else an example's row is the same in all.
+
+        Raises:
+          DataError: there is no example.
+        """
+        if not len(examples):
+            raise DataError("the split has no example for this task: use more text, or a smaller data.length")
+        self.length = examples.length
+        self._examples = examples
+        self._seed = seed
+        self._dynamic = dynamic
+
+    def __len__(self) -> int:
+        """Rows in an epoch."""
+        return len(self._examples)
+
+    def batch(self, indices: np.ndarray) -> Batch:
+        """Returns the rows with the numbers `indices` [n], counted through all epochs, as arrays [n, ...]."""
+        rows = []
+        for index in indices.tolist():
+            epoch, turn = divmod(index, len(self))
+            order = Permutation(len(self), self._seed, EXAMPLES, epoch)
+            number = int(order(np.array([turn]))[0])
+            random = choices(self._seed, CHOICES, number, epoch if self._dynamic else 0)
+            rows.append(self._examples.row(number, random))
+        return stack(rows)
+
+
+class ExampleEvaluation:
+    """All examples once, in order, each with choices that depend on its number alone: the same in every run.
+
+    Attributes:
+      num_rows: rows of the whole evaluation.
+      text_bytes: 0, since a prediction from both sides gives no code of the text and so no bits per byte.
+    """
+
+    text_bytes = 0
+
+    def __init__(self, examples: Examples):
+        """Makes nothing yet."""
+        self.num_rows = len(examples)
+        self._examples = examples
+
+    def batches(self, batch_size: int, *, process_index: int = 0, process_count: int = 1) -> Iterator[Batch]:
+        """Yields all rows once, as arrays [batch_size / process_count, ...]; the last batch ends in empty rows.
+
+        Args:
+          batch_size: rows of a global batch.
+          process_index: which process, from 0.
+          process_count: how many processes share each batch; all of them get the same number of batches.
+
+        Raises:
+          UsageError: the batch does not divide by the processes.
+        """
+        part = process_rows(batch_size, process_index, process_count)
+        return (self._batch(first, part) for first in range(0, self.num_rows, batch_size))
+
+    def _batch(self, first: int, part: range) -> Batch:
+        numbers = (first + row for row in part)
+        return stack(
+            [
+                self._examples.row(number, choices(EVALUATION, number))
+                if number < self.num_rows
+                else self._examples.empty()
+                for number in numbers
+            ]
+        )
+
+
+def stack(rows: list[Row]) -> Batch:
+    """Returns rows as one batch."""
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def spans(stream: TokenStream, size: int, overhead: int, across_documents: bool) -> PackedTable:
+    """Returns how a stream is cut into rows of `size` columns: each token is in one span of one row.
+
+    Args:
+      stream: the tokens of a split.
+      size: columns of a row.
+      overhead: columns that each span needs beside its tokens; less than `size`.
+      across_documents: whether a row is a piece of the whole stream; else no span reads more than one document, and
+        short ones share a row.
+
+    Returns:
+      Spans with their columns, `overhead` included; tokens start..start + length - overhead of the stream are theirs.
+    """
+    ends = np.array([0, len(stream.tokens)], np.int64) if across_documents else np.asarray(stream.offsets)
+    start, length = cut_segments(ends[:-1], np.diff(ends), size - overhead)
+    return pack(start, length + overhead, np.zeros_like(length), size)

@@ -1,0 +1,50 @@
+"""Which objective a model is trained for: data only."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from jaxlm.errors import UsageError, unknown_name
+
+TaskKind = Literal["causal_lm", "masked_lm"]
+Masking = Literal["token", "whole_word", "span"]
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """What a model learns from text. Defaults are those of the papers that introduced each objective."""
+
+    kind: TaskKind = "causal_lm"
+    """causal_lm: each token from those before it (GPT); masked_lm: hidden tokens from both sides (BERT, RoBERTa)."""
+
+    masking: Masking = "token"
+    """What masked_lm hides: single tokens, whole words, or contiguous spans of words (SpanBERT)."""
+    mask_rate: float = 0.15
+    """Share of the tokens that are to be predicted (special ones do not count)."""
+    keep_rate: float = 0.1
+    """Share of these that stay as they are."""
+    random_rate: float = 0.1
+    """Share of these that become a random token; the rest become the mask."""
+    dynamic: bool = True
+    """Whether each epoch hides other tokens (RoBERTa), or always the same."""
+    span_success: float = 0.2
+    """masking 'span': parameter p of the geometric distribution of the words in a span."""
+    span_max: int = 10
+    """masking 'span': the most words in a span."""
+
+    def validate(self) -> None:
+        """Raises UsageError for the first unknown name or value out of range."""
+        for name, kind in (("kind", TaskKind), ("masking", Masking)):
+            if getattr(self, name) not in get_args(kind):
+                raise unknown_name(f"task.{name}", getattr(self, name), get_args(kind))
+        for name in ("mask_rate", "span_success"):
+            if not 0 < getattr(self, name) < 1:
+                raise UsageError(f"task.{name} is {getattr(self, name)}; it must be between 0 and 1, such as 0.15")
+        for name in ("keep_rate", "random_rate"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"task.{name} is {getattr(self, name)}; it must be from 0 to 1")
+        if self.keep_rate + self.random_rate > 1:
+            raise UsageError(
+                f"task.keep_rate {self.keep_rate} and task.random_rate {self.random_rate} are more than 1 together"
+            )
+        if self.span_max < 1:
+            raise UsageError(f"task.span_max is {self.span_max}; it must be at least 1")

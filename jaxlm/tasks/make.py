@@ -1,0 +1,25 @@
+"""The task that a configuration names: the one place that knows them all."""
+
+from collections.abc import Callable
+
+from jaxlm.data.config import DataConfig
+from jaxlm.models.config import ModelConfig
+from jaxlm.tasks.causal_lm import causal_lm
+from jaxlm.tasks.config import TaskConfig
+from jaxlm.tasks.masked_lm import masked_lm
+from jaxlm.tasks.task import Task
+from jaxlm.text.tokenizer import Tokenizer
+
+_TASKS: dict[str, Callable[[TaskConfig, ModelConfig, DataConfig, Tokenizer], Task]] = {
+    "causal_lm": causal_lm,
+    "masked_lm": masked_lm,
+}
+
+
+def make_task(config: TaskConfig, model: ModelConfig, data: DataConfig, tokenizer: Tokenizer) -> Task:
+    """Returns the task of config.kind for a model, whose vocabulary and context are set.
+
+    Raises:
+      UsageError: model, data or tokenizer are not what the task needs; the message says what is.
+    """
+    return _TASKS[config.kind](config, model, data, tokenizer)

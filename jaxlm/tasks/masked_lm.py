@@ -1,0 +1,176 @@
+"""Masked language modelling: predict hidden tokens from what is on both sides of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlm.data.batch import empty_batch
+from jaxlm.data.config import DataConfig
+from jaxlm.data.example_rows import ExampleEvaluation, ExampleRows, Row, spans
+from jaxlm.data.token_stream import TokenStream
+from jaxlm.errors import UsageError
+from jaxlm.models.config import ModelConfig
+from jaxlm.models.model import apply_model
+from jaxlm.tasks.config import TaskConfig
+from jaxlm.tasks.cross_entropy import token_losses
+from jaxlm.tasks.masking import Masker
+from jaxlm.tasks.task import Batch, DocumentStream, SumOfRows, Sums, Task, weighted
+from jaxlm.text.tokenizer import Tokenizer
+
+
+def masked_lm(config: TaskConfig, model: ModelConfig, data: DataConfig, tokenizer: Tokenizer) -> Task:
+    """The task of Devlin et al. 2019, section 3.1, without sentence pairs (Liu et al. 2019, section 4.2).
+
+    Raises:
+      UsageError: the model is no encoder with a token head, or the tokenizer has no mask.
+    """
+    return Task(MaskedLM(model), MaskedFeed(data, tokenizer, config, Masker(config, tokenizer)))
+
+
+@dataclass(frozen=True)
+class MaskedLM(SumOfRows):
+    """Prediction of hidden tokens by an encoder.
+
+    Attributes:
+      model: the encoder's configuration.
+    """
+
+    model: ModelConfig
+
+    def __post_init__(self) -> None:
+        """Raises UsageError where the model cannot see both sides, or has no scores of tokens."""
+        if self.model.architecture != "encoder" or self.model.task_head != "language_model":
+            raise UsageError(
+                "task.kind 'masked_lm' needs model.architecture 'encoder' and model.task_head 'language_model', not "
+                f"{self.model.architecture!r} and {self.model.task_head!r}"
+            )
+
+    def row_sums(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> Sums:
+        """Sums of each row: the loss of hidden tokens in nats, and how many are predicted right (masked_accuracy).
+
+        Args:
+          params: the encoder's parameters.
+          batch: tokens, positions, segment_ids, targets and loss_weights, each [batch, time].
+          dropout_rng: key for dropout; none turns it off.
+        """
+        output = apply_model(
+            self.model,
+            params,
+            batch["tokens"],
+            positions=batch["positions"],
+            segment_ids=batch["segment_ids"],
+            deterministic=dropout_rng is None,
+            rngs=None if dropout_rng is None else {"dropout": dropout_rng},
+        )
+        assert output.logits is not None
+        return masked_sums(output.logits, batch)
+
+
+def masked_sums(logits: jax.Array, batch: Batch) -> Sums:
+    """What `MaskedLM.row_sums` gives, of logits [batch, time, vocab_size]."""
+    weights = batch["loss_weights"]
+    weight = weights.sum(-1)
+    right = (jnp.argmax(logits, -1) == batch["targets"]).astype(jnp.float32)
+    return {
+        "loss": weighted(token_losses(logits, batch["targets"]), weights),
+        "weight": weight,
+        "masked_accuracy": weighted(right, weights),
+        "masked_accuracy_weight": weight,
+    }
+
+
+@dataclass(frozen=True)
+class MaskedFeed(DocumentStream):
+    """Rows of [CLS] tokens [SEP] (as far as the tokenizer has these), with some of the tokens hidden.
+
+    Attributes:
+      config: whether each epoch hides others.
+      masker: what hides tokens.
+    """
+
+    config: TaskConfig
+    masker: Masker
+
+    def training_rows(self, stream: TokenStream, seed: int) -> ExampleRows:
+        """Rows for endless epochs."""
+        return ExampleRows(self._examples(stream), seed, self.config.dynamic)
+
+    def evaluation_rows(self, stream: TokenStream, stride: int | None = None) -> ExampleEvaluation:
+        """Every token of the split in one row, the same ones hidden in every evaluation.
+
+        Raises:
+          UsageError: a stride, which is for objectives that read from left to right.
+        """
+        if stride not in (None, self.data.length):
+            raise UsageError(f"the evaluation stride is {stride}; a masked language model has no windows to move: none")
+        return ExampleEvaluation(self._examples(stream))
+
+    def _examples(self, stream: TokenStream) -> "MaskedExamples":
+        begin = [token for token in (self.tokenizer.cls_id,) if token is not None]
+        end = [token for token in (self.tokenizer.sep_id,) if token is not None]
+        across = self.data.batching == "blocks"
+        return MaskedExamples(stream, self.data.length, begin, end, across, self.masker)
+
+
+class MaskedExamples:
+    """Rows of a stream, each with one span of it, or with several documents side by side.
+
+    Attributes:
+      length: columns in a row.
+    """
+
+    def __init__(
+        self,
+        stream: TokenStream,
+        length: int,
+        begin: Sequence[int],
+        end: Sequence[int],
+        across_documents: bool,
+        masker: Masker,
+    ):
+        """Cuts the stream.
+
+        Args:
+          stream: the tokens of a split.
+          length: columns in a row.
+          begin, end: ids before and after each span.
+          across_documents: as `jaxlm.data.example_rows.spans`.
+          masker: what hides tokens.
+
+        Raises:
+          UsageError: no token fits beside begin and end.
+        """
+        if length <= len(begin) + len(end):
+            raise UsageError(f"data.length {length} leaves no token beside {len(begin) + len(end)} special ones")
+        self.length = length
+        self._stream = stream
+        self._begin, self._end = np.array(begin, np.int32), np.array(end, np.int32)
+        self._masker = masker
+        self._table = spans(stream, length, len(begin) + len(end), across_documents)
+
+    def __len__(self) -> int:
+        return self._table.num_rows
+
+    def row(self, number: int, random: np.random.Generator) -> Row:
+        """Returns tokens, positions, segment_ids, targets and loss_weights [length] of an example."""
+        row = self.empty()
+        found = self._table.rows(np.array([number]))
+        places = zip(found.column.tolist(), found.start.tolist(), found.length.tolist(), strict=True)
+        for segment, (column, start, size) in enumerate(places, 1):
+            text = self._stream.tokens[start : start + size - len(self._begin) - len(self._end)]
+            tokens = np.concatenate([self._begin, text.astype(np.int32), self._end])
+            masked = self._masker(tokens, random)
+            here = slice(column, column + size)
+            row["tokens"][here] = masked.inputs
+            row["positions"][here] = np.arange(size)
+            row["segment_ids"][here] = segment
+            row["targets"][here] = tokens
+            row["loss_weights"][here] = masked.chosen
+        return row
+
+    def empty(self) -> Row:
+        """Returns a row of padding."""
+        return {name: value[0] for name, value in empty_batch(1, self.length, self._stream.pad_id).items()}

@@ -1,0 +1,130 @@
+"""What every task has: an objective, which the device computes, and a feed, which the host prepares."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from jaxlm.data.batch import Batch as HostBatch
+from jaxlm.data.config import DataConfig
+from jaxlm.data.rows import TrainingRows
+from jaxlm.data.token_stream import TokenStream, prepare_token_stream
+from jaxlm.text.tokenizer import Tokenizer
+
+Batch = dict[str, jax.Array]
+Sums = dict[str, jax.Array]
+
+
+class Objective(Protocol):
+    """From parameters and a batch to sums; the only division is that of the sums of everything.
+
+    Attributes:
+      parts: the means, beside that of `loss`, that are part of what is minimised, and their factors.
+    """
+
+    @property
+    def parts(self) -> Mapping[str, float]: ...
+
+    def row_sums(self, params: Any, batch: Batch, dropout_rng: jax.Array | None = None) -> Sums:
+        """Returns for each row, [batch] float32: `loss` and `weight`, and for any other mean NAME and NAME_weight."""
+        ...
+
+    def loss(self, params: Any, batch: Batch, dropout_rng: jax.Array | None = None) -> Sums:
+        """Returns scalars: `loss` and `weight`, whose quotient is minimised, and other sums as above."""
+        ...
+
+    def balance(self, batch: Batch) -> Batch:
+        """Returns a whole batch, before it is cut into microbatches, with what the loss needs to know of all of it."""
+        ...
+
+
+class SumOfRows:
+    """An objective with one mean to minimise: the sums over a batch are those over its rows.
+
+    A subclass has `row_sums`.
+    """
+
+    @property
+    def parts(self) -> Mapping[str, float]:
+        """No other mean is minimised."""
+        return {}
+
+    def row_sums(self, params: Any, batch: Batch, dropout_rng: jax.Array | None = None) -> Sums:
+        """See `Objective`."""
+        raise NotImplementedError
+
+    def loss(self, params: Any, batch: Batch, dropout_rng: jax.Array | None = None) -> Sums:
+        """See `Objective`."""
+        return {name: jnp.sum(sums) for name, sums in self.row_sums(params, batch, dropout_rng).items()}
+
+    def balance(self, batch: Batch) -> Batch:
+        """Needs nothing of the whole batch."""
+        return batch
+
+
+def weighted(values: jax.Array, weights: jax.Array) -> jax.Array:
+    """Sums of values by weights over all axes but the first: [batch, ...] to [batch]; where it is 0 anything may be."""
+    axes = tuple(range(1, values.ndim))
+    return jnp.where(weights > 0, values * weights, 0.0).sum(axes)
+
+
+class WholeSplit(Protocol):
+    """Every example of a split once, in batches.
+
+    Attributes:
+      text_bytes: UTF-8 bytes that the predictions are a code of; 0 where they are none.
+    """
+
+    text_bytes: int
+
+    def batches(self, batch_size: int, *, process_index: int = 0, process_count: int = 1) -> Iterator[HostBatch]: ...
+
+
+class Feed(Protocol):
+    """From documents to batches, on the host. Any batch is a function of the seed and its number alone."""
+
+    def stream(self, documents: Iterable[str], identity: str) -> TokenStream:
+        """Returns the tokens of a split; see `jaxlm.data.token_stream.prepare_token_stream`."""
+        ...
+
+    def training_rows(self, stream: TokenStream, seed: int) -> TrainingRows:
+        """Returns rows for endless epochs."""
+        ...
+
+    def evaluation_rows(self, stream: TokenStream, stride: int | None = None) -> WholeSplit:
+        """Returns the rows of an exact evaluation."""
+        ...
+
+
+@dataclass(frozen=True)
+class DocumentStream:
+    """The part of a feed that reads documents as one stream of tokens.
+
+    Attributes:
+      data: how rows are made of it.
+      tokenizer: how text becomes ids.
+    """
+
+    data: DataConfig
+    tokenizer: Tokenizer
+
+    def stream(self, documents: Iterable[str], identity: str) -> TokenStream:
+        """See `Feed`."""
+        return prepare_token_stream(documents, identity, self.tokenizer, self.data.cache_dir)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task, ready to be trained or measured.
+
+    Attributes:
+      objective: what the device computes.
+      feed: what the host prepares.
+      generates: whether the model goes on with a text, so that samples of it can be shown.
+    """
+
+    objective: Objective
+    feed: Feed
+    generates: bool = False
