@@ -5,6 +5,8 @@ from typing import Literal, get_args
 
 from jaxlm.errors import UsageError, unknown_name
 
+QUALITY_RULES = ("gopher", "gopher_repetition", "c4")
+
 
 @dataclass(frozen=True)
 class CorpusConfig:
@@ -82,6 +84,28 @@ class PreparationConfig(CorpusConfig):
     keep_text: bool = True
     """Keep each document's text beside its tokens, for objectives that need it; records are longer for that."""
 
+    deduplicate: Literal["none", "exact", "near"] = "none"
+    """Drop documents that were there before: the same text, or also those that share most of their words (extra
+    'filters'). Reads the corpus twice."""
+
+    near_threshold: float = 0.8
+    """The share of runs of five words that near duplicates have in common (Jaccard index), between 0 and 1."""
+
+    quality: tuple[Literal["gopher", "gopher_repetition", "c4"], ...] = ()
+    """Rules of published corpora that each document must obey; made for English pages of the web."""
+
+    languages: tuple[str, ...] = ()
+    """Keep only documents in one of these languages, such as en or zh (extra 'filters'); empty keeps all."""
+
+    language_confidence: float = 0.5
+    """The least probability of the language that is found."""
+
+    decontaminate: tuple[str, ...] = ()
+    """Evaluation sets, .jsonl or a text a line: documents that share 13 words in a row with one are dropped."""
+
+    scrub_personal: bool = False
+    """Replace emails, telephone and card numbers and addresses of the internet by <EMAIL>, <PHONE>, <CARD>, <IP>."""
+
     def validate(self) -> None:
         """Checks that the fields fit each other, before anything is read.
 
@@ -89,5 +113,11 @@ class PreparationConfig(CorpusConfig):
           UsageError: an impossible value or combination; the message names the field and the way out.
         """
         super().validate()
+        for rule in self.quality:
+            if rule not in QUALITY_RULES:
+                raise unknown_name("rule in quality", str(rule), QUALITY_RULES)
+        for name in ("near_threshold", "language_confidence"):
+            if not 0 < getattr(self, name) <= 1:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be above 0 and at most 1")
         if not self.tokenizer:
             raise UsageError("tokenizer is empty; name the folder of one, such as jaxlm data tokenizer writes")

@@ -10,17 +10,21 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from jaxlm.data.cache import digest, file_sha256
 from jaxlm.data.preparation.config import PreparationConfig
+from jaxlm.data.preparation.contamination import evaluation_files
+from jaxlm.data.preparation.duplicates import find_duplicates, has_fingerprints, read_drops
 from jaxlm.data.preparation.plan import Plan, Unit, make_plan
 from jaxlm.data.preparation.shard import (
     QUARANTINE,
     WORK,
     Tools,
     UnitPaths,
+    fingerprint_unit,
     finished_report,
     tools_of,
     write_unit,
@@ -69,7 +73,9 @@ def prepare(config: PreparationConfig, out: str | os.PathLike[str], workers: int
             logger.info("%s is prepared already", folder)
             return manifest
         tools.tokenizer.save(folder / TOKENIZER)
-        _write_units(config, folder, plan, min(workers, max(len(plan.units), 1)))
+        if config.deduplicate != "none":
+            _find_duplicates(config, folder, plan, workers)
+        _write_units(config, folder, plan, workers)
         return finish(tools, folder, plan)
 
 
@@ -85,9 +91,13 @@ def identity_of(tools: Tools, plan: Plan) -> dict[str, str]:
 
 def settings_of(config: PreparationConfig) -> dict[str, Any]:
     """Returns the settings that decide the output; the files are named by the plan, the tokenizer by its hash."""
-    settings = dataclasses.asdict(config)
-    for name in ("files", "tokenizer", "builder_dir"):
+    settings = json.loads(json.dumps(dataclasses.asdict(config)))  # lists, as a manifest has them
+    for name in ("files", "tokenizer", "builder_dir", "decontaminate"):
         del settings[name]
+    # The sets by their content, and the libraries whose versions decide.
+    settings["decontaminate_sha256"] = [file_sha256(path) for path in evaluation_files(config.decontaminate)]
+    libraries = {"datasketch": config.deduplicate == "near", "py3langid": bool(config.languages)}
+    settings["libraries"] = {name: metadata.version(name) for name, used in libraries.items() if used}
     return settings
 
 
@@ -124,6 +134,25 @@ def _claimed(folder: Path, identity: dict[str, str]) -> Iterator[None]:
                 shutil.rmtree(folder / WORK, ignore_errors=True)
 
 
+def _find_duplicates(config: PreparationConfig, folder: Path, plan: Plan, workers: int) -> None:
+    done = folder / WORK / "duplicates.done"
+    if done.exists():
+        return
+    prefixes = [UnitPaths(folder, number).fingerprints for number in range(len(plan.units))]
+    todo = [(number, plan.units[number]) for number, prefix in enumerate(prefixes) if not has_fingerprints(prefix)]
+    logger.info("fingerprints of %d of %d shards", len(todo), len(plan.units))
+    for _ in unordered_map(functools.partial(_fingerprint_one, config, folder), todo, min(workers, len(todo) or 1)):
+        pass
+    near = config.near_threshold if config.deduplicate == "near" else None
+    find_duplicates(prefixes, near, logger.info)
+    write_whole(done, b"")
+
+
+def _fingerprint_one(config: PreparationConfig, folder: Path, numbered: tuple[int, Unit]) -> None:
+    number, unit = numbered
+    fingerprint_unit(tools_of(config), UnitPaths(folder, number), unit)
+
+
 def _write_units(config: PreparationConfig, folder: Path, plan: Plan, workers: int) -> None:
     todo = []
     for number, unit in enumerate(plan.units):
@@ -146,7 +175,8 @@ def _write_units(config: PreparationConfig, folder: Path, plan: Plan, workers: i
 
 def _write_one(config: PreparationConfig, folder: Path, numbered: tuple[int, Unit]) -> int:
     number, unit = numbered
-    write_unit(tools_of(config), UnitPaths(folder, number), unit)
+    paths = UnitPaths(folder, number)
+    write_unit(tools_of(config), paths, unit, read_drops(paths.fingerprints))
     return number
 
 

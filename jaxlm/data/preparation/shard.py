@@ -15,7 +15,10 @@ import numpy as np
 
 from jaxlm.data.cache import file_sha256
 from jaxlm.data.preparation.config import PreparationConfig
+from jaxlm.data.preparation.duplicates import Fingerprinter, require_datasketch, write_fingerprints
+from jaxlm.data.preparation.filters import filters_of
 from jaxlm.data.preparation.found import Corrupt, Found
+from jaxlm.data.preparation.personal import scrub
 from jaxlm.data.preparation.plan import Unit
 from jaxlm.data.preparation.readers import read_unit
 from jaxlm.data.preparation.record import encode_record, token_dtype
@@ -52,6 +55,11 @@ class UnitPaths:
         return self.out / WORK / f"quarantine-{self.number:06d}.jsonl"
 
     @property
+    def fingerprints(self) -> Path:
+        """What the files of its fingerprints begin with."""
+        return self.out / WORK / f"fingerprints-{self.number:06d}"
+
+    @property
     def report(self) -> Path:
         """The account; the unit is done once this is there."""
         return self.out / WORK / f"unit-{self.number:06d}.json"
@@ -69,6 +77,11 @@ class Tools:
         """Loads what the configuration asks for."""
         self.config = config
         self.tokenizer = tokenizer
+        self.filters = filters_of(config)
+        near = config.near_threshold if config.deduplicate == "near" else None
+        self.fingerprinter = None if config.deduplicate == "none" else Fingerprinter(near)
+        if near is not None:
+            require_datasketch()  # now, rather than in the midst
 
     @cached_property
     def dtype(self) -> np.dtype:
@@ -81,14 +94,23 @@ class Tools:
         tally.read(len(text_bytes))
         if not text_bytes:
             dropped = ("empty", "")
+        for refused in self.filters:
+            dropped = dropped or refused(found.text)
         if dropped is not None:
             tally.drop(found, len(text_bytes), *dropped)
             return None
+        lost_bytes = len(text_bytes)
+        if self.config.scrub_personal:
+            text, counts = scrub(found.text)
+            for kind, count in counts.items():
+                tally.scrub(kind, count)
+            found, text_bytes = Found(found.place, text), text.encode()
+        lost_bytes -= len(text_bytes)
         ids = self.tokenizer.encode(found.text)
         # Writing as uint16 would wrap around silently.
         if ids and not 0 <= min(ids) <= max(ids) < self.tokenizer.vocab_size:
             raise DataError(f"{found.place}: the tokenizer gave ids outside its vocabulary")
-        tally.keep(len(found.text), len(text_bytes), len(ids))
+        tally.keep(len(found.text), len(text_bytes), len(ids), lost_bytes)
         return encode_record(np.array(ids, self.dtype), found.place, len(found.text), text_bytes, self.config.keep_text)
 
 
@@ -129,6 +151,17 @@ def write_unit(
     report = {"tally": tally.facts, "shard": writer.publish(paths.shard), "quarantine": quarantine.publish()}
     write_whole(paths.report, json.dumps(report, sort_keys=True).encode())
     return report
+
+
+def fingerprint_unit(tools: Tools, paths: UnitPaths, unit: Unit) -> None:
+    """Writes the fingerprints of a unit's documents.
+
+    Raises:
+      DataError, UsageError: as `read_unit`.
+    """
+    assert tools.fingerprinter is not None
+    texts = (item.text for item in read_unit(tools.config, unit) if isinstance(item, Found))
+    write_fingerprints(tools.fingerprinter, texts, paths.fingerprints)
 
 
 def finished_report(paths: UnitPaths) -> dict[str, Any] | None:

@@ -61,16 +61,14 @@ KILLED = """
 import sys, time
 from jaxlm.data.preparation import run, shard
 from jaxlm.data.preparation.config import PreparationConfig
+whole = shard.write_whole
+def slow(path, content):  # so that there is time to be killed in, in workers too
+    time.sleep(0.03)
+    whole(path, content)
+shard.write_whole = slow
 if __name__ == "__main__":
-    workers = int(sys.argv[3])
-    whole = shard.write_whole
-    def slow(path, content):  # so that there is time to be killed in
-        time.sleep(0.01)
-        whole(path, content)
-    shard.write_whole = run.write_whole = slow
-    print("ready", flush=True)
     run.prepare(PreparationConfig(source="jsonl", files=(sys.argv[1],), tokenizer=sys.argv[4], shard_bytes=300),
-                sys.argv[2], workers)
+                sys.argv[2], int(sys.argv[3]))
 """
 
 
@@ -81,16 +79,16 @@ def test_killed_and_started_again_the_manifest_is_the_same(tmp_path, corpus_file
     out = tmp_path / "out"
     draw = random.Random(workers)
     kills = 0
-    for _ in range(3):
+    for least in (0, 4, 9):
         words = [sys.executable, script, corpus_file, out, str(workers), tokenizer_folder]
-        process = subprocess.Popen(words, stdout=subprocess.PIPE)
-        process.stdout.readline()
-        time.sleep(draw.uniform(0, 0.25) + 0.4 * (workers - 1))
+        process = subprocess.Popen(words)
+        while process.poll() is None and len(list(out.glob("work/unit-*.json"))) < least:
+            time.sleep(0.005)
+        time.sleep(draw.uniform(0, 0.05))
         process.send_signal(signal.SIGKILL)
         kills += process.wait() == -signal.SIGKILL
-        process.stdout.close()
         assert not list(out.glob("*.tmp"))
-    assert kills
+    assert kills == 3
     config = config_of(corpus_file, source="jsonl")
     prepare(config, out, 1)
     prepare(config, tmp_path / "whole", 1)
