@@ -5,7 +5,8 @@ from typing import Literal, get_args
 
 from jaxlm.errors import UsageError, unknown_name
 
-TaskKind = Literal["causal_lm", "masked_lm"]
+TaskKind = Literal["causal_lm", "masked_lm", "bert"]
+SentencePairs = Literal["next", "order"]
 Masking = Literal["token", "whole_word", "span"]
 
 
@@ -14,10 +15,11 @@ class TaskConfig:
     """What a model learns from text. Defaults are those of the papers that introduced each objective."""
 
     kind: TaskKind = "causal_lm"
-    """causal_lm: each token from those before it (GPT); masked_lm: hidden tokens from both sides (BERT, RoBERTa)."""
+    """causal_lm: each token from those before it (GPT); masked_lm: hidden tokens from both sides (RoBERTa);
+    bert: hidden tokens, and whether two segments belong together, jointly."""
 
     masking: Masking = "token"
-    """What masked_lm hides: single tokens, whole words, or contiguous spans of words (SpanBERT)."""
+    """What masked_lm and bert hide: single tokens, whole words, or contiguous spans of words (SpanBERT)."""
     mask_rate: float = 0.15
     """Share of the tokens that are to be predicted (special ones do not count)."""
     keep_rate: float = 0.1
@@ -30,16 +32,23 @@ class TaskConfig:
     """masking 'span': parameter p of the geometric distribution of the words in a span."""
     span_max: int = 10
     """masking 'span': the most words in a span."""
+    sentence_pairs: SentencePairs = "next"
+    """bert: whether the second segment follows the first or is from another document (next, BERT), or follows it or
+    goes before it (order, ALBERT)."""
+    short_rate: float = 0.1
+    """bert: share of the pairs that are cut to a random length."""
+    sentence_language: str = "en"
+    """bert: language whose sentences are told apart, by its ISO 639-1 code, such as en or zh."""
 
     def validate(self) -> None:
         """Raises UsageError for the first unknown name or value out of range."""
-        for name, kind in (("kind", TaskKind), ("masking", Masking)):
+        for name, kind in (("kind", TaskKind), ("masking", Masking), ("sentence_pairs", SentencePairs)):
             if getattr(self, name) not in get_args(kind):
                 raise unknown_name(f"task.{name}", getattr(self, name), get_args(kind))
         for name in ("mask_rate", "span_success"):
             if not 0 < getattr(self, name) < 1:
                 raise UsageError(f"task.{name} is {getattr(self, name)}; it must be between 0 and 1, such as 0.15")
-        for name in ("keep_rate", "random_rate"):
+        for name in ("keep_rate", "random_rate", "short_rate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"task.{name} is {getattr(self, name)}; it must be from 0 to 1")
         if self.keep_rate + self.random_rate > 1:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from jaxlm.data.config import DataConfig
 from jaxlm.models.config import ModelConfig
+from jaxlm.tasks.bert import bert
 from jaxlm.tasks.causal_lm import causal_lm
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.tasks.masked_lm import masked_lm
@@ -13,6 +14,7 @@ from jaxlm.text.tokenizer import Tokenizer
 _TASKS: dict[str, Callable[[TaskConfig, ModelConfig, DataConfig, Tokenizer], Task]] = {
     "causal_lm": causal_lm,
     "masked_lm": masked_lm,
+    "bert": bert,
 }
 
 

@@ -245,7 +245,8 @@ class _Run:
             self.say(f"  {note}")
         self.say(
             f"step: {experiment.batch_size * experiment.data.length:,} tokens in {experiment.accumulation} parts by "
-            f"{experiment.optimizer.name}; compiled in {seconds:.1f} s; {(memory.argument_size_in_bytes + memory.temp_size_in_bytes) / 2**20:,.0f} "
+            f"{experiment.optimizer.name}; compiled in {seconds:.1f} s; "
+            f"{(memory.argument_size_in_bytes + memory.temp_size_in_bytes) / 2**20:,.0f} "
             "MiB a device"
         )
 

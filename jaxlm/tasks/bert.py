@@ -1,0 +1,98 @@
+"""BERT's pretraining: masked tokens, and whether the second of two segments follows the first, jointly."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from jaxlm.data.config import DataConfig
+from jaxlm.errors import UsageError
+from jaxlm.models.config import ModelConfig
+from jaxlm.models.model import apply_model
+from jaxlm.tasks.config import TaskConfig
+from jaxlm.tasks.cross_entropy import token_losses
+from jaxlm.tasks.masked_lm import masked_sums
+from jaxlm.tasks.masking import Masker
+from jaxlm.tasks.sentence_pairs import PairFeed
+from jaxlm.tasks.task import Batch, SumOfRows, Sums, Task
+from jaxlm.text.tokenizer import Tokenizer
+
+
+def bert(config: TaskConfig, model: ModelConfig, data: DataConfig, tokenizer: Tokenizer) -> Task:
+    """The task of Devlin et al. 2019, section 3.1: the sum of the mean losses of both objectives.
+
+    Raises:
+      UsageError: the model lacks the head, or the tokenizer a special token.
+    """
+    return Task(Bert(model), PairFeed(data, tokenizer, config, Masker(config, tokenizer)))
+
+
+@dataclass(frozen=True)
+class Bert(SumOfRows):
+    """Masked language modelling and the prediction of a pair's label.
+
+    Attributes:
+      model: the encoder's configuration.
+    """
+
+    model: ModelConfig
+
+    def __post_init__(self) -> None:
+        """Raises UsageError where the model has not both heads, or does not tell A from B."""
+        if self.model.task_head != "pretraining" or self.model.token_types < 2:
+            raise UsageError(
+                "task.kind 'bert' needs model.task_head 'pretraining' and model.token_types 2, not "
+                f"{self.model.task_head!r} and {self.model.token_types}"
+            )
+
+    @property
+    def parts(self) -> Mapping[str, float]:
+        """The mean loss of a pair's label counts as much as that of a token."""
+        return {"next_sentence_loss": 1.0}
+
+    def row_sums(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> Sums:
+        """Sums of each row: those of `MaskedLM.row_sums`, next_sentence_loss in nats and next_sentence_accuracy.
+
+        Args:
+          params: the encoder's parameters.
+          batch: the rows of `PairExamples`.
+          dropout_rng: key for dropout; none turns it off.
+        """
+        output = apply_model(
+            self.model,
+            params,
+            batch["tokens"],
+            positions=batch["positions"],
+            segment_ids=batch["segment_ids"],
+            token_types=batch["token_types"],
+            deterministic=dropout_rng is None,
+            rngs=None if dropout_rng is None else {"dropout": dropout_rng},
+        )
+        assert output.logits is not None
+        assert output.next_sentence_logits is not None
+        labels, weights = batch["next_sentence"], batch["sentence_weights"]
+        right = (jnp.argmax(output.next_sentence_logits, -1) == labels).astype(jnp.float32)
+        return masked_sums(output.logits, batch) | {
+            "next_sentence_loss": token_losses(output.next_sentence_logits, labels) * weights,
+            "next_sentence_loss_weight": weights,
+            "next_sentence_accuracy": right * weights,
+            "next_sentence_accuracy_weight": weights,
+        }
+
+    def loss(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> Sums:
+        """Sums over the batch, of which loss / weight is the sum of both means.
+
+        Args:
+          params, dropout_rng: as `row_sums`.
+          batch: as `balance` gives it.
+        """
+        rows = self.row_sums(params, batch, dropout_rng)
+        sums = {name: jnp.sum(value) for name, value in rows.items()}
+        scaled = jnp.sum(rows["next_sentence_loss"] * batch["tokens_per_sentence"])
+        return sums | {"loss": sums["loss"] + scaled, "masked_loss": sums["loss"], "masked_loss_weight": sums["weight"]}
+
+    def balance(self, batch: Batch) -> Batch:
+        """Adds how many hidden tokens there are for each pair, so that both means come from one division."""
+        ratio = batch["loss_weights"].sum() / jnp.maximum(batch["sentence_weights"].sum(), 1)
+        return batch | {"tokens_per_sentence": jnp.full_like(batch["sentence_weights"], ratio)}

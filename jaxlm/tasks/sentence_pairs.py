@@ -1,0 +1,194 @@
+"""Pairs of text segments, half of them as they stand in a document: for next-sentence and sentence-order prediction."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from jaxlm.data.batch import empty_batch
+from jaxlm.data.example_rows import ExampleEvaluation, ExampleRows, Row, choices
+from jaxlm.data.sentences import document_sentences, prepare_sentence_stream
+from jaxlm.data.token_stream import TokenStream
+from jaxlm.errors import DataError, UsageError
+from jaxlm.tasks.config import TaskConfig
+from jaxlm.tasks.masking import Masker
+from jaxlm.tasks.task import DocumentStream
+
+CHUNKS = 14  # what random numbers are for: keeps their keys apart
+
+
+@dataclass(frozen=True)
+class PairFeed(DocumentStream):
+    """Rows of [CLS] A [SEP] B [SEP], with some of the tokens hidden.
+
+    Attributes:
+      config: which pairs, and whether each epoch draws and hides anew.
+      masker: what hides tokens.
+    """
+
+    config: TaskConfig
+    masker: Masker
+
+    def __post_init__(self) -> None:
+        """Raises UsageError where pairs cannot be written or would be packed."""
+        if self.tokenizer.cls_id is None or self.tokenizer.sep_id is None:
+            raise UsageError("sentence pairs need '[CLS]' and '[SEP]' in tokenizer.special_tokens")
+        if self.data.batching != "blocks":
+            raise UsageError("sentence pairs fill a row each: set data.batching 'blocks'")
+
+    def stream(self, documents: Iterable[str], identity: str) -> TokenStream:
+        """The sentences of a split."""
+        return prepare_sentence_stream(
+            documents, identity, self.tokenizer, self.config.sentence_language, self.data.cache_dir
+        )
+
+    def training_rows(self, stream: TokenStream, seed: int) -> ExampleRows:
+        """Rows for endless epochs."""
+        return ExampleRows(self._examples(stream), seed, self.config.dynamic)
+
+    def evaluation_rows(self, stream: TokenStream, stride: int | None = None) -> ExampleEvaluation:
+        """Every chunk of the split once, the same pairs in every evaluation.
+
+        Raises:
+          UsageError: a stride, which is for objectives that read from left to right.
+        """
+        if stride not in (None, self.data.length):
+            raise UsageError(f"the evaluation stride is {stride}; sentence pairs have no windows to move: none")
+        return ExampleEvaluation(self._examples(stream))
+
+    def _examples(self, stream: TokenStream) -> "PairExamples":
+        assert self.tokenizer.cls_id is not None
+        assert self.tokenizer.sep_id is not None
+        return PairExamples(
+            stream, self.data.length, self.tokenizer.cls_id, self.tokenizer.sep_id, self.config, self.masker
+        )
+
+
+class PairExamples:
+    """Chunks of at least two consecutive sentences of a document, each of which becomes one pair.
+
+    A chunk has sentences until it fills a row, or, in a share `short_rate` of all chunks, a random part of it. A is its
+    beginning, up to a random sentence. B is the rest, or with probability 1/2: 'next', as long a piece of another
+    document, from a random sentence on (Devlin et al. 2019, appendix A.2); 'order', A and B change places (Lan et al.
+    2020, section 3.1). What is too long is cut at random ends of the longer part, as in BERT's published code. Unlike
+    there, chunks are fixed once, so that every epoch has the same ones, and none is a single sentence, so that half of
+    the pairs are true.
+
+    Attributes:
+      length: columns in a row.
+      num_left_out: sentences without another beside them in their document: they only serve as B from elsewhere.
+    """
+
+    def __init__(self, stream: TokenStream, length: int, cls_id: int, sep_id: int, config: TaskConfig, masker: Masker):
+        """Makes the chunks.
+
+        Raises:
+          UsageError: rows too short for a pair.
+          DataError: fewer than two documents where B comes from another one, or no two sentences in any.
+        """
+        if length < 5:
+            raise UsageError(f"data.length {length} is too short for a pair and its 3 special tokens: use at least 5")
+        self.length = length
+        self._stream = stream
+        self._cls, self._sep = cls_id, sep_id
+        self._config = config
+        self._masker = masker
+        self._documents = document_sentences(stream)
+        if config.sentence_pairs == "next" and len(self._documents) < 2:
+            raise DataError(
+                "next-sentence prediction takes sentences from another document and the split has one only: set "
+                "data.document to 'paragraph' or 'line', or task.sentence_pairs to 'order'"
+            )
+        self._chunks: list[tuple[int, int, int]] = []  # document, first sentence, end
+        self.num_left_out = 0
+        random = choices(CHUNKS)
+        for number, sentences in enumerate(self._documents):
+            self._cut(number, sentences, random)
+        if not self._chunks:
+            raise DataError("no document of the split has two sentences: set data.document 'file', or use other text")
+
+    def __len__(self) -> int:
+        return len(self._chunks)
+
+    def row(self, number: int, random: np.random.Generator) -> Row:
+        """Returns tokens, positions, segment_ids, token_types, targets, loss_weights [length], and two scalars.
+
+        These are next_sentence, 0 where B follows A and 1 where not, and sentence_weights, 1.
+        """
+        document, first, end = self._chunks[number]
+        middle = first + 1 + int(random.random() * (end - first - 1))
+        left, right = self._tokens(range(first, middle)), self._tokens(range(middle, end))
+        apart = random.random() < 0.5
+        if apart and self._config.sentence_pairs == "order":
+            left, right = right, left
+        elif apart:
+            right = self._elsewhere(document, max(self.length - 3 - len(left), 1), random)
+        left, right = _fit(left, right, self.length - 3, random)
+        tokens = np.concatenate([[self._cls], left, [self._sep], right, [self._sep]])
+        masked = self._masker(tokens, random)
+        row = self.empty()
+        row["tokens"][: len(tokens)] = masked.inputs
+        row["positions"][: len(tokens)] = np.arange(len(tokens))
+        row["segment_ids"][: len(tokens)] = 1
+        row["token_types"][len(left) + 2 : len(tokens)] = 1
+        row["targets"][: len(tokens)] = tokens
+        row["loss_weights"][: len(tokens)] = masked.chosen
+        row["next_sentence"][...] = apart
+        row["sentence_weights"][...] = 1
+        return row
+
+    def empty(self) -> Row:
+        """Returns a row of padding."""
+        row = {name: value[0] for name, value in empty_batch(1, self.length, self._stream.pad_id).items()}
+        row["token_types"] = np.zeros(self.length, np.int32)
+        row["next_sentence"] = np.zeros((), np.int32)
+        row["sentence_weights"] = np.zeros((), np.float32)
+        return row
+
+    def _cut(self, document: int, sentences: range, random: np.random.Generator) -> None:
+        """Appends the chunks of a document; a last sentence that is left alone joins the chunk before it."""
+        if len(sentences) < 2:
+            self.num_left_out += 1
+            return
+        full = self.length - 3
+        first, size, target = sentences.start, 0, self._target(full, random)
+        for sentence in sentences:
+            size += int(self._stream.offsets[sentence + 1] - self._stream.offsets[sentence])
+            left = sentences.stop - sentence - 1
+            if (size >= target and sentence > first and left != 1) or left == 0:
+                self._chunks.append((document, first, sentence + 1))
+                first, size, target = sentence + 1, 0, self._target(full, random)
+
+    def _target(self, full: int, random: np.random.Generator) -> int:
+        if random.random() < self._config.short_rate:
+            return 2 + int(random.random() * (full - 1))
+        return full
+
+    def _tokens(self, sentences: range) -> np.ndarray:
+        offsets = self._stream.offsets
+        return self._stream.tokens[offsets[sentences.start] : offsets[sentences.stop]].astype(np.int64)
+
+    def _elsewhere(self, document: int, size: int, random: np.random.Generator) -> np.ndarray:
+        """Sentences of another document from a random one on, until there are `size` tokens."""
+        other = int(random.random() * (len(self._documents) - 1))
+        sentences = self._documents[other + (other >= document)]
+        start = sentences.start + int(random.random() * len(sentences))
+        ends = self._stream.offsets[start + 1 : sentences.stop + 1] - self._stream.offsets[start]
+        count = min(int(np.searchsorted(ends, size)) + 1, len(ends))
+        return self._tokens(range(start, start + count))
+
+
+def _fit(left: np.ndarray, right: np.ndarray, size: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts tokens off the longer part, each from its front or its back, until both fit `size` together."""
+    over = len(left) + len(right) - size
+    if over <= 0:
+        return left, right
+    # The longer one gives until both are equally long, then they take turns.
+    keep_right = min(len(right), max(size - len(left), size // 2))
+    keep_left = size - keep_right
+    parts = []
+    for part, keep in ((left, keep_left), (right, keep_right)):
+        cut = len(part) - keep
+        front = int((random.random(max(cut, 0)) < 0.5).sum())
+        parts.append(part[front : front + keep])
+    return parts[0], parts[1]
