@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -10,6 +11,7 @@ import tyro
 
 from jaxlm.cli.options import parse_options
 from jaxlm.data.preparation.config import PreparationConfig
+from jaxlm.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,9 @@ class PrepareOptions:
     """Folder of the result; new, or that of the same preparation."""
     workers: int = 0
     """Processes; 0 for as many as there are cores. The result does not depend on them."""
+    beam: str | None = None
+    """Do it as an Apache Beam pipeline (extra 'beam') with these flags, as in --beam="--runner=FlinkRunner
+    --flink_master=host:8081"; every worker must see the same paths. Workers are then Beam's."""
     preparation: Annotated[PreparationConfig, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = dataclasses.field(
         default_factory=PreparationConfig
     )
@@ -35,9 +40,17 @@ def run(arguments: Sequence[str]) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("jaxlm.data").setLevel(logging.INFO)
 
-    from jaxlm.data.preparation.run import prepare
+    if options.beam is not None:
+        if options.workers:
+            raise UsageError("--workers are those of this machine; those of --beam are set by its flags")
+        from jaxlm.data.beam import prepare_with_beam
 
-    print(summary(prepare(options.preparation, options.out, options.workers), options.out))
+        manifest = prepare_with_beam(options.preparation, options.out, shlex.split(options.beam))
+    else:
+        from jaxlm.data.preparation.run import prepare
+
+        manifest = prepare(options.preparation, options.out, options.workers)
+    print(summary(manifest, options.out))
     return 0
 
 

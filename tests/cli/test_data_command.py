@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 
 import pytest
 
@@ -84,3 +85,19 @@ def test_tokenizer_refuses_what_it_cannot_learn(refused, tmp_path):
     assert "sample is 0.0" in refused(*words, "--sample", 0)
     assert "vocab_size 8192 is more than this training text can fill" in refused(*words)
     assert "files is empty" in refused("data", "tokenizer", tmp_path / "out")
+
+
+def test_prepare_with_beam_names_what_is_missing(refused, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    words = (
+        "data",
+        "prepare",
+        tmp_path / "out",
+        "--files",
+        "a.txt",
+        "--tokenizer",
+        "t",
+        "--beam=--runner=DirectRunner",
+    )
+    assert "pip install 'jaxlm[beam]'" in refused(*words)
+    assert "--workers are those of this machine" in refused(*words, "--workers", 2)

@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -43,6 +43,10 @@ TOKENIZER = "tokenizer"
 _SAY_SECONDS = 10.0
 
 
+# What does a function to each of many units, anywhere and in any order, and gives what it returned.
+Spread = Callable[[Callable[[tuple[int, Unit]], int], list[tuple[int, Unit]]], Iterable[int]]
+
+
 def prepare(config: PreparationConfig, out: str | os.PathLike[str], workers: int = 0) -> dict[str, Any]:
     """Prepares a corpus in the folder `out`, or goes on with it there, and returns its manifest.
 
@@ -59,14 +63,27 @@ def prepare(config: PreparationConfig, out: str | os.PathLike[str], workers: int
       UsageError: an impossible configuration, missing files, or a folder of something else.
       DataError: unreadable files, nothing left, or text that the tokenizer cannot represent.
     """
-    config.validate()
     if workers < 0:
         raise UsageError(f"workers is {workers}; it must be 0 (all cores) or positive")
-    workers = workers or usable_cores()
+    processes = workers or usable_cores()
+
+    def spread(function: Callable[[tuple[int, Unit]], int], units: list[tuple[int, Unit]]) -> Iterable[int]:
+        return unordered_map(function, units, min(processes, len(units) or 1))
+
+    return prepare_by(spread, config, out)
+
+
+def prepare_by(spread: Spread, config: PreparationConfig, out: str | os.PathLike[str]) -> dict[str, Any]:
+    """Does what `prepare` does, and has `spread` do the work of the units; `jaxlm.data.beam` has another one.
+
+    Raises:
+      UsageError, DataError: as `prepare`.
+    """
+    config.validate()
     tools = tools_of(config)
-    plan = make_plan(config, threads=min(workers, 8))
+    plan = make_plan(config, threads=min(usable_cores(), 8))
     folder = Path(out).expanduser()
-    with _claimed(folder, identity_of(tools, plan)):
+    with _claimed(folder, _identity(tools, plan)):
         if (folder / MANIFEST).exists():
             manifest = read_manifest(folder)
             verify_shards(folder, manifest)
@@ -74,12 +91,12 @@ def prepare(config: PreparationConfig, out: str | os.PathLike[str], workers: int
             return manifest
         tools.tokenizer.save(folder / TOKENIZER)
         if config.deduplicate != "none":
-            _find_duplicates(config, folder, plan, workers)
-        _write_units(config, folder, plan, workers)
-        return finish(tools, folder, plan)
+            _find_duplicates(spread, config, folder, plan)
+        _write_units(spread, config, folder, plan)
+        return _finish(tools, folder, plan)
 
 
-def identity_of(tools: Tools, plan: Plan) -> dict[str, str]:
+def _identity(tools: Tools, plan: Plan) -> dict[str, str]:
     """Returns hashes of all that decides a preparation's output, by what they stand for."""
     return {
         "format": digest(FORMAT),
@@ -134,26 +151,27 @@ def _claimed(folder: Path, identity: dict[str, str]) -> Iterator[None]:
                 shutil.rmtree(folder / WORK, ignore_errors=True)
 
 
-def _find_duplicates(config: PreparationConfig, folder: Path, plan: Plan, workers: int) -> None:
+def _find_duplicates(spread: Spread, config: PreparationConfig, folder: Path, plan: Plan) -> None:
     done = folder / WORK / "duplicates.done"
     if done.exists():
         return
     prefixes = [UnitPaths(folder, number).fingerprints for number in range(len(plan.units))]
     todo = [(number, plan.units[number]) for number, prefix in enumerate(prefixes) if not has_fingerprints(prefix)]
     logger.info("fingerprints of %d of %d shards", len(todo), len(plan.units))
-    for _ in unordered_map(functools.partial(_fingerprint_one, config, folder), todo, min(workers, len(todo) or 1)):
+    for _ in spread(functools.partial(_fingerprint_one, config, folder), todo):
         pass
     near = config.near_threshold if config.deduplicate == "near" else None
     find_duplicates(prefixes, near, logger.info)
     write_whole(done, b"")
 
 
-def _fingerprint_one(config: PreparationConfig, folder: Path, numbered: tuple[int, Unit]) -> None:
+def _fingerprint_one(config: PreparationConfig, folder: Path, numbered: tuple[int, Unit]) -> int:
     number, unit = numbered
     fingerprint_unit(tools_of(config), UnitPaths(folder, number), unit)
+    return number
 
 
-def _write_units(config: PreparationConfig, folder: Path, plan: Plan, workers: int) -> None:
+def _write_units(spread: Spread, config: PreparationConfig, folder: Path, plan: Plan) -> None:
     todo = []
     for number, unit in enumerate(plan.units):
         if finished_report(UnitPaths(folder, number)) is None:
@@ -163,7 +181,7 @@ def _write_units(config: PreparationConfig, folder: Path, plan: Plan, workers: i
         logger.info("%d of %d shards are there already", done, len(plan.units))
     started = said = time.monotonic()
     size = 0
-    for number in unordered_map(functools.partial(_write_one, config, folder), todo, min(workers, len(todo) or 1)):
+    for number in spread(functools.partial(_write_one, config, folder), todo):
         done += 1
         size += sum(span.size for span in plan.units[number])
         now = time.monotonic()
@@ -180,7 +198,7 @@ def _write_one(config: PreparationConfig, folder: Path, numbered: tuple[int, Uni
     return number
 
 
-def finish(tools: Tools, folder: Path, plan: Plan) -> dict[str, Any]:
+def _finish(tools: Tools, folder: Path, plan: Plan) -> dict[str, Any]:
     """Puts the reports of all units together, writes the manifest and returns it.
 
     Raises:
