@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   ?= runs/demo
+# A file of tests stays in one process, since its tests share what they compile.
+PARALLEL ?= -n logical --maxprocesses 8 --dist loadfile
 
 .PHONY: demo test test-all lint format setup clean
 
@@ -13,10 +15,10 @@ demo: $(VENV)/.core
 	@echo "report: $(DEMO)/report.html   try: $(BIN)/jaxlm generate $(DEMO) --prompt \"JULIET:\""
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-all: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "slow or not slow"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -8,6 +8,13 @@ from .small_runs import small_experiment
 jax.config.update("jax_num_cpu_devices", 8)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled_programs_of_one_file():
+    """Compiled programs take memory: those of a file go with it."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
     """No test reads or writes the user's cache, nor does a process that one starts."""
