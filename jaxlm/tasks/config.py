@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 from jaxlm.errors import UsageError, unknown_name
 
-TaskKind = Literal["causal_lm", "masked_lm", "bert"]
+TaskKind = Literal["causal_lm", "masked_lm", "bert", "span_corruption", "ul2", "prefix_lm"]
 SentencePairs = Literal["next", "order"]
 Masking = Literal["token", "whole_word", "span"]
 
@@ -16,7 +16,9 @@ class TaskConfig:
 
     kind: TaskKind = "causal_lm"
     """causal_lm: each token from those before it (GPT); masked_lm: hidden tokens from both sides (RoBERTa);
-    bert: hidden tokens, and whether two segments belong together, jointly."""
+    bert: hidden tokens, and whether two segments belong together, jointly; span_corruption: spans that the source has
+    sentinels for (T5); ul2: a mixture of these and of prefixes (UL2); prefix_lm: the rest of a text whose beginning is
+    the source."""
 
     masking: Masking = "token"
     """What masked_lm and bert hide: single tokens, whole words, or contiguous spans of words (SpanBERT)."""
@@ -39,13 +41,17 @@ class TaskConfig:
     """bert: share of the pairs that are cut to a random length."""
     sentence_language: str = "en"
     """bert: language whose sentences are told apart, by its ISO 639-1 code, such as en or zh."""
+    noise_density: float = 0.15
+    """span_corruption: share of the tokens that are replaced and predicted."""
+    mean_noise_span: float = 3.0
+    """span_corruption: mean length of the spans."""
 
     def validate(self) -> None:
         """Raises UsageError for the first unknown name or value out of range."""
         for name, kind in (("kind", TaskKind), ("masking", Masking), ("sentence_pairs", SentencePairs)):
             if getattr(self, name) not in get_args(kind):
                 raise unknown_name(f"task.{name}", getattr(self, name), get_args(kind))
-        for name in ("mask_rate", "span_success"):
+        for name in ("mask_rate", "span_success", "noise_density"):
             if not 0 < getattr(self, name) < 1:
                 raise UsageError(f"task.{name} is {getattr(self, name)}; it must be between 0 and 1, such as 0.15")
         for name in ("keep_rate", "random_rate", "short_rate"):
@@ -55,5 +61,7 @@ class TaskConfig:
             raise UsageError(
                 f"task.keep_rate {self.keep_rate} and task.random_rate {self.random_rate} are more than 1 together"
             )
+        if self.mean_noise_span < 1:
+            raise UsageError(f"task.mean_noise_span is {self.mean_noise_span}; it must be at least 1")
         if self.span_max < 1:
             raise UsageError(f"task.span_max is {self.span_max}; it must be at least 1")

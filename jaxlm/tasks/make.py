@@ -1,6 +1,7 @@
 """The task that a configuration names: the one place that knows them all."""
 
 from collections.abc import Callable
+from functools import partial
 
 from jaxlm.data.config import DataConfig
 from jaxlm.models.config import ModelConfig
@@ -8,6 +9,7 @@ from jaxlm.tasks.bert import bert
 from jaxlm.tasks.causal_lm import causal_lm
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.tasks.masked_lm import masked_lm
+from jaxlm.tasks.span_corruption import span_corruption
 from jaxlm.tasks.task import Task
 from jaxlm.text.tokenizer import Tokenizer
 
@@ -15,6 +17,7 @@ _TASKS: dict[str, Callable[[TaskConfig, ModelConfig, DataConfig, Tokenizer], Tas
     "causal_lm": causal_lm,
     "masked_lm": masked_lm,
     "bert": bert,
+    **{kind: partial(span_corruption, kind=kind) for kind in ("span_corruption", "ul2", "prefix_lm")},
 }
 
 

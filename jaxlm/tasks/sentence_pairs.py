@@ -15,6 +15,7 @@ from jaxlm.tasks.masking import Masker
 from jaxlm.tasks.task import DocumentStream
 
 CHUNKS = 14  # what random numbers are for: keeps their keys apart
+PLACES = 6  # elsewhere, of which the one with the most suitable length is taken
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,12 @@ class PairExamples:
     """Chunks of at least two consecutive sentences of a document, each of which becomes one pair.
 
     A chunk has sentences until it fills a row, or, in a share `short_rate` of all chunks, a random part of it. A is its
-    beginning, up to a random sentence. B is the rest, or with probability 1/2: 'next', as long a piece of another
-    document, from a random sentence on (Devlin et al. 2019, appendix A.2); 'order', A and B change places (Lan et al.
-    2020, section 3.1). What is too long is cut at random ends of the longer part, as in BERT's published code. Unlike
-    there, chunks are fixed once, so that every epoch has the same ones, and none is a single sentence, so that half of
-    the pairs are true.
+    beginning, up to a random sentence. B is the rest, or with probability 1/2: 'next', a piece of another document,
+    from a random sentence on (Devlin et al. 2019, appendix A.2); 'order', A and B change places (Lan et al. 2020,
+    section 3.1). What is too long is cut at random ends of the longer part, as in BERT's published code. Unlike there,
+    chunks are fixed once, so that every epoch has the same ones; none is a single sentence, so that half of the pairs
+    are true; and a piece from elsewhere is about as long as what it replaces instead of filling the row, since the
+    length would give away the label where documents are shorter than rows.
 
     Attributes:
       length: columns in a row.
@@ -122,7 +124,7 @@ class PairExamples:
         if apart and self._config.sentence_pairs == "order":
             left, right = right, left
         elif apart:
-            right = self._elsewhere(document, max(self.length - 3 - len(left), 1), random)
+            right = self._elsewhere(document, len(right), random)
         left, right = _fit(left, right, self.length - 3, random)
         tokens = np.concatenate([[self._cls], left, [self._sep], right, [self._sep]])
         masked = self._masker(tokens, random)
@@ -169,13 +171,18 @@ class PairExamples:
         return self._stream.tokens[offsets[sentences.start] : offsets[sentences.stop]].astype(np.int64)
 
     def _elsewhere(self, document: int, size: int, random: np.random.Generator) -> np.ndarray:
-        """Sentences of another document from a random one on, until there are `size` tokens."""
-        other = int(random.random() * (len(self._documents) - 1))
-        sentences = self._documents[other + (other >= document)]
-        start = sentences.start + int(random.random() * len(sentences))
-        ends = self._stream.offsets[start + 1 : sentences.stop + 1] - self._stream.offsets[start]
-        count = min(int(np.searchsorted(ends, size)) + 1, len(ends))
-        return self._tokens(range(start, start + count))
+        """Of sentences of other documents, each from a random one on, those closest to `size` tokens together."""
+        best, closest = range(0), -1
+        for _ in range(PLACES):
+            other = int(random.random() * (len(self._documents) - 1))
+            sentences = self._documents[other + (other >= document)]
+            start = sentences.start + int(random.random() * len(sentences))
+            ends = self._stream.offsets[start + 1 : sentences.stop + 1] - self._stream.offsets[start]
+            off = np.abs(ends - size)
+            count = int(off.argmin())
+            if closest < 0 or off[count] < closest:
+                best, closest = range(start, start + count + 1), int(off[count])
+        return self._tokens(best)
 
 
 def _fit(left: np.ndarray, right: np.ndarray, size: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -9,9 +9,7 @@ from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.model import apply_model
 from jaxlm.tasks.cross_entropy import token_losses
-
-Batch = dict[str, jax.Array]
-Sums = dict[str, jax.Array]
+from jaxlm.tasks.task import Batch, SumOfRows, Sums, weighted
 
 
 def shift_right(targets: jax.Array, start_id: int, segment_ids: jax.Array | None = None) -> jax.Array:
@@ -34,7 +32,7 @@ def shift_right(targets: jax.Array, start_id: int, segment_ids: jax.Array | None
 
 
 @dataclass(frozen=True)
-class SequenceToSequence:
+class SequenceToSequence(SumOfRows):
     """Prediction of targets by an encoder-decoder (Sutskever et al. 2014; Vaswani et al. 2017).
 
     Attributes:
@@ -84,8 +82,8 @@ class SequenceToSequence:
         assert output.logits is not None
         return token_losses(output.logits, batch["targets"], self.label_smoothing)
 
-    def loss(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> Sums:
-        """Sums over the batch: `loss` in nats and `weight`, whose quotient is the mean loss of a target."""
+    def row_sums(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> Sums:
+        """Sums of each row: `loss` in nats and `weight`, whose quotient is the mean loss of a target."""
         weights = batch["loss_weights"]
         losses = self.token_losses(params, batch, dropout_rng)
-        return {"loss": jnp.sum(losses * weights), "weight": jnp.sum(weights)}
+        return {"loss": weighted(losses, weights), "weight": weights.sum(-1)}

@@ -77,6 +77,13 @@ def test_half_of_the_pairs_are_true_and_the_others_are_from_two_documents():
     assert len(labels) > 1500
 
 
+def test_the_length_of_a_pair_says_little_of_its_label():
+    rows = task().feed.training_rows(STREAM, seed=1)
+    batch = rows.batch(np.arange(20 * len(rows)))
+    sizes, apart = batch["segment_ids"].sum(1), batch["next_sentence"] == 1
+    assert abs(sizes[apart].mean() - sizes[~apart].mean()) < 0.15 * sizes.std() + 1
+
+
 def test_short_pairs_are_as_many_as_asked_for_and_chunks_cover_all_sentences():
     examples = task(short_rate=0.0).feed.training_rows(STREAM, seed=1)._examples
     covered = [sentence for _, first, end in examples._chunks for sentence in range(first, end)]
