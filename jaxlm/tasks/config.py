@@ -5,7 +5,16 @@ from typing import Literal, get_args
 
 from jaxlm.errors import UsageError, unknown_name
 
-TaskKind = Literal["causal_lm", "masked_lm", "bert", "span_corruption", "ul2", "prefix_lm"]
+TaskKind = Literal[
+    "causal_lm",
+    "masked_lm",
+    "bert",
+    "span_corruption",
+    "ul2",
+    "prefix_lm",
+    "permutation_lm",
+    "fill_in_the_middle",
+]
 SentencePairs = Literal["next", "order"]
 Masking = Literal["token", "whole_word", "span"]
 
@@ -18,7 +27,8 @@ class TaskConfig:
     """causal_lm: each token from those before it (GPT); masked_lm: hidden tokens from both sides (RoBERTa);
     bert: hidden tokens, and whether two segments belong together, jointly; span_corruption: spans that the source has
     sentinels for (T5); ul2: a mixture of these and of prefixes (UL2); prefix_lm: the rest of a text whose beginning is
-    the source."""
+    the source; permutation_lm: the last tokens of a random order (XLNet); fill_in_the_middle: as causal_lm, on texts
+    whose middle often stands at their end."""
 
     masking: Masking = "token"
     """What masked_lm and bert hide: single tokens, whole words, or contiguous spans of words (SpanBERT)."""
@@ -45,6 +55,12 @@ class TaskConfig:
     """span_corruption: share of the tokens that are replaced and predicted."""
     mean_noise_span: float = 3.0
     """span_corruption: mean length of the spans."""
+    predict_share: int = 6
+    """permutation_lm: one of so many tokens is predicted (K of the paper)."""
+    middle_rate: float = 0.5
+    """fill_in_the_middle: share of the texts whose middle is moved."""
+    suffix_first_rate: float = 0.5
+    """fill_in_the_middle: share of these whose suffix stands before the prefix (SPM)."""
 
     def validate(self) -> None:
         """Raises UsageError for the first unknown name or value out of range."""
@@ -54,7 +70,7 @@ class TaskConfig:
         for name in ("mask_rate", "span_success", "noise_density"):
             if not 0 < getattr(self, name) < 1:
                 raise UsageError(f"task.{name} is {getattr(self, name)}; it must be between 0 and 1, such as 0.15")
-        for name in ("keep_rate", "random_rate", "short_rate"):
+        for name in ("keep_rate", "random_rate", "short_rate", "middle_rate", "suffix_first_rate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"task.{name} is {getattr(self, name)}; it must be from 0 to 1")
         if self.keep_rate + self.random_rate > 1:
@@ -63,5 +79,7 @@ class TaskConfig:
             )
         if self.mean_noise_span < 1:
             raise UsageError(f"task.mean_noise_span is {self.mean_noise_span}; it must be at least 1")
+        if self.predict_share < 1:
+            raise UsageError(f"task.predict_share is {self.predict_share}; it must be at least 1")
         if self.span_max < 1:
             raise UsageError(f"task.span_max is {self.span_max}; it must be at least 1")

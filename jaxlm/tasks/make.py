@@ -8,7 +8,9 @@ from jaxlm.models.config import ModelConfig
 from jaxlm.tasks.bert import bert
 from jaxlm.tasks.causal_lm import causal_lm
 from jaxlm.tasks.config import TaskConfig
+from jaxlm.tasks.fill_in_the_middle import fill_in_the_middle
 from jaxlm.tasks.masked_lm import masked_lm
+from jaxlm.tasks.permutation_lm import permutation_lm
 from jaxlm.tasks.span_corruption import span_corruption
 from jaxlm.tasks.task import Task
 from jaxlm.text.tokenizer import Tokenizer
@@ -17,6 +19,8 @@ _TASKS: dict[str, Callable[[TaskConfig, ModelConfig, DataConfig, Tokenizer], Tas
     "causal_lm": causal_lm,
     "masked_lm": masked_lm,
     "bert": bert,
+    "permutation_lm": permutation_lm,
+    "fill_in_the_middle": fill_in_the_middle,
     **{kind: partial(span_corruption, kind=kind) for kind in ("span_corruption", "ul2", "prefix_lm")},
 }
 
