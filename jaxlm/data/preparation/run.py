@@ -138,7 +138,7 @@ def _claimed(folder: Path, identity: dict[str, str]) -> Iterator[None]:
                 raise DataError(f"{claim} is damaged: {error}; delete the folder and start again") from error
             if changed:
                 raise UsageError(
-                    f"{folder} holds another preparation (its {' and '.join(changed)} differs): name a new folder"
+                    f"{folder} holds another preparation (other {' and '.join(changed)}): name a new folder"
                 )
         else:
             write_whole(claim, json.dumps(identity, indent=1).encode() + b"\n")

@@ -127,15 +127,42 @@ def test_finished_shards_are_kept_and_verified(tmp_path, corpus_file, config_of,
     assert again == []
 
 
+def test_an_interrupted_search_for_copies_is_done_again(tmp_path, config_of, monkeypatch):
+    from jaxlm.data.preparation import duplicates, run
+
+    path = write_jsonl(tmp_path / "a.jsonl", [*paragraphs(30), *paragraphs(20)])
+    config = config_of(path, source="jsonl", deduplicate="exact")
+    monkeypatch.setattr(duplicates, "_PART_ROWS", 20)
+    original = duplicates._append
+    calls = []
+
+    def fail_in_the_second_part(*arguments, **options):
+        if len(calls) == 1:
+            raise RuntimeError("the power fails")
+        calls.append(original(*arguments, **options))
+
+    monkeypatch.setattr(duplicates, "_append", fail_in_the_second_part)
+    with pytest.raises(RuntimeError):
+        prepare(config, tmp_path / "out", 1)
+    assert list((tmp_path / "out" / "work").glob("*.drops"))
+    monkeypatch.setattr(duplicates, "_append", original)
+    monkeypatch.setattr(run, "fingerprint_unit", None)  # those are kept
+    manifest = prepare(config, tmp_path / "out", 1)
+    monkeypatch.undo()
+    assert manifest["dropped"]["exact_duplicate"]["documents"] == 20
+    prepare(config, tmp_path / "whole", 1)
+    assert contents_of(tmp_path / "out") == contents_of(tmp_path / "whole")
+
+
 def test_a_folder_is_of_one_preparation(tmp_path, corpus_file, config_of):
     out = tmp_path / "out"
     config = config_of(corpus_file, source="jsonl")
     prepare(config, out, 1)
-    with pytest.raises(UsageError, match=r"holds another preparation \(its settings differs\)"):
+    with pytest.raises(UsageError, match=r"holds another preparation \(other settings\)"):
         prepare(dataclasses.replace(config, keep_text=False), out, 1)
     with open(corpus_file, "a") as file:
         file.write('{"text": "one more"}\n')
-    with pytest.raises(UsageError, match=r"its input differs"):
+    with pytest.raises(UsageError, match=r"\(other input\)"):
         prepare(config, out, 1)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("dear")

@@ -104,5 +104,5 @@ def test_all_stages_add_up(tmp_path, config_of):
     kept = manifest["kept"]
     assert manifest["read"]["text_bytes"] == kept["text_bytes"] + kept["scrubbed_bytes"] + dropped
     (tmp_path / "eval.txt").write_text(numbers + ", fourteen")
-    with pytest.raises(UsageError, match="its settings differs"):
+    with pytest.raises(UsageError, match="other settings"):
         prepare(config, tmp_path / "out", 1)
