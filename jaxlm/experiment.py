@@ -25,6 +25,7 @@ from jaxlm.training.config import CheckpointConfig, OptimizerConfig
 FREE_ON_RESUME = (
     "mesh.",
     "checkpoints.",
+    "self_checks",
     "data.cache_dir",
     "data.reader_threads",
     "data.prefetch_batches",
@@ -51,6 +52,8 @@ class Experiment:
     """Steps between generated samples, of models that go on with a text; 0 for none."""
     sample_prompt: str = "\n"
     """What the generated samples go on from."""
+    self_checks: bool = True
+    """Whether ids, targets, attention and the first loss are checked before the first step."""
     model: ModelConfig = field(default_factory=ModelConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     data: DataConfig = field(default_factory=DataConfig)

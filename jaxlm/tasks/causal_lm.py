@@ -31,7 +31,8 @@ def causal_lm(config: TaskConfig, model: ModelConfig, data: DataConfig, tokenize
             f"task.kind 'causal_lm' needs model.architecture 'decoder' or 'lstm', not {model.architecture!r}: choose "
             "that, or another task.kind"
         )
-    return Task(CausalLM(model, segmented=data.batching == "packed"), CausalFeed(data, tokenizer), generates=True)
+    objective = CausalLM(model, segmented=data.batching == "packed")
+    return Task(objective, CausalFeed(data, tokenizer), generates=True, shifted=True)
 
 
 @dataclass(frozen=True)

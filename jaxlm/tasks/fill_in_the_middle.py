@@ -34,7 +34,7 @@ def fill_in_the_middle(config: TaskConfig, model: ModelConfig, data: DataConfig,
     if len(found) < len(NAMES):
         raise UsageError(f"fill in the middle needs {', '.join(map(repr, NAMES))} in tokenizer.special_tokens")
     feed = MiddleFeed(data, tokenizer, config, (found[0], found[1], found[2]))
-    return Task(CausalLM(model, segmented=True), feed, generates=True)
+    return Task(CausalLM(model, segmented=True), feed, generates=True, shifted=True)
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def span_corruption(config: TaskConfig, model: ModelConfig, data: DataConfig, to
     else:
         denoisers = (Denoiser(None, config.mean_noise_span, config.noise_density),)
     feed = CorruptionFeed(data, tokenizer, config, denoisers, model.decoder_start_id)
-    return Task(SequenceToSequence(model, segmented=True), feed)
+    return Task(SequenceToSequence(model, segmented=True), feed, shifted=True)
 
 
 def _mode_id(tokenizer: Tokenizer, name: str) -> int:

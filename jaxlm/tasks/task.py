@@ -123,8 +123,10 @@ class Task:
       objective: what the device computes.
       feed: what the host prepares.
       generates: whether the model goes on with a text, so that samples of it can be shown.
+      shifted: whether the model reads from left to right, so that each target is the next token.
     """
 
     objective: Objective
     feed: Feed
     generates: bool = False
+    shifted: bool = False

@@ -42,6 +42,7 @@ from jaxlm.training.preemption import Preempted, PreemptionWatch
 from jaxlm.training.progress import TrainingProgress
 from jaxlm.training.report import write_report
 from jaxlm.training.schedules import learning_rate_schedule
+from jaxlm.training.self_checks import check_before_training
 from jaxlm.training.state import TrainState, init_state, state_shardings
 from jaxlm.training.step import make_train_step
 from jaxlm.training.trackers import Trackers, open_trackers
@@ -148,6 +149,7 @@ class _Run:
         self.tokenizer = tokenizer
         self.mesh = mesh
         self.say = say
+        self.task = task
         self.objective = task.objective
         self.samples = task.generates and experiment.sample_every > 0
         self.rows: TrainingRows = task.feed.training_rows(train_stream, experiment.seed)
@@ -198,6 +200,8 @@ class _Run:
             state = self.checkpoints.load_state(self.abstract, self.shardings, start)
         step = start or 0
         self.compile()
+        if start is None and experiment.self_checks:
+            self.check(state)
         with contextlib.ExitStack() as stack:
             self.trackers = Trackers([])
             if jax.process_index() == 0:
@@ -210,6 +214,19 @@ class _Run:
                 self.progress.message(f"resuming from step {step:,}")
             self.loop(state, step, watch)
         return TrainResult(self.folder, experiment.steps, self.validation)
+
+    def check(self, state: TrainState) -> None:
+        """Looks for what would spoil the run; see `jaxlm.training.self_checks`."""
+        batches = self.validation_rows.batches(
+            self.evaluation_batch, process_index=jax.process_index(), process_count=jax.process_count()
+        )
+        check_before_training(
+            self.task,
+            self.experiment.model,
+            self.tokenizer,
+            next(batches),
+            lambda batch: jax.device_get(self.score(state.params, self.put(dict(batch)))),
+        )
 
     def compile(self) -> None:
         """Compiles the step and says what was chosen and what it needs."""

@@ -90,27 +90,28 @@ def masked_experiment(folder, **changes):
         task=TaskConfig("masked_lm", "whole_word"),
         tokenizer=TokenizerConfig("byte", special_tokens=SPECIAL),
         sample_every=5,
-        steps=20,
+        steps=12,
+        evaluation__every=6,
+        checkpoints__every=6,
         **changes,
     )
 
 
 def test_a_run_learns_and_goes_on_with_the_same_bits(tmp_path):
-    experiment = masked_experiment(tmp_path, accumulation=2, batch_size=16)
+    experiment = masked_experiment(tmp_path)
     whole = train(experiment, tmp_path / "whole")
     records = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
     losses = [record["loss"] for record in records if record["kind"] == "validation"]
     assert losses[-1] < losses[0] < math.log(262)
     assert 0 <= whole.validation.metrics["masked_accuracy"] <= 1
     assert math.isnan(whole.validation.bits_per_byte)
-    # As after a kill between two checkpoints: only the one of step 10 is left.
+    # As after a kill between two checkpoints: only the one of step 6 is left.
     copy = tmp_path / "again"
     (tmp_path / "whole").rename(copy)
     import shutil
 
-    shutil.rmtree(copy / "checkpoints" / "20")
+    shutil.rmtree(copy / "checkpoints" / "12")
     again = train(experiment, copy)
     assert again.validation == whole.validation
     model = jaxlm.load(copy, "latest")
     assert model.evaluate(batch_size=7).loss == pytest.approx(whole.validation.loss, rel=1e-5)
-    assert len(model.fill_mask("The old m[MASK]n", top_k=2)) == 2
