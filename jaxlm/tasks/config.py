@@ -14,6 +14,7 @@ TaskKind = Literal[
     "prefix_lm",
     "permutation_lm",
     "fill_in_the_middle",
+    "denoising",
 ]
 SentencePairs = Literal["next", "order"]
 Masking = Literal["token", "whole_word", "span"]
@@ -28,7 +29,7 @@ class TaskConfig:
     bert: hidden tokens, and whether two segments belong together, jointly; span_corruption: spans that the source has
     sentinels for (T5); ul2: a mixture of these and of prefixes (UL2); prefix_lm: the rest of a text whose beginning is
     the source; permutation_lm: the last tokens of a random order (XLNet); fill_in_the_middle: as causal_lm, on texts
-    whose middle often stands at their end."""
+    whose middle often stands at their end; denoising: a text from its noisy form (BART)."""
 
     masking: Masking = "token"
     """What masked_lm and bert hide: single tokens, whole words, or contiguous spans of words (SpanBERT)."""
@@ -50,7 +51,7 @@ class TaskConfig:
     short_rate: float = 0.1
     """bert: share of the pairs that are cut to a random length."""
     sentence_language: str = "en"
-    """bert: language whose sentences are told apart, by its ISO 639-1 code, such as en or zh."""
+    """bert, denoising: language whose sentences are told apart, by its ISO 639-1 code, such as en or zh."""
     noise_density: float = 0.15
     """span_corruption: share of the tokens that are replaced and predicted."""
     mean_noise_span: float = 3.0
@@ -61,13 +62,17 @@ class TaskConfig:
     """fill_in_the_middle: share of the texts whose middle is moved."""
     suffix_first_rate: float = 0.5
     """fill_in_the_middle: share of these whose suffix stands before the prefix (SPM)."""
+    infill_rate: float = 0.3
+    """denoising: share of the tokens that masks stand for."""
+    infill_span: float = 3.0
+    """denoising: mean number of tokens that a mask stands for."""
 
     def validate(self) -> None:
         """Raises UsageError for the first unknown name or value out of range."""
         for name, kind in (("kind", TaskKind), ("masking", Masking), ("sentence_pairs", SentencePairs)):
             if getattr(self, name) not in get_args(kind):
                 raise unknown_name(f"task.{name}", getattr(self, name), get_args(kind))
-        for name in ("mask_rate", "span_success", "noise_density"):
+        for name in ("mask_rate", "span_success", "noise_density", "infill_rate"):
             if not 0 < getattr(self, name) < 1:
                 raise UsageError(f"task.{name} is {getattr(self, name)}; it must be between 0 and 1, such as 0.15")
         for name in ("keep_rate", "random_rate", "short_rate", "middle_rate", "suffix_first_rate"):
@@ -79,6 +84,8 @@ class TaskConfig:
             )
         if self.mean_noise_span < 1:
             raise UsageError(f"task.mean_noise_span is {self.mean_noise_span}; it must be at least 1")
+        if not 0 < self.infill_span <= 100:
+            raise UsageError(f"task.infill_span is {self.infill_span}; it must be positive and at most 100")
         if self.predict_share < 1:
             raise UsageError(f"task.predict_share is {self.predict_share}; it must be at least 1")
         if self.span_max < 1:

@@ -8,6 +8,7 @@ from jaxlm.models.config import ModelConfig
 from jaxlm.tasks.bert import bert
 from jaxlm.tasks.causal_lm import causal_lm
 from jaxlm.tasks.config import TaskConfig
+from jaxlm.tasks.denoising import denoising
 from jaxlm.tasks.fill_in_the_middle import fill_in_the_middle
 from jaxlm.tasks.masked_lm import masked_lm
 from jaxlm.tasks.permutation_lm import permutation_lm
@@ -19,6 +20,7 @@ _TASKS: dict[str, Callable[[TaskConfig, ModelConfig, DataConfig, Tokenizer], Tas
     "causal_lm": causal_lm,
     "masked_lm": masked_lm,
     "bert": bert,
+    "denoising": denoising,
     "permutation_lm": permutation_lm,
     "fill_in_the_middle": fill_in_the_middle,
     **{kind: partial(span_corruption, kind=kind) for kind in ("span_corruption", "ul2", "prefix_lm")},
