@@ -258,7 +258,7 @@ class TokenGenerator:
             # The token after a full context is still drawn from it; it need not be attended to.
             longest = max(len(text) for text, over in zip(texts, ended, strict=True) if not over)
             span = min(remaining, self.max_length - longest + 1)
-            capacity = min(_bucket(tokens.shape[1] + span), tokens.shape[1] + self.max_length)
+            capacity = min(_capacity(tokens.shape[1] + span), tokens.shape[1] + self.max_length)
             state = prefill(self.config, self.params, (tokens, segment_ids), capacity, jnp.int32(drawn), sources)
             state = state.replace(done=jnp.asarray(ended))
             while span:
@@ -280,6 +280,12 @@ class TokenGenerator:
 def _bucket(length: int) -> int:
     """The next power of two: prompts of similar lengths share one compiled program."""
     return max(SMALLEST_BUCKET, 1 << (length - 1).bit_length())
+
+
+def _capacity(length: int) -> int:
+    """Slots of a cache: up to a quarter more than needed. Each token reads all of them, so powers of two cost more."""
+    step = max(SMALLEST_BUCKET, (1 << (length.bit_length() - 1)) // 4)
+    return -(-length // step) * step
 
 
 def _padded(texts: list[list[int]], side: Literal["left", "right"]) -> tuple[jax.Array, jax.Array]:

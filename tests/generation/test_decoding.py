@@ -12,7 +12,14 @@ import pytest
 
 from jaxlm.errors import UsageError
 from jaxlm.generation.config import GenerationConfig
-from jaxlm.generation.decoding import TokenGenerator, decode, decoding_layout, prefill
+from jaxlm.generation.decoding import (
+    SMALLEST_BUCKET,
+    TokenGenerator,
+    _capacity,
+    decode,
+    decoding_layout,
+    prefill,
+)
 from jaxlm.models.config import ModelConfig
 from jaxlm.nn.linear import DecodingKernel
 
@@ -189,3 +196,10 @@ def test_the_loop_copies_no_cache(batch):
     program = lowered.compile().as_text()
     assert f",{capacity},{config.resolved_head_dim}]" in program
     assert not re.findall(rf"f32\[[0-9,]*{capacity},{config.resolved_head_dim}\]\S* copy\(", program)
+
+
+def test_a_cache_is_at_most_a_quarter_larger_than_needed():
+    sizes = [_capacity(length) for length in range(1, 5000)]
+    for length, size in enumerate(sizes, 1):
+        assert length <= size <= max(length + SMALLEST_BUCKET - 1, 1.25 * length)
+    assert len(set(sizes)) < 50  # few programs serve all lengths
