@@ -101,7 +101,24 @@ class LanguageModel:
 
         The other arguments are those of the model: `segment_ids`, `positions`, `cache`; of an encoder also
         `token_types`; of two towers also `encoder_tokens`, `encoder_segment_ids` (see `jaxlm.models`).
+
+        Raises:
+          UsageError: tokens that are no [batch, time] array of ids of the vocabulary, or more than the context takes.
         """
+        tokens = _checked_tokens(tokens, self.config, "tokens", "positions" in arguments or "cache" in arguments)
+        if self.config.architecture == "encoder_decoder":
+            source = arguments.get("encoder_tokens")
+            if source is None and "cache" not in arguments:
+                raise UsageError("the model has an encoder: give encoder_tokens as well, [batch, encoder_time]")
+            if source is not None:
+                arguments["encoder_tokens"] = _checked_tokens(
+                    source, self.config, "encoder_tokens", "encoder_positions" in arguments
+                )
+        for name in ("segment_ids", "positions", "token_types"):
+            if arguments.get(name) is not None:
+                arguments[name] = jnp.asarray(arguments[name])
+                if arguments[name].shape != tokens.shape:
+                    raise UsageError(f"{name} have the shape {arguments[name].shape}, and the tokens {tokens.shape}")
         return apply_model(self.config, self.params, tokens, **arguments)
 
     def generate(self, prompts: str | Sequence[str], options: GenerationConfig | None = None, **fields: Any) -> Any:
@@ -266,7 +283,12 @@ def load(
     if not run.exists() and is_model_directory(path):
         return _load_directory(path, dtype, compute_dtype)
     if run.path.is_dir() and not run.exists():
-        raise UsageError(f"{path} is not a run folder: it has no experiment.json (nor the config.json of an import)")
+        raise UsageError(
+            f"{path} holds no model: neither the experiment.json of a run nor the config.json of a Hugging Face "
+            "directory" + (" (take the folder in its snapshots/)" if (run.path / "snapshots").is_dir() else "")
+        )
+    if not run.path.exists():
+        raise UsageError(f"there is no folder {path}; jaxlm downloads nothing: fetch the model first")
     if dtype is not None:
         raise UsageError("dtype is for directories that are imported; a run keeps the types it was saved in")
     experiment = run.read_experiment()
@@ -305,9 +327,36 @@ def _load_directory(path: str | os.PathLike, dtype: str | None, compute_dtype: C
     return LanguageModel(experiment, model.params, directory.tokenizer, 0, model.token_ids, model.labels)
 
 
+def _checked_tokens(tokens: Any, config: ModelConfig, name: str, placed: bool) -> jax.Array:
+    """Token ids as an array, checked as far as they are known: inside `jax.jit` their values are not.
+
+    Args:
+      tokens: what the caller gave.
+      config: the model's.
+      name: what to call them.
+      placed: whether their positions are given, so that there may be more of them than the context has.
+    """
+    try:
+        array = jnp.asarray(tokens)
+    except (TypeError, ValueError):
+        raise UsageError(f"{name} must be an array of ids [batch, time], not {type(tokens).__name__}") from None
+    if array.ndim != 2 or not jnp.issubdtype(array.dtype, jnp.integer):
+        raise UsageError(f"{name} must be whole numbers [batch, time], not {array.dtype} of the shape {array.shape}")
+    context = None if placed or config.architecture in ("lstm", "permutation") else config.max_length
+    if context is not None and array.shape[1] > context:
+        raise UsageError(f"{array.shape[1]} {name} are more than the model's context of {context}")
+    if not isinstance(array, jax.core.Tracer) and array.size:
+        least, most = int(array.min()), int(array.max())
+        if least < 0 or most >= (config.vocab_size or 0):
+            raise UsageError(
+                f"{name} hold ids from {least} to {most}; the model has 0 to {(config.vocab_size or 0) - 1}"
+            )
+    return array
+
+
 def _check_vocabulary(tokenizer: Tokenizer | None, config: ModelConfig, where: str | os.PathLike) -> None:
     if tokenizer is not None and tokenizer.vocab_size > (config.vocab_size or 0):
         raise DataError(
-            f"{where} has {tokenizer.vocab_size} tokens and the model {config.vocab_size}: it is not "
-            "the tokenizer that the model was trained with"
+            f"the tokenizer in {where} has {tokenizer.vocab_size} tokens and the model {config.vocab_size}: it is not "
+            "the one that the model was trained with; put that one there, or none to work with ids"
         )

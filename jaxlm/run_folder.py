@@ -44,6 +44,22 @@ class RunFolder:
         """Whether a run has been started here."""
         return self.description.is_file()
 
+    def refuse_other_models(self) -> None:
+        """Makes sure that a run may be started or gone on with here.
+
+        Raises:
+          UsageError: the folder holds a model of another kind, which a run beside it would hide; or one that was
+            imported, of whose training there is nothing to go on with.
+        """
+        if self.exists():
+            if self.read_experiment().data.source == "none":
+                raise UsageError(
+                    f"{self.path} holds an imported model, which can be used, evaluated and exported but has no "
+                    "training to go on with: name another --dir"
+                )
+        elif self.path.is_dir() and any((*self.path.glob("config.json"), *self.path.glob("*.safetensors"))):
+            raise UsageError(f"{self.path} holds a model already, and it is no run of jaxlm: name another --dir")
+
     def read_experiment(self) -> Experiment:
         """The resolved experiment of this run.
 

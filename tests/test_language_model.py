@@ -54,7 +54,7 @@ def test_a_corrupt_checkpoint_is_refused(trained_run, tmp_path):
 def test_what_is_no_run_is_refused(tmp_path):
     with pytest.raises(UsageError, match="there is no folder"):
         jaxlm.load(tmp_path / "none")
-    with pytest.raises(UsageError, match="is not a run folder"):
+    with pytest.raises(UsageError, match="holds no model"):
         jaxlm.load(tmp_path)
 
 
@@ -64,7 +64,7 @@ def test_a_damaged_or_foreign_tokenizer_is_refused(trained_run, tmp_path):
     description = run / "tokenizer" / "jaxlm_tokenizer.json"
     saved = json.loads(description.read_text())
     description.write_text(json.dumps({**saved, "characters": saved["characters"] + "äö"}))
-    with pytest.raises(DataError, match="it is not the tokenizer that the model was trained with"):
+    with pytest.raises(DataError, match="it is not the one that the model was trained with"):
         jaxlm.load(run)
     description.write_text("{")
     with pytest.raises(DataError, match="jaxlm_tokenizer"):

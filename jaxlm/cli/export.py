@@ -1,7 +1,9 @@
 """`jaxlm export MODEL OUT`."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -38,5 +40,8 @@ def run(arguments: Sequence[str]) -> int:
     require_empty(options.out)
     model = jaxlm.load(options.model, step)
     family = model.export(options.out, options.family, options.max_shard_bytes)
-    print(f"{options.out} holds a {family} model now: transformers.AutoModel.from_pretrained({options.out!r})")
+    (name,) = json.loads((Path(options.out) / "config.json").read_text("utf-8"))["architectures"]
+    print(
+        f"{options.out} holds a model of the family {family} now: transformers.{name}.from_pretrained({options.out!r})"
+    )
     return 0

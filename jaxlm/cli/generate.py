@@ -15,10 +15,13 @@ from jaxlm.generation.config import GenerationConfig
 
 @dataclass(frozen=True)
 class GenerateOptions:
-    """Continues a prompt and prints it as it is generated."""
+    """Continues a prompt, or answers a source if the model has an encoder, and prints it as it is generated.
+
+    What is not given holds as the directory of an imported model says, and only else as the defaults here.
+    """
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """Run folder or Hugging Face directory."""
+    """Run folder, Hugging Face directory or llama2.c checkpoint."""
     prompt: str = "\n"
     """Text to go on from; '-' reads it from standard input."""
     samples: int = 1
@@ -43,13 +46,15 @@ def run(arguments: Sequence[str]) -> int:
     import jaxlm
 
     model = jaxlm.load(options.model, step)
+    # What an encoder reads is no part of what is written.
+    shown = "" if model.config.architecture == "encoder_decoder" else prompt
     generation = replace(model.generation, **_given(options.generation, arguments))
     if options.samples > 1:
         for number, text in enumerate(model.generate([prompt] * options.samples, generation), 1):
-            print(f"--- {number}\n{prompt}{text}")
+            print(f"--- {number}\n{shown}{text}")
         return 0
     pieces = model.stream(prompt, generation)
-    sys.stdout.write(prompt)
+    sys.stdout.write(shown)
     for piece in pieces:
         sys.stdout.write(piece)
         sys.stdout.flush()

@@ -7,6 +7,9 @@ from typing import Annotated, Literal
 import tyro
 
 from jaxlm.cli.options import parse_options
+from jaxlm.errors import UsageError
+from jaxlm.models.config import ModelConfig
+from jaxlm.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,24 @@ def run(arguments: Sequence[str]) -> int:
     from jaxlm.hub.directory import require_empty
     from jaxlm.models.counts import count_params
 
+    if RunFolder(options.source).exists():
+        raise UsageError(f"{options.source} is a run folder already, which every other verb takes as it is")
     require_empty(options.out)
     model = jaxlm.load(options.source, dtype=options.dtype, compute_dtype=options.compute_dtype)
     model.save(options.out)
     config = model.config
     print(
         f"{options.source}: {config.family}, {count_params(config):,} parameters, computes in {config.dtype}\n"
-        f"{options.out} is a run folder now: jaxlm generate {options.out} --prompt TEXT"
+        f"{options.out} is a run folder now: {_use_of(config, options.out)}"
     )
     return 0
+
+
+def _use_of(config: ModelConfig, folder: str) -> str:
+    """A first thing to do with a model."""
+    if config.task_head == "language_model" and config.architecture in ("decoder", "encoder_decoder"):
+        return f"jaxlm generate {folder} --prompt TEXT"
+    method = (
+        "fill_mask(TEXT)" if (config.architecture, config.task_head) == ("encoder", "language_model") else "apply(IDS)"
+    )
+    return f"jaxlm.load({folder!r}).{method}"

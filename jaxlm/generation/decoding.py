@@ -190,8 +190,9 @@ class TokenGenerator:
         """
         if config.architecture in ("encoder", "permutation") or config.task_head != "language_model":
             raise UsageError(
-                f"an {config.architecture} with the head {config.task_head!r} does not generate text from left to "
-                "right: that takes a decoder, an encoder_decoder or an lstm with the head 'language_model'"
+                f"a model of the architecture {config.architecture!r} with the head {config.task_head!r} does not "
+                "generate text from left to right: that takes a decoder, an encoder_decoder or an lstm with the head "
+                "'language_model'"
             )
         assert config.max_length is not None
         self.max_length = config.max_length

@@ -234,7 +234,8 @@ def write_directory(
         own = {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id}
         token_ids = {name: own.get(name) if value is None else value for name, value in token_ids.items()}
     if generation is not None:
-        files = {**files, GENERATION: json_bytes(generation_values(generation, token_ids))}
+        start = {"decoder_start_token_id": config.decoder_start_id}
+        files = {**files, GENERATION: json_bytes(generation_values(generation, {**token_ids, **start}))}
     return write_model(folder, config, params, token_ids=token_ids, beside=files, **options)
 
 

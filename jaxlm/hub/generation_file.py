@@ -99,7 +99,8 @@ def generation_values(config: GenerationConfig, token_ids: Mapping[str, Any]) ->
     ends = list(dict.fromkeys([*(eos if isinstance(eos, list) else [eos]), *config.end_ids]))
     if ends:
         values["eos_token_id"] = ends[0] if len(ends) == 1 else ends
-    values["max_new_tokens"] = config.max_new_tokens
+    if config.max_new_tokens != GenerationConfig().max_new_tokens:
+        values["max_new_tokens"] = config.max_new_tokens
     values["do_sample"] = config.temperature > 0
     if config.temperature > 0:
         values |= {"temperature": config.temperature, "top_k": config.top_k, "top_p": config.top_p}

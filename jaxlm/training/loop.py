@@ -85,6 +85,7 @@ def train(experiment: Experiment, folder: str | os.PathLike) -> TrainResult:
 
 def _train(experiment: Experiment, run_folder: RunFolder, watch: PreemptionWatch) -> TrainResult:
     experiment.validate()
+    run_folder.refuse_other_models()
     say = print if jax.process_index() == 0 else lambda _: None
 
     corpus = prepare_corpus(experiment.data)

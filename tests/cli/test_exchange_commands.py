@@ -15,7 +15,7 @@ from ..hub.parity import no_log_warnings
 def test_a_run_goes_out_and_comes_back_and_says_the_same(jaxlm, trained_run, tmp_path):
     code, output, errors = jaxlm("export", trained_run, tmp_path / "hf")
     assert (code, errors) == (0, "")
-    assert "holds a gpt2 model" in output
+    assert "holds a model of the family gpt2 now: transformers.GPT2LMHeadModel" in output
     code, output, errors = jaxlm("import", tmp_path / "hf", tmp_path / "run")
     assert (code, errors) == (0, "")
     assert "gpt2, " in output
@@ -44,14 +44,14 @@ def test_generation_is_the_directorys_unless_options_say_otherwise(jaxlm, traine
 def test_an_existing_folder_is_refused(refused, trained_run, tmp_path):
     (tmp_path / "file").write_text("")
     assert "exists already" in refused("export", trained_run, tmp_path)
-    assert "exists already" in refused("import", trained_run, trained_run)
+    assert "is a run folder already" in refused("import", trained_run, trained_run)
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("export", "RUN", "OUT", "--family", "lama"), "unknown model family 'lama' (did you mean 'llama'?)"),
-        (("export", "RUN", "OUT", "--family", "llama"), "llama: "),
+        (("export", "RUN", "OUT", "--family", "llama"), "the family llama cannot express this model: "),
         (("export", "RUN", "OUT", "--max-shard-bytes", "0"), "max_shard_bytes is 0"),
         (("import", "RUN", "OUT", "--dtype", "int4"), "invalid choice 'int4'"),
         (("import", "none", "OUT"), "there is no folder"),

@@ -83,7 +83,7 @@ def test_end_ids_end_a_row_each():
 
 def test_models_that_do_not_generate_are_refused():
     encoder = replace(BASE, architecture="encoder")
-    with pytest.raises(UsageError, match="an encoder with the head 'language_model' does not generate"):
+    with pytest.raises(UsageError, match="the architecture 'encoder' with the head 'language_model' does not generate"):
         TokenGenerator(encoder, {})
     labels = replace(BASE, task_head="sequence_classification")
     with pytest.raises(UsageError, match="head 'sequence_classification' does not generate"):
