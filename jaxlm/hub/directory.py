@@ -152,6 +152,8 @@ def read_model(
         token_ids |= {name: reader.token_id(name) for name in MORE_TOKEN_IDS if reader.has(name)}
         labels = reader.labels() if config.task_head in LABELLED else ()
         source = open_weights(path)
+        if config.head == "tied" and not config.scale_head and family.own_head in source.tensors:
+            config = replace(config, head="untied")
     bytes_of: Counter[str] = Counter()
     for info in source.tensors.values():
         bytes_of[str(info.dtype)] += info.bytes

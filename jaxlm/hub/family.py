@@ -45,6 +45,8 @@ class Family:
       base_prefix: what the names of the bare model's tensors begin with in a model with a head.
       renames: (pattern, replacement) pairs that make the names of older files today's.
       ignorable: patterns of names that are no parameters.
+      own_head: tensor of a head that is not scaled, whose presence says that the head is not the token embedding, since
+        config.json does not.
       surplus: patterns of names of parts that published files hold and the class they name does not have; reading says
         that they are left out.
     """
@@ -59,6 +61,7 @@ class Family:
     renames: Sequence[tuple[str, str]] = ()
     ignorable: Sequence[str] = ()
     surplus: Sequence[str] = ()
+    own_head: str = ""
 
     def read(self, reader: ConfigReader) -> ModelConfig:
         """Turns a config.json of this family into a model's description.

@@ -73,6 +73,12 @@ def test_mt5_is_the_same_both_ways(transformers, tmp_path):
     assert (case.family.name, case.config.feed_forward) == ("mt5", "swiglu")
 
 
+def test_a_head_that_is_tied_and_not_scaled_is_the_same_both_ways(transformers, tmp_path):
+    """What transformers 5 makes of an mT5's configuration: it ties all heads, which the published models do not."""
+    case = check_head(tiny(transformers, "MT5ForConditionalGeneration"), tmp_path, end_id=1)
+    assert (case.config.head, case.config.scale_head) == ("tied", False)
+
+
 def test_the_encoder_alone_is_the_same_both_ways(transformers, tmp_path):
     no_decoder = {"num_decoder_layers": 1, "decoder_start_token_id": None}
     case = check_encoder_head(tiny(transformers, "T5EncoderModel", **no_decoder), tmp_path)
@@ -164,10 +170,10 @@ def test_published_configurations_are_read(name):
 
 
 def test_what_transformers_5_wrote_is_what_it_read():
-    """It writes `tie_word_embeddings` true for version 1.1 as well."""
+    """It writes `tie_word_embeddings` true for version 1.1 as well; then a head among the weights decides."""
     fields = {"model_type": "t5", "tie_word_embeddings": True, "scale_decoder_outputs": False}
     config = FAMILY.read(ConfigReader(fields, "config.json"))
-    assert (config.head, config.scale_head) == ("untied", False)
+    assert (config.head, config.scale_head) == ("tied", False)
 
 
 def test_an_encoder_of_ours_becomes_the_class_that_is_one():

@@ -37,7 +37,7 @@ def read_config(reader: ConfigReader, task_head: Any) -> ModelConfig:
     num_decoder_layers = reader.get("num_decoder_layers", int, num_layers)
     dropout_rate = reader.get("dropout_rate", float, 0.1)
     start_id = reader.get("decoder_start_token_id", int, reader.get("pad_token_id", int, 0))
-    scaled = _read_scaled(reader)
+    tied, scaled = _read_tied_and_scaled(reader)
     return ModelConfig(
         architecture="encoder" if encoder_only else "encoder_decoder",
         task_head=task_head,
@@ -57,7 +57,7 @@ def read_config(reader: ConfigReader, task_head: Any) -> ModelConfig:
         norm_epsilon=reader.get("layer_norm_epsilon", float, 1e-6),
         feed_forward=_read_feed_forward(reader, default["feed_forward_proj"]),
         use_bias=False,
-        head="tied" if scaled else "untied",
+        head="tied" if tied else "untied",
         scale_head=scaled,
         pooling="last",
         pooler="tanh" if task_head == "sequence_classification" else "none",
@@ -68,13 +68,15 @@ def read_config(reader: ConfigReader, task_head: Any) -> ModelConfig:
     )
 
 
-def _read_scaled(reader: ConfigReader) -> bool:
-    """Whether the head is tied and scaled, as that of version 1 is; those of 1.1 and mT5 are neither.
+def _read_tied_and_scaled(reader: ConfigReader) -> tuple[bool, bool]:
+    """Whether the head is tied, and scaled: that of version 1 is both; those of 1.1 and mT5 were trained as neither.
 
-    transformers 5 writes `tie_word_embeddings` true for all of them, and `scale_decoder_outputs` for those of T5.
+    transformers 5 writes `tie_word_embeddings` true for all of them, and `scale_decoder_outputs` for those of T5. So
+    for those that are not scaled the weights decide (`Family.own_head`).
     """
     tied = reader.get("tie_word_embeddings", bool, True)
-    return reader.get("scale_decoder_outputs", bool, tied) and reader.get("model_type", str, "t5") != "mt5"
+    scaled = reader.get("scale_decoder_outputs", bool, tied) and reader.get("model_type", str, "t5") != "mt5"
+    return tied or scaled, scaled
 
 
 def _read_feed_forward(reader: ConfigReader, default: str) -> Any:
@@ -109,6 +111,7 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
         "layer_norm_epsilon": config.norm_epsilon,
         "feed_forward_proj": f"gated-{name}" if config.is_gated else name,
         "tie_word_embeddings": config.head == "tied",
+        **({} if config.family == "mt5" else {"scale_decoder_outputs": config.scale_head}),
         "is_encoder_decoder": config.architecture == "encoder_decoder",
         "decoder_start_token_id": config.decoder_start_id,
         "dropout_rate": config.dropout_rate,
@@ -178,6 +181,7 @@ FAMILY = Family(
     write_config=write_config,
     entries=entries,
     # The first files have a bias for cross-attention, where no distance is known and none was ever used.
+    own_head="lm_head.weight",
     ignorable=(r"EncDecAttention\.relative_attention_bias\.weight$",),
 )
 MT5_FAMILY = replace(
