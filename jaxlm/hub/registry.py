@@ -111,7 +111,4 @@ def family_for(
             reasons.append(f"{family.name}: {error}")
     if name:
         raise UsageError(f"the family {reasons[0].replace(':', ' cannot express this model:', 1)}")
-    # A few families of the same architecture say enough.
-    reasons.sort(key=lambda reason: "model.architecture" in reason)
-    shown = ". ".join(reason[:300] for reason in reasons[:3])
-    raise UsageError(f"no model family of transformers can express this model (the closest: {shown})")
+    raise UsageError(f"no model family of transformers can express this model ({'. '.join(reasons)})")
