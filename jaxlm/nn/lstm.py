@@ -127,7 +127,9 @@ def recurrence(
 def _recurrence_forward(
     dtype: jnp.dtype, kernel: Any, projected: jax.Array, changes: SegmentChanges | None, state: LSTMState
 ) -> tuple[tuple[jax.Array, LSTMState], tuple]:
-    run = lambda projected, state: _run(dtype, kernel, projected, changes, state)  # noqa: E731
+    def run(projected: jax.Array, state: LSTMState) -> tuple[jax.Array, LSTMState]:
+        return _run(dtype, kernel, projected, changes, state)
+
     (hidden, last), pull_back = jax.vjp(run, projected, state)
     seen = jnp.concatenate([state.hidden[:, None], hidden[:, :-1]], axis=1)
     if changes is not None:

@@ -1,20 +1,20 @@
 """Denoising: write a text again whose sentences were shuffled and whose spans became single masks (BART)."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from jaxlm.data.config import DataConfig
-from jaxlm.data.example_rows import ExampleEvaluation, ExampleRows, Row
-from jaxlm.data.sentences import document_sentences, prepare_sentence_stream
+from jaxlm.data.example_rows import Row
+from jaxlm.data.sentences import document_sentences
 from jaxlm.data.token_stream import TokenStream
 from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
 from jaxlm.tasks.config import TaskConfig
+from jaxlm.tasks.example_feed import SentenceFeed
 from jaxlm.tasks.sequence_to_sequence import SequenceToSequence
-from jaxlm.tasks.task import DocumentStream, Task
+from jaxlm.tasks.task import Task
 from jaxlm.text.tokenizer import Tokenizer
 
 
@@ -35,40 +35,19 @@ def denoising(config: TaskConfig, model: ModelConfig, data: DataConfig, tokenize
 
 
 @dataclass(frozen=True)
-class DenoisingFeed(DocumentStream):
+class DenoisingFeed(SentenceFeed):
     """Rows of a noisy text and the text.
 
     Attributes:
-      config: how noisy, and whether each epoch makes other noise.
       mask_id: what stands for a span.
       start_id: what the decoder reads first.
     """
 
-    config: TaskConfig
     mask_id: int
     start_id: int
 
-    def stream(self, documents: Iterable[str], identity: str) -> TokenStream:
-        """The sentences of a split."""
-        return prepare_sentence_stream(
-            documents, identity, self.tokenizer, self.config.sentence_language, self.data.cache_dir
-        )
-
-    def training_rows(self, stream: TokenStream, seed: int) -> ExampleRows:
-        """Rows for endless epochs."""
-        return ExampleRows(self._examples(stream), seed, self.config.dynamic)
-
-    def evaluation_rows(self, stream: TokenStream, stride: int | None = None) -> ExampleEvaluation:
-        """Every token of the split in one row, with the same noise in every evaluation.
-
-        Raises:
-          UsageError: a stride, which is for objectives that read from left to right.
-        """
-        if stride not in (None, self.data.length):
-            raise UsageError(f"the evaluation stride is {stride}; noisy texts have no windows to move: none")
-        return ExampleEvaluation(self._examples(stream))
-
-    def _examples(self, stream: TokenStream) -> "NoisyExamples":
+    def examples(self, stream: TokenStream) -> "NoisyExamples":
+        """See `ExampleFeed`."""
         eos = [] if self.tokenizer.eos_id is None else [self.tokenizer.eos_id]
         return NoisyExamples(stream, self.data.length, self.mask_id, self.start_id, eos, self.config)
 

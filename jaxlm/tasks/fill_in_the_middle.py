@@ -7,13 +7,14 @@ import numpy as np
 
 from jaxlm.data.batch import empty_batch
 from jaxlm.data.config import DataConfig
-from jaxlm.data.example_rows import ExampleEvaluation, ExampleRows, Row, spans
+from jaxlm.data.example_rows import Row, spans
 from jaxlm.data.token_stream import TokenStream
 from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
 from jaxlm.tasks.causal_lm import CausalLM
 from jaxlm.tasks.config import TaskConfig
-from jaxlm.tasks.task import DocumentStream, Task
+from jaxlm.tasks.example_feed import ExampleFeed
+from jaxlm.tasks.task import Task
 from jaxlm.text.tokenizer import Tokenizer
 
 NAMES = ("<fim_prefix>", "<fim_suffix>", "<fim_middle>")
@@ -38,32 +39,17 @@ def fill_in_the_middle(config: TaskConfig, model: ModelConfig, data: DataConfig,
 
 
 @dataclass(frozen=True)
-class MiddleFeed(DocumentStream):
+class MiddleFeed(ExampleFeed):
     """Pieces of text, some of them with their middle at the end.
 
     Attributes:
-      config: how many are changed.
       parts: ids that stand before a prefix, a suffix and a middle.
     """
 
-    config: TaskConfig
     parts: tuple[int, int, int]
 
-    def training_rows(self, stream: TokenStream, seed: int) -> ExampleRows:
-        """Rows for endless epochs."""
-        return ExampleRows(self._examples(stream), seed, self.config.dynamic)
-
-    def evaluation_rows(self, stream: TokenStream, stride: int | None = None) -> ExampleEvaluation:
-        """Every token of the split in one row, changed in the same way in every evaluation.
-
-        Raises:
-          UsageError: a stride, since what is changed is a row and not a window.
-        """
-        if stride not in (None, self.data.length):
-            raise UsageError(f"the evaluation stride is {stride}; rows with a middle have no windows to move: none")
-        return ExampleEvaluation(self._examples(stream))
-
-    def _examples(self, stream: TokenStream) -> "MiddleExamples":
+    def examples(self, stream: TokenStream) -> "MiddleExamples":
+        """See `ExampleFeed`."""
         across = self.data.batching == "blocks"
         end = [] if self.tokenizer.eos_id is None else [self.tokenizer.eos_id]
         return MiddleExamples(stream, self.data.length, self.parts, end, self.config, across)

@@ -9,15 +9,16 @@ import numpy as np
 
 from jaxlm.data.batch import empty_batch
 from jaxlm.data.config import DataConfig
-from jaxlm.data.example_rows import ExampleEvaluation, ExampleRows, Row, spans
+from jaxlm.data.example_rows import Row, spans
 from jaxlm.data.token_stream import TokenStream
 from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.model import apply_model
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.tasks.cross_entropy import token_losses
+from jaxlm.tasks.example_feed import ExampleFeed
 from jaxlm.tasks.masking import Masker
-from jaxlm.tasks.task import Batch, DocumentStream, SumOfRows, Sums, Task, weighted
+from jaxlm.tasks.task import Batch, SumOfRows, Sums, Task, weighted
 from jaxlm.text.tokenizer import Tokenizer
 
 
@@ -83,32 +84,17 @@ def masked_sums(logits: jax.Array, batch: Batch) -> Sums:
 
 
 @dataclass(frozen=True)
-class MaskedFeed(DocumentStream):
+class MaskedFeed(ExampleFeed):
     """Rows of [CLS] tokens [SEP] (as far as the tokenizer has these), with some of the tokens hidden.
 
     Attributes:
-      config: whether each epoch hides others.
       masker: what hides tokens.
     """
 
-    config: TaskConfig
     masker: Masker
 
-    def training_rows(self, stream: TokenStream, seed: int) -> ExampleRows:
-        """Rows for endless epochs."""
-        return ExampleRows(self._examples(stream), seed, self.config.dynamic)
-
-    def evaluation_rows(self, stream: TokenStream, stride: int | None = None) -> ExampleEvaluation:
-        """Every token of the split in one row, the same ones hidden in every evaluation.
-
-        Raises:
-          UsageError: a stride, which is for objectives that read from left to right.
-        """
-        if stride not in (None, self.data.length):
-            raise UsageError(f"the evaluation stride is {stride}; a masked language model has no windows to move: none")
-        return ExampleEvaluation(self._examples(stream))
-
-    def _examples(self, stream: TokenStream) -> "MaskedExamples":
+    def examples(self, stream: TokenStream) -> "MaskedExamples":
+        """See `ExampleFeed`."""
         begin = [token for token in (self.tokenizer.cls_id,) if token is not None]
         end = [token for token in (self.tokenizer.sep_id,) if token is not None]
         across = self.data.batching == "blocks"

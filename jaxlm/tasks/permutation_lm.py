@@ -9,14 +9,15 @@ import numpy as np
 
 from jaxlm.data.batch import empty_batch
 from jaxlm.data.config import DataConfig
-from jaxlm.data.example_rows import ExampleEvaluation, ExampleRows, Row, spans
+from jaxlm.data.example_rows import Row, spans
 from jaxlm.data.token_stream import TokenStream
 from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.model import apply_model
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.tasks.cross_entropy import token_losses
-from jaxlm.tasks.task import Batch, DocumentStream, SumOfRows, Sums, Task, weighted
+from jaxlm.tasks.example_feed import ExampleFeed
+from jaxlm.tasks.task import Batch, SumOfRows, Sums, Task, weighted
 from jaxlm.text.tokenizer import Tokenizer
 from jaxlm.text.words import special_ids
 
@@ -76,30 +77,11 @@ class PermutationLM(SumOfRows):
 
 
 @dataclass(frozen=True)
-class PermutationFeed(DocumentStream):
-    """Pieces of the stream, each with an order to predict its tokens in.
+class PermutationFeed(ExampleFeed):
+    """Pieces of the stream, each with an order to predict its tokens in."""
 
-    Attributes:
-      config: how many are predicted, and whether each epoch draws another order.
-    """
-
-    config: TaskConfig
-
-    def training_rows(self, stream: TokenStream, seed: int) -> ExampleRows:
-        """Rows for endless epochs."""
-        return ExampleRows(self._examples(stream), seed, self.config.dynamic)
-
-    def evaluation_rows(self, stream: TokenStream, stride: int | None = None) -> ExampleEvaluation:
-        """Every token of the split in one row, in the same order in every evaluation.
-
-        Raises:
-          UsageError: a stride, which is for objectives that read from left to right.
-        """
-        if stride not in (None, self.data.length):
-            raise UsageError(f"the evaluation stride is {stride}; permuted texts have no windows to move: none")
-        return ExampleEvaluation(self._examples(stream))
-
-    def _examples(self, stream: TokenStream) -> "PermutedExamples":
+    def examples(self, stream: TokenStream) -> "PermutedExamples":
+        """See `ExampleFeed`."""
         return PermutedExamples(stream, self.data.length, special_ids(self.tokenizer), self.config.predict_share)
 
 

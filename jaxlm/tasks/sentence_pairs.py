@@ -1,33 +1,30 @@
 """Pairs of text segments, half of them as they stand in a document: for next-sentence and sentence-order prediction."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from jaxlm.data.batch import empty_batch
-from jaxlm.data.example_rows import ExampleEvaluation, ExampleRows, Row, choices
-from jaxlm.data.sentences import document_sentences, prepare_sentence_stream
+from jaxlm.data.example_rows import Row, choices
+from jaxlm.data.sentences import document_sentences
 from jaxlm.data.token_stream import TokenStream
 from jaxlm.errors import DataError, UsageError
 from jaxlm.tasks.config import TaskConfig
+from jaxlm.tasks.example_feed import SentenceFeed
 from jaxlm.tasks.masking import Masker
-from jaxlm.tasks.task import DocumentStream
 
 CHUNKS = 14  # what random numbers are for: keeps their keys apart
 PLACES = 6  # elsewhere, of which the one with the most suitable length is taken
 
 
 @dataclass(frozen=True)
-class PairFeed(DocumentStream):
+class PairFeed(SentenceFeed):
     """Rows of [CLS] A [SEP] B [SEP], with some of the tokens hidden.
 
     Attributes:
-      config: which pairs, and whether each epoch draws and hides anew.
       masker: what hides tokens.
     """
 
-    config: TaskConfig
     masker: Masker
 
     def __post_init__(self) -> None:
@@ -37,27 +34,8 @@ class PairFeed(DocumentStream):
         if self.data.batching != "blocks":
             raise UsageError("sentence pairs fill a row each: set data.batching 'blocks'")
 
-    def stream(self, documents: Iterable[str], identity: str) -> TokenStream:
-        """The sentences of a split."""
-        return prepare_sentence_stream(
-            documents, identity, self.tokenizer, self.config.sentence_language, self.data.cache_dir
-        )
-
-    def training_rows(self, stream: TokenStream, seed: int) -> ExampleRows:
-        """Rows for endless epochs."""
-        return ExampleRows(self._examples(stream), seed, self.config.dynamic)
-
-    def evaluation_rows(self, stream: TokenStream, stride: int | None = None) -> ExampleEvaluation:
-        """Every chunk of the split once, the same pairs in every evaluation.
-
-        Raises:
-          UsageError: a stride, which is for objectives that read from left to right.
-        """
-        if stride not in (None, self.data.length):
-            raise UsageError(f"the evaluation stride is {stride}; sentence pairs have no windows to move: none")
-        return ExampleEvaluation(self._examples(stream))
-
-    def _examples(self, stream: TokenStream) -> "PairExamples":
+    def examples(self, stream: TokenStream) -> "PairExamples":
+        """See `ExampleFeed`."""
         assert self.tokenizer.cls_id is not None
         assert self.tokenizer.sep_id is not None
         return PairExamples(

@@ -7,13 +7,14 @@ from functools import partial
 import numpy as np
 
 from jaxlm.data.config import DataConfig
-from jaxlm.data.example_rows import ExampleEvaluation, ExampleRows, Row, spans
+from jaxlm.data.example_rows import Row, spans
 from jaxlm.data.token_stream import TokenStream
 from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
 from jaxlm.tasks.config import TaskConfig
+from jaxlm.tasks.example_feed import ExampleFeed
 from jaxlm.tasks.sequence_to_sequence import SequenceToSequence
-from jaxlm.tasks.task import DocumentStream, Task
+from jaxlm.tasks.task import Task
 from jaxlm.text.tokenizer import Tokenizer
 
 # UL2's mixture (Tay et al. 2022, table 1 and section 3.1.2): the mode's token, mean span and density of the noise;
@@ -143,34 +144,19 @@ def lengths_for(length: int, density: float, mean_span: float) -> tuple[int, int
 
 
 @dataclass(frozen=True)
-class CorruptionFeed(DocumentStream):
+class CorruptionFeed(ExampleFeed):
     """Rows of a corrupted source and the target that restores it.
 
     Attributes:
-      config: whether each epoch corrupts anew.
       denoisers: the ways to corrupt, all as likely.
       start_id: what the decoder reads first.
     """
 
-    config: TaskConfig
     denoisers: Sequence[Denoiser]
     start_id: int
 
-    def training_rows(self, stream: TokenStream, seed: int) -> ExampleRows:
-        """Rows for endless epochs."""
-        return ExampleRows(self._examples(stream), seed, self.config.dynamic)
-
-    def evaluation_rows(self, stream: TokenStream, stride: int | None = None) -> ExampleEvaluation:
-        """Every token of the split in one row, corrupted in the same way in every evaluation.
-
-        Raises:
-          UsageError: a stride, which is for objectives that read from left to right.
-        """
-        if stride not in (None, self.data.length):
-            raise UsageError(f"the evaluation stride is {stride}; corrupted texts have no windows to move: none")
-        return ExampleEvaluation(self._examples(stream))
-
-    def _examples(self, stream: TokenStream) -> "CorruptedExamples":
+    def examples(self, stream: TokenStream) -> "CorruptedExamples":
+        """See `ExampleFeed`."""
         return CorruptedExamples(stream, self.data.length, self.tokenizer, self.denoisers, self.start_id)
 
 

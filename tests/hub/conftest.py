@@ -1,14 +1,24 @@
-"""Writes the table of docs/families.md where the variable JAXLM_FAMILY_TABLE names a file for it.
+"""The library to compare with, and the table of docs/families.md.
 
-JAXLM_FAMILY_TABLE=table.md python -m pytest tests/hub
+The table is written where the variable JAXLM_FAMILY_TABLE names a file for it:
+
+    JAXLM_FAMILY_TABLE=table.md python -m pytest tests/hub
 """
 
 import os
 from pathlib import Path
 
+import pytest
+
 from .parity import MEASURED
 
 COLUMNS = ("hidden states", "logits", "gradients")
+
+
+@pytest.fixture(scope="module")
+def transformers():
+    pytest.importorskip("torch")
+    return pytest.importorskip("transformers")
 
 
 def pytest_sessionfinish() -> None:

@@ -22,12 +22,6 @@ SIZES = {
 }
 
 
-@pytest.fixture(scope="module")
-def transformers():
-    pytest.importorskip("torch")
-    return pytest.importorskip("transformers")
-
-
 def tiny(transformers, name: str, **changes):
     config = getattr(transformers, "MBartConfig" if name.startswith("M") else "BartConfig")
     return randomise(getattr(transformers, name)(config(**{**SIZES, **changes})), seed=2, scale=0.3)

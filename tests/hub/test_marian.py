@@ -10,12 +10,12 @@ from jaxlm.hub.families.marian import FAMILY
 
 from .encoder_decoder_parity import check_encoder_decoder, with_logits_bias
 from .parity import imported, randomise
-from .test_bart import SIZES, transformers  # noqa: F401
+from .test_bart import SIZES
 
 PAD = 3  # no text has it, which torch learns no vector for
 
 
-def tiny(transformers):  # noqa: F811
+def tiny(transformers):
     config = transformers.MarianConfig(
         **SIZES,
         activation_function="swish",
@@ -30,13 +30,13 @@ def tiny(transformers):  # noqa: F811
     return model
 
 
-def test_marian_is_the_same_both_ways(transformers, tmp_path):  # noqa: F811
+def test_marian_is_the_same_both_ways(transformers, tmp_path):
     case = check_encoder_decoder(with_logits_bias(tiny(transformers)), tmp_path)
     assert (case.family.name, case.config.decoder_start_id) == ("marian", PAD)
     assert (case.config.scales_embedding, case.config.feed_forward) == (True, "silu")
 
 
-def test_old_files_hold_the_sinusoids(transformers, tmp_path):  # noqa: F811
+def test_old_files_hold_the_sinusoids(transformers, tmp_path):
     from safetensors.numpy import load_file, save_file
 
     model = tiny(transformers)

@@ -29,12 +29,6 @@ SIZES = {
 }
 
 
-@pytest.fixture(scope="module")
-def transformers():
-    pytest.importorskip("torch")
-    return pytest.importorskip("transformers")
-
-
 def tiny(transformers, name: str = "T5ForConditionalGeneration", **changes):
     config = getattr(transformers, "MT5Config" if name.startswith("M") else "T5Config")
     return randomise(getattr(transformers, name)(config(**{**SIZES, **changes})), seed=11, scale=0.2)
