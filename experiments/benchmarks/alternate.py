@@ -1,10 +1,10 @@
-"""Runs two sides of a benchmark in turn, each in a process of its own, and compares their medians."""
+"""Runs the sides of a benchmark in turn, each in a process of its own, and compares their medians."""
 
 import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 def measure(command: Sequence[str]) -> dict[str, float]:
@@ -15,25 +15,27 @@ def measure(command: Sequence[str]) -> dict[str, float]:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def alternate(ours: Sequence[str], peer: Sequence[str], rounds: int, quantity: str, unit: str) -> float:
-    """Measures both sides `rounds` times, alternating, and prints each round, the medians and their ratio.
+def alternate(sides: Mapping[str, Sequence[str]], rounds: int, quantity: str, unit: str) -> dict[str, float]:
+    """Measures all sides `rounds` times in turn; prints each round, the medians, and ours over the peer's.
 
     Args:
-      ours: command of our side.
-      peer: command of the other side.
+      sides: commands by name; ours begin with "jaxlm".
       rounds: how often each is run.
       quantity: the key of the result to compare, a rate.
       unit: what it is counted in.
 
     Returns:
-      Our median over the peer's.
+      The medians by name.
     """
-    results: tuple[list[float], list[float]] = ([], [])
+    results: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(1, rounds + 1):
-        for side, command in zip(results, (ours, peer), strict=True):
-            side.append(measure(command)[quantity])
-        print(f"  round {number}: jaxlm {results[0][-1]:,.1f}   peer {results[1][-1]:,.1f} {unit}", flush=True)
-    medians = [statistics.median(side) for side in results]
-    ratio = medians[0] / medians[1]
-    print(f"  median:  jaxlm {medians[0]:,.1f}   peer {medians[1]:,.1f} {unit}   ratio {ratio:.2f}x", flush=True)
-    return ratio
+        for name, command in sides.items():
+            results[name].append(measure(command)[quantity])
+        shown = "   ".join(f"{name} {values[-1]:,.1f}" for name, values in results.items())
+        print(f"  round {number}: {shown} {unit}", flush=True)
+    medians = {name: statistics.median(values) for name, values in results.items()}
+    print("  medians: " + "   ".join(f"{name} {value:,.1f}" for name, value in medians.items()) + f" {unit}")
+    for ours in (name for name in medians if name.startswith("jaxlm")):
+        for peer in (name for name in medians if not name.startswith("jaxlm")):
+            print(f"  {ours} / {peer}: {medians[ours] / medians[peer]:.2f}x", flush=True)
+    return medians

@@ -148,6 +148,7 @@ def decoding_layout(config: ModelConfig, params: dict) -> tuple[ModelConfig, dic
     params = unroll(params)
     # Dropout and recomputation concern training only.
     config = dataclasses.replace(config, layers="unrolled", remat="none", attention="reference")
+    products = config.dtype if config.matmul_precision == "dtype" else config.matmul_precision
     params = jax.tree_util.tree_map_with_path(partial(_in_compute_dtype, config.dtype), params)
     devices = jax.tree.leaves(params)[0].devices()
     if len(devices) > 1 or next(iter(devices)).platform != "cpu":
@@ -159,7 +160,9 @@ def decoding_layout(config: ModelConfig, params: dict) -> tuple[ModelConfig, dic
     parts = 2 * (os.cpu_count() or 1)
 
     def lay_out(path: tuple, leaf: jax.Array) -> Any:
-        return DecodingKernel.from_array(leaf, parts) if path[-1].key == "kernel" and leaf.ndim == 2 else leaf
+        if path[-1].key != "kernel" or leaf.ndim != 2 or any(key.key in WIDE for key in path):
+            return leaf
+        return DecodingKernel.from_array(leaf.astype(products), parts)
 
     return config, jax.jit(partial(jax.tree_util.tree_map_with_path, lay_out))(params)
 

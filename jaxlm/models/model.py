@@ -1,5 +1,6 @@
 """The module that a configuration describes."""
 
+import contextlib
 from typing import Any
 
 import flax.linen as nn
@@ -17,6 +18,7 @@ from jaxlm.models.recurrent import init_cache as init_recurrent_cache
 from jaxlm.models.tower import init_cache as init_decoder_cache
 from jaxlm.nn.cache import DecoderCache
 from jaxlm.nn.lstm import RecurrentCache
+from jaxlm.nn.product import BF16
 
 Cache = DecoderCache | RecurrentCache
 
@@ -50,7 +52,8 @@ def apply_model(config: ModelConfig, params: Any, tokens: jax.Array, **inputs: A
       tokens: [batch, time] int32.
       **inputs: other inputs of the module, and `rngs` for dropout.
     """
-    output: Any = make_model(config).apply({"params": params}, tokens, **inputs)
+    with jax.default_matmul_precision(BF16) if config.matmul_precision == "bfloat16" else contextlib.nullcontext():
+        output: Any = make_model(config).apply({"params": params}, tokens, **inputs)
     return output
 
 

@@ -10,6 +10,8 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from jaxlm.nn.product import product
+
 CHUNK = 64  # queries attended together where later keys can be left out
 MASKED = -1e30  # finite: a row of -inf would give NaN in softmax and in its gradient
 
@@ -89,7 +91,7 @@ def attention_weights(
     # heads are one axis, as in the cache: at batch 1 XLA would else drop the axis, and copy the cache to do so.
     grouped = (query * scale).reshape(batch * kv_heads, heads // kv_heads * query_time, head_dim)
     keys = key.reshape(batch * kv_heads, key_time, head_dim)
-    scores = jnp.einsum("nth,nsh->nts", grouped, keys, preferred_element_type=jnp.float32)
+    scores = product(grouped, keys, jnp.float32, turned=True)
     scores = soft_cap_scores(scores.reshape(batch, heads, query_time, key_time), soft_cap)
     return masked_softmax(scores if bias is None else scores + bias, mask)
 
@@ -100,7 +102,7 @@ def weighted_values(weights: jax.Array, value: jax.Array) -> jax.Array:
     kv_heads, head_dim = value.shape[1], value.shape[3]
     grouped = weights.astype(value.dtype).reshape(batch * kv_heads, heads // kv_heads * query_time, key_time)
     values = value.reshape(batch * kv_heads, key_time, head_dim)
-    return jnp.einsum("nts,nsh->nth", grouped, values).reshape(batch, heads, query_time, head_dim)
+    return product(grouped, values, value.dtype).reshape(batch, heads, query_time, head_dim)
 
 
 def causal_attention(

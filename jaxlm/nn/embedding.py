@@ -36,7 +36,7 @@ class Embedding(nn.Module):
 
     def attend(self, x: jax.Array) -> jax.Array:
         """Scores [..., features] against every row, giving [..., num_embeddings] (Press & Wolf 2017, tied head)."""
-        return matmul(x, self._gathered().T, self.dtype)
+        return matmul(x, self._gathered(), self.dtype, turned=True)
 
     def _gathered(self) -> jax.Array:
         # Whole rows on every device: a lookup in rows split over fsdp would leave activations split by feature.

@@ -55,8 +55,9 @@ class MixtureOfExperts(nn.Module):
         """
         embed_dim = x.shape[-1]
         wide = jnp.dtype("float32")
-        router = Linear(self.num_experts, ("embed", "expert"), False, wide, self.kernel_init, name="router")
-        probabilities = jax.nn.softmax(router(x), axis=-1)
+        with jax.default_matmul_precision("float32"):
+            scores = Linear(self.num_experts, ("embed", "expert"), False, wide, self.kernel_init, name="router")(x)
+        probabilities = jax.nn.softmax(scores, axis=-1)
         weights, experts = jax.lax.top_k(probabilities, self.experts_per_token)
         if self.renormalize:
             weights = weights / weights.sum(-1, keepdims=True)

@@ -10,6 +10,7 @@ from flax import struct
 
 from jaxlm.nn.grouping import Grouping, block_products
 from jaxlm.nn.parameter import Initializer, parameter
+from jaxlm.nn.product import product
 
 
 @struct.dataclass
@@ -20,7 +21,8 @@ class DecodingKernel:
     core, but several products at once.
 
     Attributes:
-      parts: [out_features / len(parts), in_features] each (the last may be smaller).
+      parts: [out_features / len(parts), in_features] each (the last may be smaller), of the type that the product is
+        to be computed in.
     """
 
     parts: tuple[jax.Array, ...]
@@ -38,13 +40,20 @@ class DecodingKernel:
 
     def product(self, x: jax.Array, dtype: jnp.dtype) -> jax.Array:
         """Maps [rows, in_features] to [rows, out_features]."""
+        rows = x.shape[0]
+        kept = self.parts[0].dtype
+        if kept == jnp.bfloat16 and rows == 1:
+            x = jnp.pad(x, ((0, 1), (0, 0)))  # XLA:CPU reads bfloat16 seven times slower for a single row than for two
         # A leading axis of one keeps XLA from merging the parts again.
         contract = (((2,), (1,)), ((), ()))
-        columns = [jax.lax.dot_general(part.astype(dtype)[None], x, contract)[0] for part in self.parts]
-        return jnp.concatenate(columns).T
+        columns = [
+            jax.lax.dot_general(part[None], x.astype(kept), contract, preferred_element_type=jnp.float32)[0]
+            for part in self.parts
+        ]
+        return jnp.concatenate(columns).T[:rows].astype(dtype)
 
 
-def matmul(x: jax.Array, kernel: jax.Array | DecodingKernel, dtype: jnp.dtype) -> jax.Array:
+def matmul(x: jax.Array, kernel: jax.Array | DecodingKernel, dtype: jnp.dtype, turned: bool = False) -> jax.Array:
     """Multiplies activations by a weight matrix in the compute dtype.
 
     The leading axes of `x` are flattened into one: the gradient of a rank-3 product contracts two axes, which XLA
@@ -54,13 +63,17 @@ def matmul(x: jax.Array, kernel: jax.Array | DecodingKernel, dtype: jnp.dtype) -
       x: [..., in_features].
       kernel: [in_features, out_features], in any of the forms of this file.
       dtype: compute dtype of the product and of the result.
+      turned: whether `kernel`, an array, is [out_features, in_features].
 
     Returns:
       [..., out_features].
     """
     flat = x.astype(dtype).reshape(-1, x.shape[-1])
-    y = kernel.product(flat, dtype) if isinstance(kernel, DecodingKernel) else flat @ kernel.astype(dtype)
-    return y.reshape(*x.shape[:-1], kernel.shape[-1])
+    if isinstance(kernel, DecodingKernel):
+        y = kernel.product(flat, dtype)
+    else:
+        y = product(flat[None], kernel.astype(dtype)[None], dtype, turned)[0]
+    return y.reshape(*x.shape[:-1], y.shape[-1])
 
 
 def grouped_matmul(x: jax.Array, kernels: jax.Array, grouping: Grouping, dtype: jnp.dtype) -> jax.Array:

@@ -1,0 +1,79 @@
+"""Products of matrices, whose factors may be bfloat16 while their sums are float32.
+
+Factors are rounded to bfloat16 if that is their type, or if JAX's matmul precision asks for it (BF16_BF16_F32, which
+`ModelConfig.matmul_precision` sets). GPUs and TPUs then do so themselves. XLA:CPU has to be shown: it uses the
+processor's matrix units (AMX: five times the speed of float32) only where both factors are bfloat16, the result is
+asked for in float32, and the left factor is not turned around on the way; else it computes in float32, and is slower
+than without bfloat16. Hence the gradients that are written out here.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+BF16 = "BF16_BF16_F32"  # of jax.lax.DotAlgorithmPreset
+# With fewer rows it costs more to round the other factor than the product gains.
+FEWEST_ROWS = 16
+
+Factors = tuple[jax.Array, jax.Array]
+
+
+def rounds_to_bfloat16() -> bool:
+    """Whether the matmul precision at this point of a program is that of bfloat16 factors."""
+    config: Any = jax.config
+    return config.jax_default_matmul_precision == BF16
+
+
+def product(left: jax.Array, right: jax.Array, dtype: jnp.dtype, turned: bool = False) -> jax.Array:
+    """Multiplies matrices, adding up in float32: [n, rows, inner] and [n, inner, columns] to [n, rows, columns].
+
+    Args:
+      left, right: of one type. Their gradients have it too.
+      dtype: of the result.
+      turned: whether `right` is [n, columns, inner].
+    """
+    if left.dtype != jnp.bfloat16 and not (rounds_to_bfloat16() and left.shape[1] >= FEWEST_ROWS):
+        return _plain(dtype, turned, left, right)
+    return jax.lax.platform_dependent(
+        left, right, cpu=partial(_on_matrix_units, dtype, turned), default=partial(_plain, dtype, turned)
+    )
+
+
+def _plain(dtype: jnp.dtype, turned: bool, left: jax.Array, right: jax.Array) -> jax.Array:
+    return jnp.matmul(left, right.swapaxes(1, 2) if turned else right, preferred_element_type=dtype)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _on_matrix_units(dtype: jnp.dtype, turned: bool, left: jax.Array, right: jax.Array) -> jax.Array:
+    return _forward(dtype, turned, left, right)[0]
+
+
+def _forward(dtype: jnp.dtype, turned: bool, left: jax.Array, right: jax.Array) -> tuple[jax.Array, tuple]:
+    factors = left.astype(jnp.bfloat16), right.astype(jnp.bfloat16)
+    empty = jnp.zeros(0, left.dtype)  # what the type of the gradients is known by
+    return _contract(*factors, 2 if turned else 1).astype(dtype), (factors, empty)
+
+
+def _backward(dtype: jnp.dtype, turned: bool, saved: tuple[Factors, jax.Array], cotangent: jax.Array) -> Factors:
+    (left, right), empty = saved
+    cotangent = cotangent.astype(jnp.bfloat16)
+    for_left = _contract(cotangent, right, 1 if turned else 2)
+    for_right = _contract(_turn(cotangent), left, 1) if turned else _contract(_turn(left), cotangent, 1)
+    return for_left.astype(empty.dtype), for_right.astype(empty.dtype)
+
+
+_on_matrix_units.defvjp(_forward, _backward)
+
+
+def _turn(x: jax.Array) -> jax.Array:
+    """[n, rows, columns] to [n, columns, rows], behind a barrier that keeps XLA from taking this into the product."""
+    if x.shape[0] == 1:  # XLA drops such an axis first, and then no longer minds the barrier
+        return jax.lax.optimization_barrier(x[0].T)[None]
+    return jax.lax.optimization_barrier(x.swapaxes(1, 2))
+
+
+def _contract(left: jax.Array, right: jax.Array, right_axis: int) -> jax.Array:
+    """The product over the last axis of `left` and an axis of `right`: [n, rows, columns] float32."""
+    return jax.lax.dot_general(left, right, (((2,), (right_axis,)), ((0,), (0,))), preferred_element_type=jnp.float32)
