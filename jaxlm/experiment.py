@@ -171,7 +171,11 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         return _read(kind, value, where)
     if get_origin(kind) is tuple:
         if isinstance(value, list | tuple):
-            return tuple(_read(get_args(kind)[0], item, where) for item in value)
+            (part, _) = get_args(kind)
+            numbered = dataclasses.is_dataclass(part)
+            return tuple(
+                _read(part, item, f"{where}.{index}." if numbered else where) for index, item in enumerate(value)
+            )
     elif kind is float and type(value) in (int, float):
         with contextlib.suppress(OverflowError):
             if math.isfinite(value):

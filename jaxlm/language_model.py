@@ -17,7 +17,7 @@ from jaxlm.data.corpus import prepare_corpus
 from jaxlm.data.sources import documents as source_documents
 from jaxlm.data.sources import source_files
 from jaxlm.errors import CheckpointError, DataError, UsageError
-from jaxlm.evaluation.perplexity import Perplexity, make_row_sums, summarize
+from jaxlm.evaluation.perplexity import Perplexity, make_row_sums, measure
 from jaxlm.experiment import Experiment
 from jaxlm.generation.config import GenerationConfig
 from jaxlm.generation.decoding import TokenGenerator
@@ -196,18 +196,24 @@ class LanguageModel:
           DataError: text that cannot be read or represented.
         """
         data = self.experiment.data
+        task = make_task(self.experiment.task, self.config, data, self.tokenizer)
         if files is None:
-            corpus = prepare_corpus(data)
-            documents, identity = getattr(corpus, split), f"{corpus.fingerprint}/{split}"
+            corpora = {name: prepare_corpus(config) for name, config in data.corpora().items()}
+            streams = {
+                name: task.feed.stream(getattr(corpus, split), f"{corpus.fingerprint}/{split}")
+                for name, corpus in corpora.items()
+            }
         else:
             own = DataConfig(source="text", files=tuple(files))
             documents = (document["text"] for document in source_documents(own))
-            identity = digest([file_sha256(path) for path in source_files(own)])
-        task = make_task(self.experiment.task, self.config, data, self.tokenizer)
-        rows = task.feed.evaluation_rows(task.feed.stream(documents, identity), stride)
+            streams = {"": task.feed.stream(documents, digest([file_sha256(path) for path in source_files(own)]))}
+        splits = {name: task.feed.evaluation_rows(stream, stride) for name, stream in streams.items()}
         score = jax.jit(make_row_sums(task.objective))
-        sums = (score(self.params, batch) for batch in rows.batches(batch_size))
-        return summarize(sums, rows.text_bytes, task.objective.parts)
+        return measure(
+            splits,
+            lambda rows: (jax.device_get(score(self.params, batch)) for batch in rows.batches(batch_size)),
+            task.objective.parts,
+        )
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes a run folder, which `load` and every verb take; parameters keep their types.

@@ -46,7 +46,8 @@ def train_and_measure(folder: str) -> None:
     class Run(loop._Run):
         def compile(self) -> None:
             super().compile()
-            memory: Any = self.train_step.memory_analysis()
+            (step,) = self.train_steps.values()
+            memory: Any = step.memory_analysis()
             analysis["mib"] = (memory.argument_size_in_bytes + memory.temp_size_in_bytes) / 2**20
             analysis["compiled"] = resident("VmHWM") - base
 

@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from jaxlm.data.cache import cache_root, cached_folder, digest, file_sha256
-from jaxlm.data.config import DataConfig
+from jaxlm.data.config import SourceConfig
 from jaxlm.data.documents import Documents
 from jaxlm.data.prepared import PreparedDocuments, PreparedRecords, verify_shards
 from jaxlm.data.sources import source_files
@@ -44,7 +44,7 @@ class Corpus:
     reused: bool
 
 
-def prepare_corpus(config: DataConfig) -> Corpus:
+def prepare_corpus(config: SourceConfig) -> Corpus:
     """Returns the corpus that a configuration describes; logs to "jaxlm.data" whether it was reused or built.
 
     Text and JSON Lines are written once into the cache as a TFDS dataset; a TFDS dataset, and a prepared folder, is
@@ -63,7 +63,7 @@ def prepare_corpus(config: DataConfig) -> Corpus:
     return corpus
 
 
-def _from_files(config: DataConfig) -> Corpus:
+def _from_files(config: SourceConfig) -> Corpus:
     fingerprint = digest(
         {
             "format": FORMAT,
@@ -98,7 +98,7 @@ def _readable(paths: list[Path]) -> list[Path]:
     return paths
 
 
-def _build(config: DataConfig, path: Path) -> dict[str, Any]:
+def _build(config: SourceConfig, path: Path) -> dict[str, Any]:
     """Writes the corpus below `path` and returns where, and what each split holds."""
     splitter = make_splitter(config)
     counts = splitter.counts()
@@ -115,7 +115,7 @@ def _build(config: DataConfig, path: Path) -> dict[str, Any]:
     }
 
 
-def _from_tfds(config: DataConfig) -> Corpus:
+def _from_tfds(config: SourceConfig) -> Corpus:
     builder = open_dataset(config)
     spans = _tfds_spans(builder, config)
     fingerprint = digest(
@@ -145,7 +145,7 @@ def _from_tfds(config: DataConfig) -> Corpus:
     return Corpus(fingerprint, unread[TRAIN], unread[VALIDATION], reused)
 
 
-def _tfds_spans(builder: tfds.core.DatasetBuilder, config: DataConfig) -> dict[str, tuple[str, range]]:
+def _tfds_spans(builder: tfds.core.DatasetBuilder, config: SourceConfig) -> dict[str, tuple[str, range]]:
     """Returns for each of our splits the TFDS split to read and which of its examples."""
     total = len(open_records(builder, config.train_split))
     if config.validation_split:
@@ -164,7 +164,7 @@ def _tfds_spans(builder: tfds.core.DatasetBuilder, config: DataConfig) -> dict[s
     return {TRAIN: (config.train_split, range(cut)), VALIDATION: (config.train_split, range(cut, total))}
 
 
-def _from_prepared(config: DataConfig) -> Corpus:
+def _from_prepared(config: SourceConfig) -> Corpus:
     records = PreparedRecords(config.prepared_dir)
     total = len(records)
     if config.prepared_validation_dir:

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxlm.data.batch import Batch
 from jaxlm.data.packed_rows import cut_segments
-from jaxlm.data.packing import PackedTable, pack
+from jaxlm.data.packing import PackedTable, Packing, pack
 from jaxlm.data.rows import process_rows
 from jaxlm.data.shuffle import Permutation
 from jaxlm.data.token_stream import TokenStream
@@ -127,7 +127,9 @@ def stack(rows: list[Row]) -> Batch:
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-def spans(stream: TokenStream, size: int, overhead: int, across_documents: bool) -> PackedTable:
+def spans(
+    stream: TokenStream, size: int, overhead: int, across_documents: bool, packing: Packing = "first_fit"
+) -> PackedTable:
     """Returns how a stream is cut into rows of `size` columns: each token is in one span of one row.
 
     Args:
@@ -136,10 +138,11 @@ def spans(stream: TokenStream, size: int, overhead: int, across_documents: bool)
       overhead: columns that each span needs beside its tokens; less than `size`.
       across_documents: whether a row is a piece of the whole stream; else no span reads more than one document, and
         short ones share a row.
+      packing: which row a short document goes to; see `jaxlm.data.packing.fit_decreasing`.
 
     Returns:
       Spans with their columns, `overhead` included; tokens start..start + length - overhead of the stream are theirs.
     """
-    ends = np.array([0, len(stream.tokens)], np.int64) if across_documents else np.asarray(stream.offsets)
-    start, length = cut_segments(ends[:-1], np.diff(ends), size - overhead)
-    return pack(start, length + overhead, np.zeros_like(length), size)
+    starts, ends = (np.zeros(1, np.int64), np.array([len(stream.tokens)])) if across_documents else stream.bounds
+    start, length = cut_segments(starts, ends - starts, size - overhead)
+    return pack(start, length + overhead, np.zeros_like(length), size, packing)

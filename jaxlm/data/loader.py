@@ -3,13 +3,14 @@
 from collections.abc import Generator
 
 from jaxlm.data.batch import Batch
-from jaxlm.data.rows import TrainingRows, host_batch_at, process_rows
+from jaxlm.data.rows import process_rows
+from jaxlm.data.step_rows import StepRows, step_batch
 
 ENDLESS = 1 << 62
 
 
 def training_batches(
-    rows: TrainingRows,
+    rows: StepRows,
     batch_size: int,
     *,
     start: int = 0,
@@ -19,12 +20,12 @@ def training_batches(
     threads: int = 1,
     prefetch: int = 8,
 ) -> Generator[Batch, None, None]:
-    """Yields `host_batch_at(rows, step, ...)` for the steps start..stop-1; any start costs the same.
+    """Yields `step_batch(rows, step, ...)` for the steps start..stop-1; any start costs the same.
 
     Close the iterator (`contextlib.closing`), or run it to its end, to stop the threads.
 
     Args:
-      rows: the training rows.
+      rows: the rows of all steps.
       batch_size: rows of the global batch.
       start: the first step.
       stop: the step after the last; None for no end.
@@ -56,7 +57,7 @@ def _read(steps: "_Steps", threads: int, prefetch: int) -> Generator[Batch, None
 class _Steps:
     """Grain's view of the batches: a sequence with one element a step."""
 
-    def __init__(self, rows: TrainingRows, batch_size: int, steps: range, process_index: int, process_count: int):
+    def __init__(self, rows: StepRows, batch_size: int, steps: range, process_index: int, process_count: int):
         self._rows = rows
         self._batch_size = batch_size
         self._steps = steps
@@ -67,7 +68,7 @@ class _Steps:
         return len(self._steps)
 
     def __getitem__(self, index: int) -> Batch:
-        return host_batch_at(
+        return step_batch(
             self._rows,
             self._steps[index],
             self._batch_size,

@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 
 from jaxlm.data.batch import Batch
-from jaxlm.data.packing import PackedTable, Segments, pack, write_segments
+from jaxlm.data.packing import PackedTable, Packing, Segments, pack, write_segments
 from jaxlm.data.shuffle import Permutation
 from jaxlm.data.token_stream import TokenStream
 from jaxlm.errors import DataError
@@ -33,7 +33,7 @@ class PackedRows:
       num_skipped: documents of fewer than two tokens, which have nothing to predict.
     """
 
-    def __init__(self, stream: TokenStream, length: int, seed: int, window: int):
+    def __init__(self, stream: TokenStream, length: int, seed: int, window: int, packing: Packing = "first_fit"):
         """Plans every window once, to learn how many rows there are.
 
         Args:
@@ -41,11 +41,13 @@ class PackedRows:
           length: columns in a row.
           seed: decides windows and orders; not negative.
           window: documents packed together.
+          packing: which row a document goes to; see `jaxlm.data.packing.fit_decreasing`.
 
         Raises:
           DataError: no document has two tokens.
         """
-        pairs = np.diff(stream.offsets) - 1
+        self._starts, ends = stream.bounds
+        self._pairs = pairs = ends - self._starts - 1
         self.length = length
         self.num_pairs = int(pairs.clip(0).sum())
         self.num_cut = int((pairs > length).sum())
@@ -55,6 +57,7 @@ class PackedRows:
         self._stream = stream
         self._seed = seed
         self._window = window
+        self._packing = packing
         self._order = Permutation(len(pairs), seed, DOCUMENTS)
         # Bound to the instance, and safe with the loader's threads.
         self._table = lru_cache(TABLES_KEPT)(self._plan)
@@ -93,11 +96,10 @@ class PackedRows:
 
     def _plan(self, window: int) -> PackedTable:
         """Returns the packed rows of a window."""
-        size = len(self._stream.offsets) - 1
+        size = len(self._pairs)
         documents = self._order(np.arange(window * self._window, min((window + 1) * self._window, size)))
-        start = self._stream.offsets[documents]
-        start, length = cut_segments(start, self._stream.offsets[documents + 1] - start - 1, self.length)
-        return pack(start, length, np.zeros_like(length), self.length)
+        start, length = cut_segments(self._starts[documents], self._pairs[documents], self.length)
+        return pack(start, length, np.zeros_like(length), self.length, self._packing)
 
     def _plan_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns the windows in the order of an epoch, and the row with which each begins."""

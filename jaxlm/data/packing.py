@@ -1,10 +1,13 @@
 """Segments of tokens side by side in rows of one length: how they are placed, and how they become arrays."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from jaxlm.data.batch import Batch, empty_batch
+
+Packing = Literal["first_fit", "best_fit"]
 
 
 @dataclass(frozen=True)
@@ -58,25 +61,30 @@ class PackedTable:
         )
 
 
-def pack(start: np.ndarray, length: np.ndarray, context: np.ndarray, capacity: int) -> PackedTable:
-    """Places segments of 1..capacity pairs in rows of `capacity` by first-fit decreasing.
+def pack(
+    start: np.ndarray, length: np.ndarray, context: np.ndarray, capacity: int, packing: Packing = "first_fit"
+) -> PackedTable:
+    """Places segments of 1..capacity pairs in rows of `capacity`, the longest first.
 
     Args:
       start, length, context: [segments], as in `Segments`.
       capacity: columns in a row.
+      packing: as in `fit_decreasing`.
     """
-    row, column = first_fit_decreasing(length, capacity)
+    row, column = fit_decreasing(length, capacity, packing)
     order = np.argsort(row.astype(np.int64) * capacity + column)
     num_rows = int(row.max(initial=-1)) + 1
     row_offsets = np.searchsorted(row[order], np.arange(num_rows + 1))
     return PackedTable(Segments(row, column, start, length, context).take(order), row_offsets)
 
 
-def first_fit_decreasing(length: np.ndarray, capacity: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the (row, column) [n] of segments of `length` [n] in 1..capacity; longest first, each in the first row.
+def fit_decreasing(length: np.ndarray, capacity: int, packing: Packing) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the (row, column) [n] of segments of `length` [n] in 1..capacity; the longest are placed first.
 
-    All segments of one length are placed at once: first fit fills the first row with room, then the next. So the cost
-    is one NumPy pass over the open rows for each distinct length, not a Python step for each segment.
+    Each goes to the first row with room (first_fit), or to the one with the least room that is enough (best_fit;
+    Johnson 1973 has both). All segments of one length are placed at once, since the row that takes one takes the next
+    until it is full: its room is the least then. So the cost is one NumPy pass over the open rows for each distinct
+    length, not a Python step for each segment.
     """
     order = np.argsort(-length, kind="stable")
     row = np.empty(len(length), np.int64)
@@ -86,6 +94,8 @@ def first_fit_decreasing(length: np.ndarray, capacity: int) -> tuple[np.ndarray,
     placed = 0
     for size, count in zip(lengths[::-1].tolist(), counts[::-1].tolist(), strict=True):
         open_rows = np.flatnonzero(room >= size)
+        if packing == "best_fit":
+            open_rows = open_rows[np.argsort(room[open_rows], kind="stable")]
         fits = room[open_rows] // size
         before = np.cumsum(fits) - fits
         missing = count - int(fits.sum())

@@ -33,9 +33,9 @@ def training_rows(config: DataConfig, stream: TokenStream, seed: int) -> BlockRo
     """
     if seed < 0:
         raise UsageError(f"the seed is {seed}; it must not be negative")
-    if config.batching == "packed":
-        return PackedRows(stream, config.length, seed, config.packing_window)
-    return BlockRows(stream, config.length, seed)
+    if config.batching == "blocks":
+        return BlockRows(stream, config.length, seed)
+    return PackedRows(stream, config.length, seed, config.packing_window, config.packing)
 
 
 def batch_at(rows: TrainingRows, step: int, batch_size: int) -> Batch:

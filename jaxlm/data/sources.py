@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import IO, cast
 
-from jaxlm.data.config import DataConfig
+from jaxlm.data.config import SourceConfig
 from jaxlm.errors import DataError, UsageError
 
 Document = dict[str, str]  # {"text": ...}
@@ -18,7 +18,7 @@ Document = dict[str, str]  # {"text": ...}
 TINY_SHAKESPEARE = "embedded/tiny_shakespeare.txt"
 
 
-def source_files(config: DataConfig) -> list[Path]:
+def source_files(config: SourceConfig) -> list[Path]:
     """Returns the files that a configuration reads, in order: sorted by path, each once.
 
     Raises:
@@ -36,7 +36,7 @@ def source_files(config: DataConfig) -> list[Path]:
     return sorted(found.values())
 
 
-def documents(config: DataConfig) -> Iterator[Document]:
+def documents(config: SourceConfig) -> Iterator[Document]:
     """Yields the documents of a configuration's files in corpus order; those without any text are left out.
 
     Raises:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
-from jaxlm.data.config import DataConfig
+from jaxlm.data.config import SourceConfig
 from jaxlm.data.sources import Document, documents
 from jaxlm.errors import DataError
 
@@ -48,7 +48,7 @@ class Splitter:
       cut: for `config.split == "tail"`, how many characters come before validation.
     """
 
-    config: DataConfig
+    config: SourceConfig
     cut: int
 
     def pieces(self) -> Iterator[tuple[str, str]]:
@@ -91,7 +91,7 @@ class Splitter:
         return counts
 
 
-def make_splitter(config: DataConfig) -> Splitter:
+def make_splitter(config: SourceConfig) -> Splitter:
     """Returns the splitter of a corpus; for the 'tail' split this reads all of it once, to learn its size.
 
     Raises:
@@ -113,7 +113,7 @@ def _is_held_out(text: str, fraction: float) -> bool:
     return hashed < fraction * 2**64
 
 
-def _empty_split(split: str, config: DataConfig, counts: dict[str, Counts]) -> str:
+def _empty_split(split: str, config: SourceConfig, counts: dict[str, Counts]) -> str:
     total = sum(count.documents for count in counts.values())
     if not total:
         return f"no text in data.files {', '.join(config.files)}"

@@ -7,14 +7,14 @@ from typing import Any
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import read_only_builder
 
-from jaxlm.data.config import DataConfig
+from jaxlm.data.config import SourceConfig
 from jaxlm.data.documents import Records
 from jaxlm.errors import DataError, UsageError
 
 SAMPLE_BYTES = 1 << 16
 
 
-def open_dataset(config: DataConfig) -> tfds.core.DatasetBuilder:
+def open_dataset(config: SourceConfig) -> tfds.core.DatasetBuilder:
     """Returns the prepared dataset that a configuration names, from its files alone: none of its code is loaded.
 
     Raises:

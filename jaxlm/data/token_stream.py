@@ -44,6 +44,7 @@ class TokenStream:
       text_bytes: bytes of UTF-8 that the tokens stand for.
       pad_id: the id to put where a row has no token.
       starts_with_bos: whether each document begins with an id that is not text, so that all of its text is predicted.
+      chosen: the documents [n] that are read, where these are not all (as in a bucket of lengths).
     """
 
     tokens: np.ndarray
@@ -51,6 +52,13 @@ class TokenStream:
     text_bytes: int
     pad_id: int = 0
     starts_with_bos: bool = False
+    chosen: np.ndarray | None = None
+
+    @property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where each document that is read begins and ends in `tokens`: [documents] int64 both."""
+        starts, ends = self.offsets[:-1], self.offsets[1:]
+        return (starts, ends) if self.chosen is None else (starts[self.chosen], ends[self.chosen])
 
 
 def prepare_token_stream(

@@ -1,8 +1,8 @@
 """Loss, perplexity and bits per byte of a language model over a whole split."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import jax
@@ -17,6 +17,17 @@ class RowSums(Protocol):
     def row_sums(self, params: dict, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
         """Sums of each row, [batch] float32: loss and weight, and NAME with NAME_weight for any other mean."""
         ...
+
+
+class Split(Protocol):
+    """What is measured; see `jaxlm.tasks.task.WholeSplit`."""
+
+    @property
+    def text_bytes(self) -> int: ...
+
+    def batches(
+        self, batch_size: int, *, process_index: int = 0, process_count: int = 1
+    ) -> Iterator[dict[str, np.ndarray]]: ...
 
 
 @dataclass(frozen=True)
@@ -49,6 +60,31 @@ def make_row_sums(objective: RowSums) -> Callable[[Any, dict[str, jax.Array]], d
         return objective.row_sums(params, batch)
 
     return row_sums
+
+
+def measure(
+    splits: Mapping[str, Split], score: Callable[[Split], Iterable[Mapping[str, Any]]], parts: Mapping[str, float]
+) -> Perplexity:
+    """Measures the held-out splits of one corpus or several as one.
+
+    Args:
+      splits: by the corpus's name.
+      score: from a split to what `make_row_sums` gave for each of its batches.
+      parts: see `summarize`.
+
+    Returns:
+      The means over all targets; of several corpora, `loss_NAME` for each among the metrics.
+
+    Raises:
+      DataError: if there is nothing to measure.
+    """
+    sums = {name: list(score(split)) for name, split in splits.items()}
+    everything = [batch for batches in sums.values() for batch in batches]
+    total = summarize(everything, sum(split.text_bytes for split in splits.values()), parts)
+    if len(splits) == 1:
+        return total
+    own = {f"loss_{name}": summarize(sums[name], splits[name].text_bytes, parts).loss for name in splits}
+    return replace(total, metrics=total.metrics | own)
 
 
 def summarize(

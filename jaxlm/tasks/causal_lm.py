@@ -31,7 +31,7 @@ def causal_lm(config: TaskConfig, model: ModelConfig, data: DataConfig, tokenize
             f"task.kind 'causal_lm' needs model.architecture 'decoder' or 'lstm', not {model.architecture!r}: choose "
             "that, or another task.kind"
         )
-    objective = CausalLM(model, segmented=data.batching == "packed")
+    objective = CausalLM(model, segmented=data.batching != "blocks")
     return Task(objective, CausalFeed(data, tokenizer), generates=True, shifted=True)
 
 

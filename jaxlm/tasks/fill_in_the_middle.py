@@ -8,6 +8,7 @@ import numpy as np
 from jaxlm.data.batch import empty_batch
 from jaxlm.data.config import DataConfig
 from jaxlm.data.example_rows import Row, spans
+from jaxlm.data.packing import Packing
 from jaxlm.data.token_stream import TokenStream
 from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
@@ -52,7 +53,7 @@ class MiddleFeed(ExampleFeed):
         """See `ExampleFeed`."""
         across = self.data.batching == "blocks"
         end = [] if self.tokenizer.eos_id is None else [self.tokenizer.eos_id]
-        return MiddleExamples(stream, self.data.length, self.parts, end, self.config, across)
+        return MiddleExamples(stream, self.data.length, self.parts, end, self.config, across, self.data.packing)
 
 
 class MiddleExamples:
@@ -70,6 +71,7 @@ class MiddleExamples:
         end: Sequence[int],
         config: TaskConfig,
         across_documents: bool,
+        packing: Packing = "first_fit",
     ):
         """Cuts the stream.
 
@@ -86,7 +88,7 @@ class MiddleExamples:
         self._stream = stream
         self._parts = parts
         self._config = config
-        self._table = spans(stream, length, self._overhead, across_documents)
+        self._table = spans(stream, length, self._overhead, across_documents, packing)
 
     def __len__(self) -> int:
         return self._table.num_rows

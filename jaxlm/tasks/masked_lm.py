@@ -10,6 +10,7 @@ import numpy as np
 from jaxlm.data.batch import empty_batch
 from jaxlm.data.config import DataConfig
 from jaxlm.data.example_rows import Row, spans
+from jaxlm.data.packing import Packing
 from jaxlm.data.token_stream import TokenStream
 from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
@@ -98,7 +99,7 @@ class MaskedFeed(ExampleFeed):
         begin = [token for token in (self.tokenizer.cls_id,) if token is not None]
         end = [token for token in (self.tokenizer.sep_id,) if token is not None]
         across = self.data.batching == "blocks"
-        return MaskedExamples(stream, self.data.length, begin, end, across, self.masker)
+        return MaskedExamples(stream, self.data.length, begin, end, across, self.masker, self.data.packing)
 
 
 class MaskedExamples:
@@ -116,6 +117,7 @@ class MaskedExamples:
         end: Sequence[int],
         across_documents: bool,
         masker: Masker,
+        packing: Packing = "first_fit",
     ):
         """Cuts the stream.
 
@@ -123,7 +125,7 @@ class MaskedExamples:
           stream: the tokens of a split.
           length: columns in a row.
           begin, end: ids before and after each span.
-          across_documents: as `jaxlm.data.example_rows.spans`.
+          across_documents, packing: as `jaxlm.data.example_rows.spans`.
           masker: what hides tokens.
 
         Raises:
@@ -135,7 +137,7 @@ class MaskedExamples:
         self._stream = stream
         self._begin, self._end = np.array(begin, np.int32), np.array(end, np.int32)
         self._masker = masker
-        self._table = spans(stream, length, len(begin) + len(end), across_documents)
+        self._table = spans(stream, length, len(begin) + len(end), across_documents, packing)
 
     def __len__(self) -> int:
         return self._table.num_rows

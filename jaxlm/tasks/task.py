@@ -1,8 +1,8 @@
 """What every task has: an objective, which the device computes, and a feed, which the host prepares."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self
 
 import jax
 import jax.numpy as jnp
@@ -85,6 +85,15 @@ class WholeSplit(Protocol):
 class Feed(Protocol):
     """From documents to batches, on the host. Any batch is a function of the seed and its number alone."""
 
+    @property
+    def data(self) -> DataConfig:
+        """How rows are made."""
+        ...
+
+    def with_length(self, length: int) -> "Feed":
+        """Returns the same with rows of another length."""
+        ...
+
     def stream(self, documents: Iterable[str], identity: str) -> TokenStream:
         """Returns the tokens of a split; see `jaxlm.data.token_stream.prepare_token_stream`."""
         ...
@@ -109,6 +118,10 @@ class DocumentStream:
 
     data: DataConfig
     tokenizer: Tokenizer
+
+    def with_length(self, length: int) -> Self:
+        """See `Feed`."""
+        return replace(self, data=replace(self.data, length=length))
 
     def stream(self, documents: Iterable[str], identity: str) -> TokenStream:
         """See `Feed`."""

@@ -9,7 +9,7 @@ import itertools
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +21,9 @@ from rich.console import Console
 
 from jaxlm.data.corpus import Corpus, prepare_corpus
 from jaxlm.data.loader import training_batches
-from jaxlm.data.rows import TrainingRows
-from jaxlm.data.token_stream import TokenStream
+from jaxlm.data.step_rows import StepRows
 from jaxlm.errors import NonFiniteLossError, UsageError
-from jaxlm.evaluation.perplexity import Perplexity, make_row_sums, summarize
+from jaxlm.evaluation.perplexity import Perplexity, make_row_sums, measure
 from jaxlm.experiment import Experiment
 from jaxlm.generation.decoding import TokenGenerator
 from jaxlm.generation.text import generate_text
@@ -33,8 +32,9 @@ from jaxlm.parallel.hardware import peak_flops
 from jaxlm.parallel.mesh import batch_sharding, make_mesh, on_mesh, replicated
 from jaxlm.parallel.runtime import release_freed_memory
 from jaxlm.run_folder import RunFolder
+from jaxlm.tasks.feeding import step_rows
 from jaxlm.tasks.make import make_task
-from jaxlm.tasks.task import Task
+from jaxlm.tasks.task import Task, WholeSplit
 from jaxlm.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from jaxlm.training.checkpoints import Checkpoints
 from jaxlm.training.optimizers import make_optimizer
@@ -88,19 +88,26 @@ def _train(experiment: Experiment, run_folder: RunFolder, watch: PreemptionWatch
     run_folder.refuse_other_models()
     say = print if jax.process_index() == 0 else lambda _: None
 
-    corpus = prepare_corpus(experiment.data)
-    say(f"text: {_counts(corpus)}{', from the cache' if corpus.reused else ''}")
-    tokenizer = _tokenizer(experiment, run_folder, corpus)
+    corpora = {name: prepare_corpus(config) for name, config in experiment.data.corpora().items()}
+    for name, corpus in corpora.items():
+        say(f"text{name and f' of {name}'}: {_counts(corpus)}{', from the cache' if corpus.reused else ''}")
+    tokenizer = _tokenizer(experiment, run_folder, list(corpora.values()))
     experiment = experiment.resolve(tokenizer.vocab_size)
     task = make_task(experiment.task, experiment.model, experiment.data, tokenizer)
     _claim_folder(experiment, run_folder, tokenizer)
-    streams = [
-        task.feed.stream(documents, f"{corpus.fingerprint}/{split}")
-        for split, documents in (("train", corpus.train), ("validation", corpus.validation))
-    ]
+    rows = step_rows(
+        task.feed,
+        [task.feed.stream(corpus.train, f"{corpus.fingerprint}/train") for corpus in corpora.values()],
+        experiment.seed,
+    )
+    stride = experiment.evaluation.stride
+    held_out = {
+        name: task.feed.evaluation_rows(task.feed.stream(corpus.validation, f"{corpus.fingerprint}/validation"), stride)
+        for name, corpus in corpora.items()
+    }
     mesh = make_mesh(experiment.mesh)
     with on_mesh(mesh):
-        return _Run(experiment, run_folder, tokenizer, task, mesh, streams[0], streams[1], say).to_the_end(watch)
+        return _Run(experiment, run_folder, tokenizer, task, mesh, rows, held_out, say).to_the_end(watch)
 
 
 def _counts(corpus: Corpus) -> str:
@@ -108,13 +115,13 @@ def _counts(corpus: Corpus) -> str:
     return ", ".join(f"{name} {counts.documents:,} documents, {counts.bytes:,} bytes" for name, counts in parts)
 
 
-def _tokenizer(experiment: Experiment, folder: RunFolder, corpus: Corpus) -> Tokenizer:
+def _tokenizer(experiment: Experiment, folder: RunFolder, corpora: Sequence[Corpus]) -> Tokenizer:
     if folder.exists():
         return load_tokenizer(folder.tokenizer)
-    documents: Iterator[str] = iter(corpus.train)
+    documents: Iterator[str] = itertools.chain.from_iterable(corpus.train for corpus in corpora)
     if experiment.tokenizer.kind == "character":
         # An alphabet is no statistic: without that of the validation text, some of it could not be represented.
-        documents = itertools.chain(documents, corpus.validation)
+        documents = itertools.chain(documents, *(corpus.validation for corpus in corpora))
     return train_tokenizer(experiment.tokenizer, documents)
 
 
@@ -141,8 +148,8 @@ class _Run:
         tokenizer: Tokenizer,
         task: Task,
         mesh: jax.sharding.Mesh,
-        train_stream: TokenStream,
-        validation_stream: TokenStream,
+        rows: StepRows,
+        held_out: Mapping[str, WholeSplit],
         say: Callable[[str], None],
     ):
         self.experiment = experiment
@@ -153,8 +160,8 @@ class _Run:
         self.task = task
         self.objective = task.objective
         self.samples = task.generates and experiment.sample_every > 0
-        self.rows: TrainingRows = task.feed.training_rows(train_stream, experiment.seed)
-        self.validation_rows = task.feed.evaluation_rows(validation_stream, experiment.evaluation.stride)
+        self.rows = rows
+        self.held_out = held_out
         self.schedule = learning_rate_schedule(experiment.optimizer, experiment.steps)
         self.optimizer = make_optimizer(experiment.optimizer, self.schedule)
         self.abstract, self.shardings, self.sharding_notes = state_shardings(experiment.model, self.optimizer, mesh)
@@ -218,19 +225,20 @@ class _Run:
 
     def check(self, state: TrainState) -> None:
         """Looks for what would spoil the run; see `jaxlm.training.self_checks`."""
-        batches = self.validation_rows.batches(
-            self.evaluation_batch, process_index=jax.process_index(), process_count=jax.process_count()
-        )
-        check_before_training(
-            self.task,
-            self.experiment.model,
-            self.tokenizer,
-            next(batches),
-            lambda batch: jax.device_get(self.score(state.params, self.put(dict(batch)))),
-        )
+        for rows in self.held_out.values():
+            batches = rows.batches(
+                self.evaluation_batch, process_index=jax.process_index(), process_count=jax.process_count()
+            )
+            check_before_training(
+                self.task,
+                self.experiment.model,
+                self.tokenizer,
+                next(batches),
+                lambda batch: jax.device_get(self.score(state.params, self.put(dict(batch)))),
+            )
 
     def compile(self) -> None:
-        """Compiles the step and says what was chosen and what it needs."""
+        """Compiles the step for each length of rows, and says what was chosen and what it needs."""
         experiment, model = self.experiment, self.experiment.model
         dropout = model.dropout_rate > 0 or model.attention_dropout_rate > 0
         objective = self.objective
@@ -243,15 +251,21 @@ class _Run:
             in_shardings=(self.shardings, self.batch_sharding),
             out_shardings=(self.shardings, replicated(self.mesh)),
         )
-        batch = {
-            name: jax.ShapeDtypeStruct((experiment.batch_size, *row.shape[1:]), row.dtype)
-            for name, row in self.rows.batch(np.zeros(1, np.int64)).items()
-        }
         started = time.perf_counter()
-        self.train_step = jitted.lower(self.abstract, batch).compile()
+        self.train_steps: dict[int, Any] = {}
+        for rows in self.rows.parts:
+            if rows.length not in self.train_steps:
+                batch = {
+                    name: jax.ShapeDtypeStruct((experiment.batch_size, *row.shape[1:]), row.dtype)
+                    for name, row in rows.batch(np.zeros(1, np.int64)).items()
+                }
+                self.train_steps[rows.length] = jitted.lower(self.abstract, batch).compile()
         seconds = time.perf_counter() - started
         release_freed_memory()
-        memory: Any = self.train_step.memory_analysis()
+        memory = max(
+            analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
+            for analysis in (step.memory_analysis() for step in self.train_steps.values())
+        )
         device = jax.devices()[0]
         axes = " x ".join(f"{name} {size}" for name, size in self.mesh.shape.items())
         self.say(
@@ -261,11 +275,10 @@ class _Run:
         self.say(f"devices: {jax.device_count()} {device.device_kind} as {axes}")
         for note in self.sharding_notes:
             self.say(f"  {note}")
+        lengths = " or ".join(f"{experiment.batch_size * length:,}" for length in sorted(self.train_steps))
         self.say(
-            f"step: {experiment.batch_size * experiment.data.length:,} tokens in {experiment.accumulation} parts by "
-            f"{experiment.optimizer.name}; compiled in {seconds:.1f} s; "
-            f"{(memory.argument_size_in_bytes + memory.temp_size_in_bytes) / 2**20:,.0f} "
-            "MiB a device"
+            f"step: {lengths} tokens in {experiment.accumulation} parts by {experiment.optimizer.name}; compiled in "
+            f"{seconds:.1f} s; {memory / 2**20:,.0f} MiB a device"
         )
 
     def loop(self, state: TrainState, step: int, watch: PreemptionWatch) -> None:
@@ -284,20 +297,34 @@ class _Run:
         # Steps in flight on several virtual CPU devices deadlock in their collectives.
         one_at_a_time = jax.default_backend() == "cpu" and jax.device_count() > 1
         self.pending: list[dict[str, jax.Array]] = []
-        self.interval_start = time.perf_counter()
-        self.input_wait = 0.0
+        self.tokens = sum(
+            steps * experiment.batch_size * rows.length
+            for steps, rows in zip(self.rows.counts(step), self.rows.parts, strict=True)
+        )
+        self.start_interval()
         with contextlib.closing(batches):
+            batch = self.next_batch(batches)
             while step < experiment.steps:
-                waited = time.perf_counter()
-                batch = self.put(next(batches))
-                self.input_wait += time.perf_counter() - waited
-                state, metrics = self.train_step(state, batch)
+                length = self.rows.parts[self.rows.locate(step)[0]].length
+                state, metrics = self.train_steps[length](state, batch)
                 if one_at_a_time:
                     jax.block_until_ready(metrics)
                 step += 1
+                self.tokens += experiment.batch_size * length
+                self.flops += experiment.batch_size * length * training_flops_per_token(experiment.model, length)
                 self.pending.append(metrics)
+                if step < experiment.steps:
+                    # On its way to the devices while they compute.
+                    batch = self.next_batch(batches)
                 self.after_step(state, step, watch.stop_after(step))
         self.checkpoints.wait()
+
+    def next_batch(self, batches: Iterator[HostBatch]) -> dict[str, jax.Array]:
+        """Takes the next batch, and counts how long it was waited for."""
+        started = time.perf_counter()
+        batch = self.put(next(batches))
+        self.input_wait += time.perf_counter() - started
+        return batch
 
     def put(self, batch: HostBatch) -> dict[str, jax.Array]:
         """Lays this process's rows on its devices."""
@@ -337,7 +364,7 @@ class _Run:
             raise Preempted(f"stopped on SIGTERM after step {step:,}, which is saved: the same command goes on from it")
         if evaluating or saving:
             release_freed_memory()
-            self.interval_start = time.perf_counter()
+            self.start_interval()
 
     def record(self, step: int, log: bool) -> None:
         """Fetches the metrics of the steps since the last record, makes sure of them, and logs those of this step."""
@@ -350,10 +377,7 @@ class _Run:
         if not log:
             return
         seconds = time.perf_counter() - self.interval_start
-        experiment = self.experiment
-        tokens = experiment.batch_size * experiment.data.length
-        rate = len(fetched) * tokens / seconds
-        flops = rate * training_flops_per_token(experiment.model, experiment.data.length)
+        flops = self.flops / seconds
         values: dict[str, Any] = {
             "loss": float(fetched[-1]["loss"]),
             "learning_rate": float(self.schedule(step - 1)),
@@ -363,9 +387,9 @@ class _Run:
                 for name in fetched[-1]
                 if name not in ("loss", "gradient_norm", "weight")
             },
-            "tokens": step * tokens,
+            "tokens": self.tokens,
             "seconds": seconds,
-            "tokens_per_second": rate,
+            "tokens_per_second": (self.tokens - self.tokens_before) / seconds,
             "tflops_per_second": flops / 1e12,
             "input_wait": self.input_wait / seconds,
         }
@@ -374,8 +398,14 @@ class _Run:
             values["mfu"] = flops / (peak * jax.device_count())
         self.trackers.log(step, "train", values)
         self.progress.update(step, values)
+        self.start_interval()
+
+    def start_interval(self) -> None:
+        """Begins to count time, and what is done in it, anew."""
         self.interval_start = time.perf_counter()
         self.input_wait = 0.0
+        self.tokens_before = self.tokens
+        self.flops = 0.0
 
     def stop_non_finite(self, step: int, name: str, value: float) -> None:
         """Gives up, keeping the last checkpoint."""
@@ -390,12 +420,14 @@ class _Run:
     def evaluate(self, state: TrainState, step: int) -> Perplexity:
         """Measures the whole validation split."""
         started = time.perf_counter()
-        batches = self.validation_rows.batches(
-            self.evaluation_batch, process_index=jax.process_index(), process_count=jax.process_count()
-        )
-        measured = summarize(
-            (jax.device_get(self.score(state.params, self.put(batch))) for batch in batches),
-            self.validation_rows.text_bytes,
+        measured = measure(
+            self.held_out,
+            lambda rows: (
+                jax.device_get(self.score(state.params, self.put(batch)))
+                for batch in rows.batches(
+                    self.evaluation_batch, process_index=jax.process_index(), process_count=jax.process_count()
+                )
+            ),
             self.objective.parts,
         )
         if not math.isfinite(measured.loss):

@@ -69,10 +69,12 @@ def make_train_step(
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
         key = jax.random.fold_in(jax.random.key(seed), state.step) if dropout else None
         grads, sums = accumulated(state.params, balance(batch), key)
-        grads = jax.tree.map(lambda g: g / sums["weight"], grads)
+        # A small batch may have nothing to predict (of few tokens none may be hidden): its gradient is zero.
+        weight = jnp.maximum(sums["weight"], 1e-9)
+        grads = jax.tree.map(lambda g: g / weight, grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         metrics = {
-            "loss": sums["loss"] / sums["weight"],
+            "loss": sums["loss"] / weight,
             "weight": sums["weight"],
             "gradient_norm": optax.tree.norm(grads),
         }

@@ -2,16 +2,17 @@
 
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
-from jaxlm.data.config import DataConfig
+from jaxlm.data.config import CurriculumStage, DataConfig, MixtureSource
 from jaxlm.errors import UsageError
 
 FILES = {"source": "text", "files": ("a.txt",)}
 TFDS = {"source": "tfds", "builder": "my_ds:1.0.0"}
+A, B = MixtureSource(name="a"), MixtureSource(name="b")
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,9 @@ TFDS = {"source": "tfds", "builder": "my_ds:1.0.0"}
         TFDS,
         {"source": "tfds", "builder_dir": "/data/my_ds/1.0.0", "validation_split": "test", "split": "document"},
         {"reader_threads": 0},
+        {"mixture": (MixtureSource(name="a", **FILES), MixtureSource(name="b", **TFDS))},
+        {"batching": "bucketed", "bucket_lengths": (16, 32), "length": 64},
+        {"curriculum": (CurriculumStage(10, 16), CurriculumStage(5, 32))},
     ],
 )
 def test_accepts(values):
@@ -37,6 +41,34 @@ def test_accepts(values):
         ({"source": "jsonl"}, "data.source is 'jsonl' but data.files is empty"),
         ({"files": ("a.txt",)}, "data.files belongs to data.source 'text' or 'jsonl', not 'tiny_shakespeare'"),
         ({"source": "txet"}, "unknown data.source 'txet' .did you mean 'text'"),
+        ({"mixture": (A,)}, "data.mixture has one source"),
+        ({"mixture": (A, B), **FILES}, "data.source belongs in each source of data.mixture"),
+        ({"mixture": (A, A)}, "need names of their own, not 'a', 'a'"),
+        ({"mixture": (A, MixtureSource(**FILES))}, "need names of their own, not 'a', ''"),
+        ({"mixture": (A, MixtureSource(name="b", weight=1.0))}, "some sources of data.mixture have a weight and some"),
+        ({"mixture": (A, MixtureSource(name="b", weight=0.0))}, "some sources"),
+        ({"mixture": (A, MixtureSource(name="b", source="text"))}, "source 'b': data.source is 'text' but data.files"),
+        ({"mixture": (A, MixtureSource(name="b", epochs=0.0))}, "source 'b': epochs is 0.0; it must be positive"),
+        (
+            {"mixture": tuple(replace(each, weight=weight) for each, weight in ((A, 1.0), (B, -1.0)))},
+            "source 'b': weight is -1.0; it must be positive",
+        ),
+        (
+            {"mixture": (A, B), "batching": "bucketed", "bucket_lengths": (8,)},
+            "'bucketed' takes one corpus; use 'packed'",
+        ),
+        ({"bucket_lengths": (8,)}, "data.bucket_lengths belongs to data.batching 'bucketed': give both or neither"),
+        ({"batching": "bucketed"}, "data.bucket_lengths belongs to data.batching 'bucketed': give both or neither"),
+        ({"batching": "bucketed", "bucket_lengths": (8, 64)}, "data.bucket_lengths 8 64 must rise and stay below"),
+        ({"batching": "bucketed", "bucket_lengths": (0, 8)}, "data.bucket_lengths 0 8 must rise"),
+        ({"batching": "bucketed", "bucket_lengths": tuple(range(1, 9))}, "has 8 lengths; at most 7 are compiled"),
+        ({"curriculum": (CurriculumStage(0, 8),)}, "a stage of 0 steps with rows of 8: it needs at least 1 step"),
+        ({"curriculum": (CurriculumStage(9, 64),)}, "with rows of 64: it needs at least 1 step, and rows of 1 to 63"),
+        ({"curriculum": tuple(CurriculumStage(1, n) for n in range(1, 9))}, "data.curriculum has more than 7 lengths"),
+        (
+            {"curriculum": (CurriculumStage(9, 8),), "batching": "bucketed", "bucket_lengths": (8,)},
+            "both decide the length of a step's rows: give one",
+        ),
         ({"batching": "pack"}, "unknown data.batching 'pack' .did you mean 'packed'"),
         ({"validation_fraction": 0.0}, "data.validation_fraction is 0.0; it must lie between 0 and 1"),
         ({"validation_fraction": 1.0}, "data.validation_fraction is 1.0"),
@@ -61,9 +93,10 @@ def test_refuses(values, message):
 
 def test_every_field_has_its_help():
     lines = Path(sys.modules[DataConfig.__module__].__file__).read_text().split("\n")
-    for field in fields(DataConfig):
-        (declared,) = [i for i, line in enumerate(lines) if line.startswith(f"    {field.name}: ")]
-        assert lines[declared + 1].strip().startswith('"""'), field.name
+    for field in (*fields(DataConfig), *fields(MixtureSource), *fields(CurriculumStage)):
+        declared = [i for i, line in enumerate(lines) if line.startswith(f"    {field.name}: ")]
+        assert declared
+        assert all(lines[i + 1].strip().startswith('"""') for i in declared), field.name
 
 
 def test_imports_nothing_heavy():

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxlm.data.packed_rows import PackedRows
-from jaxlm.data.packing import first_fit_decreasing
+from jaxlm.data.packing import fit_decreasing
 from jaxlm.errors import DataError
 
 from .data_helpers import assert_contract, distinct_documents, make_stream, pairs_of
@@ -51,22 +51,27 @@ def check_row(row, owner):
         assert (row["targets"][here] == row["tokens"][here] + 1).all()
 
 
+@pytest.mark.parametrize("packing", ["first_fit", "best_fit"])
 @settings(deadline=None)
-@given(st.lists(st.integers(1, 20), max_size=80), st.integers(20, 30))
-def test_first_fit_decreasing_is_just_that(lengths, capacity):
-    row, column = first_fit_decreasing(np.array(lengths, np.int64), capacity)
+@given(lengths=st.lists(st.integers(1, 20), max_size=80), capacity=st.integers(20, 30))
+def test_fitting_is_what_its_name_says(packing, lengths, capacity):
+    row, column = fit_decreasing(np.array(lengths, np.int64), capacity, packing)
     used: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        found = next((r for r, u in enumerate(used) if u + lengths[index] <= capacity), len(used))
+        fitting = [r for r, u in enumerate(used) if u + lengths[index] <= capacity]
+        if packing == "best_fit":
+            fitting.sort(key=lambda r: -used[r])
+        found = fitting[0] if fitting else len(used)
         if found == len(used):
             used.append(0)
         assert (row[index], column[index]) == (found, used[found])
         used[found] += lengths[index]
 
 
-def test_rows_are_nearly_full():
+@pytest.mark.parametrize("packing", ["first_fit", "best_fit"])
+def test_rows_are_nearly_full(packing):
     sizes = np.random.default_rng(0).lognormal(3, 0.8, 3000).astype(int) + 2
-    rows = PackedRows(make_stream([[1] * size for size in sizes]), 128, 0, 1024)
+    rows = PackedRows(make_stream([[1] * size for size in sizes]), 128, 0, 1024, packing)
     assert rows.fill_rate > 0.99
 
 

@@ -90,14 +90,14 @@ def test_a_second_call_has_nothing_left_to_do(trained_run, tmp_path):
 
 def test_a_validation_loss_that_is_no_number_stops_before_it_is_saved(tmp_path, monkeypatch):
     experiment = small_experiment(tmp_path, steps=8, evaluation__every=2, checkpoints__every=2)
-    measure = loop.summarize
+    measure = loop.measure
     measured = []
 
     def broken_at_the_third(*arguments):
         measured.append(measure(*arguments))
         return replace(measured[-1], loss=math.nan) if len(measured) == 3 else measured[-1]
 
-    monkeypatch.setattr(loop, "summarize", broken_at_the_third)
+    monkeypatch.setattr(loop, "measure", broken_at_the_third)
     with pytest.raises(NonFiniteLossError, match="validation loss is nan at step 6; the checkpoint of step 4 is kept"):
         train(experiment, tmp_path / "run")
     assert [info.step for info in Checkpoints(tmp_path / "run" / "checkpoints").all()] == [2, 4]

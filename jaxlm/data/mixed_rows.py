@@ -1,0 +1,73 @@
+"""Rows of several corpora as one sequence of rows, in fixed shares."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxlm.data.batch import Batch
+from jaxlm.data.interleaving import Interleaving
+from jaxlm.data.rows import TrainingRows
+
+SOURCE = "source"  # field of a batch: the number of each row's corpus
+
+
+class MixedRows:
+    """Training rows drawn from corpora in proportion to weights; each corpus goes through epochs of its own.
+
+    Row i of a corpus is the i-th of that corpus alone, so none is lost or read twice in an epoch of it, whatever stands
+    beside it.
+
+    Attributes:
+      length: columns in a row.
+      parts: the rows of each corpus.
+    """
+
+    def __init__(self, parts: Sequence[TrainingRows], weights: Sequence[float], seed: int):
+        """Reads nothing yet.
+
+        Args:
+          parts: rows of each corpus, all with the same arrays.
+          weights: share of each; positive.
+          seed: decides the order; not negative.
+        """
+        self.length = parts[0].length
+        self.parts = tuple(parts)
+        self._turns = Interleaving(weights, seed)
+
+    def __len__(self) -> int:
+        """Rows after which every corpus has been read at least once."""
+        counts = self._turns.counts
+        return int(
+            np.ceil(max(len(part) / count for part, count in zip(self.parts, counts, strict=True)) * counts.sum())
+        )
+
+    @property
+    def shares(self) -> list[float]:
+        """The part of all rows that each corpus has, from 0 to 1."""
+        return (self._turns.counts / self._turns.counts.sum()).tolist()
+
+    def locate(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the corpus of each row of `indices` [n], and its number there: [n] int64 both."""
+        return self._turns.locate(indices)
+
+    def batch(self, indices: np.ndarray) -> Batch:
+        """Returns the rows `indices` [n] as arrays [n, ...], with `source` [n] int32, the number of each corpus."""
+        owner, number = self.locate(indices)
+        mixed: Batch = {}
+        for source in np.unique(owner).tolist():
+            here = np.flatnonzero(owner == source)
+            for name, rows in self.parts[source].batch(number[here]).items():
+                if name not in mixed:
+                    mixed[name] = np.empty((len(indices), *rows.shape[1:]), rows.dtype)
+                mixed[name][here] = rows
+        return mixed | {SOURCE: owner.astype(np.int32)}
+
+
+def mixture_weights(
+    parts: Sequence[TrainingRows], weights: Sequence[float | None], epochs: Sequence[float]
+) -> list[float]:
+    """The weights that are given, or else each corpus's rows of an epoch times its epochs."""
+    return [
+        len(part) * passes if weight is None else weight
+        for part, weight, passes in zip(parts, weights, epochs, strict=True)
+    ]

@@ -1,0 +1,121 @@
+"""Mixtures, curricula and buckets: any step by itself, nothing lost, the same on any number of processes."""
+
+import numpy as np
+import pytest
+
+from jaxlm.data.buckets import bucket_streams
+from jaxlm.data.config import CurriculumStage, DataConfig, MixtureSource
+from jaxlm.data.mixed_rows import MixedRows, mixture_weights
+from jaxlm.data.rows import training_rows
+from jaxlm.data.step_rows import Buckets, Constant, Curriculum, StepRows, step_batch
+from jaxlm.tasks.causal_lm import CausalFeed
+from jaxlm.tasks.feeding import step_rows
+
+from .data_helpers import ByteTokenizer, assert_same_batch, distinct_documents, make_stream, pairs_of
+
+SIZES = [5, 40, 3, 17, 60, 2, 9, 30] * 12
+STREAM = make_stream(distinct_documents(SIZES))
+OTHER = make_stream([[token + 9000 for token in document] for document in distinct_documents([11, 4, 25] * 9)])
+MIXTURE = (MixtureSource(name="one", weight=3.0), MixtureSource(name="two", weight=1.0))
+
+
+def rows_of(data: DataConfig, seed: int = 3) -> StepRows:
+    streams = [STREAM, OTHER] if data.mixture else [STREAM]
+    return step_rows(CausalFeed(data, ByteTokenizer()), streams, seed)
+
+
+KINDS = {
+    "constant": DataConfig(length=16),
+    "mixture": DataConfig(length=16, batching="packed", packing_window=10, mixture=MIXTURE),
+    "curriculum": DataConfig(length=16, curriculum=(CurriculumStage(5, 4), CurriculumStage(7, 8))),
+    "buckets": DataConfig(length=64, batching="bucketed", bucket_lengths=(8, 32)),
+    "curriculum of a mixture": DataConfig(length=16, mixture=MIXTURE, curriculum=(CurriculumStage(4, 8),)),
+}
+
+
+@pytest.fixture(params=KINDS)
+def data(request) -> DataConfig:
+    return KINDS[request.param]
+
+
+def test_a_batch_is_a_function_of_the_seed_and_the_step(data):
+    rows = rows_of(data)
+    for step in (0, 6, 13, 700):
+        batch = step_batch(rows, step, 8)
+        assert_same_batch(batch, step_batch(rows_of(data), step, 8))
+        for processes in (2, 4):
+            parts = [step_batch(rows, step, 8, process_index=i, process_count=processes) for i in range(processes)]
+            assert_same_batch(batch, {name: np.concatenate([part[name] for part in parts]) for name in batch})
+    other = [step_batch(rows_of(data, seed=4), step, 8)["tokens"] for step in range(3)]
+    assert any(not np.array_equal(step_batch(rows, step, 8)["tokens"], other[step]) for step in range(3))
+
+
+def test_steps_are_counted_as_they_come(data):
+    rows = rows_of(data)
+    for stop in (0, 5, 9, 40):
+        located = [rows.locate(step) for step in range(stop)]
+        assert rows.counts(stop) == [sum(which == part for which, _ in located) for part in range(len(rows.parts))]
+        for part in range(len(rows.parts)):
+            assert [turn for which, turn in located if which == part] == list(range(rows.counts(stop)[part]))
+
+
+def test_a_curriculum_has_its_lengths_in_order():
+    rows = rows_of(KINDS["curriculum"])
+    lengths = [step_batch(rows, step, 2)["tokens"].shape[1] for step in range(14)]
+    assert lengths == [4] * 5 + [8] * 7 + [16] * 2
+
+
+def test_a_mixture_reads_each_corpus_in_epochs_of_its_own():
+    rows = rows_of(KINDS["mixture"]).parts[0]
+    assert isinstance(rows, MixedRows)
+    batch = rows.batch(np.arange(10_000))
+    assert np.bincount(batch["source"]).tolist() == [7500, 2500]
+    assert ((batch["tokens"] >= 9000).any(1) == (batch["source"] == 1)).all()
+    for number, part in enumerate(rows.parts):
+        own = {name: array[batch["source"] == number] for name, array in batch.items() if name != "source"}
+        assert_same_batch(own, part.batch(np.arange(len(own["tokens"]))))
+
+
+def test_weights_follow_the_size_where_none_are_given():
+    parts = [training_rows(DataConfig(length=16), stream, 0) for stream in (STREAM, OTHER)]
+    assert mixture_weights(parts, [None, None], [1.0, 2.0]) == [len(parts[0]), 2 * len(parts[1])]
+    assert mixture_weights(parts, [0.5, 0.25], [1.0, 2.0]) == [0.5, 0.25]
+    rows = MixedRows(parts, mixture_weights(parts, [None, None], [1.0, 1.0]), 0)
+    assert rows.shares == pytest.approx([len(part) / sum(map(len, parts)) for part in parts], abs=1e-4)
+    assert sum(map(len, parts)) <= len(rows) <= sum(map(len, parts)) + 2
+
+
+def test_buckets_hold_every_document_once_and_cut_none_that_fits():
+    lengths = (8, 32, 64)
+    buckets = bucket_streams(STREAM, lengths)
+    assert sorted(np.concatenate([stream.chosen for _, stream in buckets]).tolist()) == list(range(len(SIZES)))
+    for (length, stream), shorter in zip(buckets, (0, 8, 32), strict=True):
+        sizes = np.array(SIZES)[stream.chosen]
+        assert (sizes <= length - 2).all() or length == lengths[-1]
+        assert (sizes > shorter - 2).all()
+    rows = rows_of(KINDS["buckets"])
+    assert [part.length for part in rows.parts] == [8, 32, 64]
+    pairs = sorted(pair for part in rows.parts for pair in pairs_of(part.batch(np.arange(len(part)))))
+    tokens = STREAM.tokens.tolist()
+    inside = [
+        (tokens[place], tokens[place + 1])
+        for start, end in zip(STREAM.offsets[:-1].tolist(), STREAM.offsets[1:].tolist(), strict=True)
+        for place in range(start, end - 1)
+    ]
+    assert pairs == sorted(inside)
+
+
+def test_buckets_without_documents_are_left_out():
+    assert [length for length, _ in bucket_streams(make_stream(distinct_documents([40, 50])), (8, 16, 64))] == [64]
+
+
+def test_short_rows_save_padding():
+    def columns(rows: StepRows) -> float:
+        return sum(len(part) * part.length for part in rows.parts)
+
+    bucketed = rows_of(KINDS["buckets"])
+    assert isinstance(bucketed, Buckets)
+    assert isinstance(rows_of(KINDS["curriculum"]), Curriculum)
+    single = rows_of(DataConfig(length=64, batching="packed"))
+    assert isinstance(single, Constant)
+    assert columns(bucketed) < 1.2 * columns(single)
