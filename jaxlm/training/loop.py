@@ -34,8 +34,9 @@ from jaxlm.parallel.runtime import release_freed_memory
 from jaxlm.run_folder import RunFolder
 from jaxlm.tasks.task import WholeSplit
 from jaxlm.training.checkpoints import Checkpoints
+from jaxlm.training.counted import counted
 from jaxlm.training.inputs import Inputs, prepare_inputs, refuse_other_text
-from jaxlm.training.ledger import Ledger, counted
+from jaxlm.training.ledger import Ledger
 from jaxlm.training.metrics_log import METRICS_FILE, MetricsLog
 from jaxlm.training.optimizers import make_optimizer
 from jaxlm.training.preemption import Preempted, PreemptionWatch
