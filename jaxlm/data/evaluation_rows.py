@@ -88,7 +88,7 @@ class EvaluationRows:
             rows=self.num_rows,
             cut=cut,
             skipped={reason: int(short.sum())},
-            left_out={f"of documents {reason}": int(sizes[short].sum())},
+            left_out={f"documents {reason}": int(sizes[short].sum())},
             fill_rate=float(segments.length.sum() / max(self.num_rows * self.length, 1)),
         )
 

@@ -97,7 +97,7 @@ class PackedRows:
                 rows=self._num_rows,
                 cut=self.num_cut,
                 skipped={"shorter than two tokens": self.num_skipped},
-                left_out={"of documents shorter than two tokens": int(sizes[sizes < 2].sum())},
+                left_out={"documents shorter than two tokens": int(sizes[sizes < 2].sum())},
                 fill_rate=self.fill_rate,
             )
         ]

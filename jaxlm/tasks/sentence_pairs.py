@@ -120,7 +120,8 @@ class PairExamples:
     def account(self) -> Account:
         """See `jaxlm.data.example_rows.Examples`.
 
-        Documents of a single sentence count as skipped, though B may be taken from them.
+        It is that of pairs as they stand: documents of a single sentence count as skipped, though a B from elsewhere
+        may be one, and what such a B replaces does not count as left out.
         """
         offsets, sizes = document_offsets(self._stream), np.diff(self._stream.offsets)
         chunks = np.bincount([document for document, _, _ in self._chunks], minlength=len(self._documents))
@@ -137,7 +138,7 @@ class PairExamples:
                 "with one sentence, which is no pair": self.num_left_out,
             },
             left_out={
-                "of documents with one sentence, which is no pair": alone,
+                "documents with one sentence, which is no pair": alone,
                 "cut off pairs that are longer than a row": too_long,
             },
             fill_rate=None,

@@ -63,6 +63,8 @@ class Inputs:
           validation: of the validation rows.
         """
         data = self.experiment.data
+        if len(accounts) == 1:
+            validation = replace(validation, source=accounts[0].source)
         return {
             "fingerprint": self.corpus.fingerprint,
             "train": [account.to_json() for account in accounts],

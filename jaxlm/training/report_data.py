@@ -102,7 +102,7 @@ def _prepared_table(prepared: Any) -> str:
 def _reasons(counts: Any, what: str) -> str:
     if not isinstance(counts, dict) or not counts:
         return "none"
-    return "; ".join(f"{cell(count)} {what} {reason}" for reason, count in counts.items())
+    return "; ".join(f"{cell(count)} {what} ({reason})" for reason, count in counts.items())
 
 
 def _table(caption: str, head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
