@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxlm.data.account import Account, cut_and_missing
+from jaxlm.data.account import Account
 from jaxlm.data.batch import Batch
 from jaxlm.data.origins import Origin
 from jaxlm.data.shuffle import Permutation, random_keys
@@ -68,17 +68,21 @@ class BlockRows:
     def accounts(self) -> list[Account]:
         """Returns what an epoch makes of the split."""
         offsets, size = np.asarray(self._stream.offsets), len(self._stream.tokens)
-        start = self.offset(0) + np.arange(self._num_rows) * self.length
-        cut, missing = cut_and_missing(offsets, start, start + self.length + 1)
+        # A grid needs no list of its blocks, of which a large corpus has more than documents.
+        begin, end, length = self.offset(0), self.offset(0) + self._num_rows * self.length + 1, self.length
+        first, last = offsets[:-1], offsets[1:]
+        held = (last > first) & (last > begin) & (first < end)
+        block = ((first - begin) // length).clip(0, self._num_rows - 1)
+        whole = held & (first >= begin) & (last <= begin + block * length + length + 1)
         return [
             Account(
                 documents=len(offsets) - 1,
                 tokens=size,
                 rows=self._num_rows,
-                cut=cut,
+                cut=int((held & ~whole).sum()),
                 skipped={
-                    "empty": int((np.diff(offsets) == 0).sum()),
-                    "at the ends of the stream that the first epoch sits out": missing,
+                    "empty": int((last == first).sum()),
+                    "at the ends of the stream that the first epoch sits out": int(((last > first) & ~held).sum()),
                 },
                 left_out={"ends of the stream that an epoch sits out": size - self._num_rows * self.length - 1},
                 fill_rate=1.0,

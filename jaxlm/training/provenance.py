@@ -132,6 +132,8 @@ class _Reader:
     def __init__(self, tokenizer: Tokenizer):
         self._tokenizer = tokenizer
         self._special = special_ids(tokenizer)
+        roles = {getattr(tokenizer, f"{role}_id"): f"<{role}>" for role in ("pad", "eos", "bos")}
+        self._names = {number: name for number, name in roles.items() if number is not None}
 
     def text(self, ids: np.ndarray | Sequence[int]) -> str:
         """Returns ids as text."""
@@ -149,4 +151,4 @@ class _Reader:
         return self.text(batch[f"{tower}tokens"][row][used]), self.text(batch["targets"][row][predicted])
 
     def _name(self, token: int) -> str:
-        return self._tokenizer.token_name(token) or f"<{token}>"
+        return self._tokenizer.token_name(token) or self._names.get(token, f"<{token}>")
