@@ -103,6 +103,20 @@ class RunFolder:
             raise DataError(f"{self.description} is damaged: labels must be a list of texts")
         return token_ids, tuple(labels)
 
+    def corpus_fingerprint(self) -> str | None:
+        """The fingerprint of the text that training began with; None where that is not recorded, as in older runs.
+
+        `read_experiment` comes first: it bounds and checks the file.
+
+        Raises:
+          DataError: if it is damaged.
+        """
+        corpus = json.loads(self.description.read_text("utf-8")).get("corpus", {})
+        fingerprint = corpus.get("fingerprint") if isinstance(corpus, dict) else 0
+        if fingerprint is not None and not isinstance(fingerprint, str):
+            raise DataError(f"{self.description} is damaged: corpus must be an object with a fingerprint")
+        return fingerprint
+
     def write_experiment(self, experiment: Experiment, facts: dict[str, Any]) -> None:
         """Writes the description: the experiment, `facts` about the run, versions, machine and code revision."""
         self.path.mkdir(parents=True, exist_ok=True)

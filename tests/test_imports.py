@@ -130,6 +130,7 @@ HELP = (
         "import jaxlm; jaxlm.Experiment().validate()",
         *(HELP.format(words=words) for words in (["--help"], ["train", "--help"], ["generate", "--help"])),
         *(HELP.format(words=[verb, "--help"]) for verb in ("evaluate", "import", "export")),
+        HELP.format(words=["data", "show", "--help"]),
         "from jaxlm.cli.main import main; assert main(['train', '--model.num_layers', 'many']) == 2",
     ],
     ids=[
@@ -141,6 +142,7 @@ HELP = (
         "evaluate --help",
         "import --help",
         "export --help",
+        "data show --help",
         "a wrong option",
     ],
 )

@@ -107,3 +107,14 @@ def test_what_an_import_adds_comes_back_or_is_damage(run):
         run.write_experiment(Experiment().resolve(65), {**added, **wrong})
         with pytest.raises(DataError, match=r"experiment\.json is damaged: "):
             run.read_imported()
+
+
+def test_the_text_that_training_began_with_is_known_unless_the_run_is_older(tmp_path):
+    run = RunFolder(tmp_path)
+    for facts, known in (({}, None), ({"corpus": {}}, None), ({"corpus": {"fingerprint": "ab"}}, "ab")):
+        run.write_experiment(Experiment().resolve(65), facts)
+        assert run.corpus_fingerprint() == known
+    for wrong in ([], {"fingerprint": 3}):
+        run.write_experiment(Experiment().resolve(65), {"corpus": wrong})
+        with pytest.raises(DataError, match="is damaged: corpus must be an object with a fingerprint"):
+            run.corpus_fingerprint()

@@ -14,7 +14,7 @@ VERBS = {
     "generate": "continue a prompt",
     "import": "make a run folder of a Hugging Face directory or a llama2.c checkpoint",
     "export": "write a model as a Hugging Face directory",
-    "data": "prepare corpora and vocabularies",
+    "data": "prepare corpora and vocabularies, show the text of a batch",
 }
 HELP = """usage: jaxlm VERB [options]
 

@@ -2,7 +2,9 @@
 
 import numpy as np
 
+from jaxlm.data.account import Account
 from jaxlm.data.batch import Batch
+from jaxlm.data.origins import Origin
 from jaxlm.data.shuffle import Permutation, random_keys
 from jaxlm.data.token_stream import TokenStream
 from jaxlm.errors import DataError
@@ -47,14 +49,8 @@ class BlockRows:
 
     def batch(self, indices: np.ndarray) -> Batch:
         """Returns the rows with the numbers `indices` [n], counted through all epochs, as arrays [n, length]."""
-        starts = np.empty(len(indices), np.int64)
-        epochs = indices // self._num_rows
-        for epoch in np.unique(epochs).tolist():
-            here = epochs == epoch
-            order = Permutation(self._num_rows, self._seed, ORDER, epoch)
-            starts[here] = self.offset(epoch) + order(indices[here] % self._num_rows) * self.length
         blocks = np.empty((len(indices), self.length + 1), np.int32)
-        for row, start in enumerate(starts.tolist()):
+        for row, start in enumerate(self._starts(indices)):
             blocks[row] = self._stream.tokens[start : start + self.length + 1]
         shape = (len(indices), self.length)
         return {
@@ -65,6 +61,44 @@ class BlockRows:
             "loss_weights": np.ones(shape, np.float32),
         }
 
+    def origins(self, indices: np.ndarray) -> list[list[Origin]]:
+        """Returns for each of the rows `indices` [n] the length + 1 tokens that it reads and predicts."""
+        return [[Origin(start, start + self.length + 1)] for start in self._starts(indices)]
+
+    def accounts(self) -> list[Account]:
+        """Returns what an epoch makes of the split."""
+        offsets, size = np.asarray(self._stream.offsets), len(self._stream.tokens)
+        # A grid needs no list of its blocks, of which a large corpus has more than documents.
+        begin, end, length = self.offset(0), self.offset(0) + self._num_rows * self.length + 1, self.length
+        first, last = offsets[:-1], offsets[1:]
+        held = (last > first) & (last > begin) & (first < end)
+        block = ((first - begin) // length).clip(0, self._num_rows - 1)
+        whole = held & (first >= begin) & (last <= begin + block * length + length + 1)
+        return [
+            Account(
+                documents=len(offsets) - 1,
+                tokens=size,
+                rows=self._num_rows,
+                cut=int((held & ~whole).sum()),
+                skipped={
+                    "empty": int((last == first).sum()),
+                    "at the ends of the stream that the first epoch sits out": int(((last > first) & ~held).sum()),
+                },
+                left_out={"ends of the stream that an epoch sits out": size - self._num_rows * self.length - 1},
+                fill_rate=1.0,
+            )
+        ]
+
     def offset(self, epoch: int) -> int:
         """Returns where in the stream the grid of an epoch begins."""
         return int(random_keys(self._seed, OFFSET, epoch, count=1)[0] % np.uint64(self._num_offsets))
+
+    def _starts(self, indices: np.ndarray) -> list[int]:
+        """Returns where in the stream each of the rows begins."""
+        starts = np.empty(len(indices), np.int64)
+        epochs = indices // self._num_rows
+        for epoch in np.unique(epochs).tolist():
+            here = epochs == epoch
+            order = Permutation(self._num_rows, self._seed, ORDER, epoch)
+            starts[here] = self.offset(epoch) + order(indices[here] % self._num_rows) * self.length
+        return starts.tolist()

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from jaxlm.data.account import Account, cut_and_missing
 from jaxlm.data.batch import Batch
 from jaxlm.data.packing import pack, write_segments
 from jaxlm.data.rows import process_rows
@@ -51,6 +52,7 @@ class EvaluationRows:
         self.num_targets = int((size - context).sum())
         self.num_unpredicted = 0 if stream.starts_with_bos else int((np.diff(offsets) > 0).sum())
         self._stream = stream
+        self._across_documents = across_documents
         # In stream order if windows fill a row each, since the packing keeps the order of equal lengths.
         self._table = pack(start, size, context, length)
         self.num_rows = self._table.num_rows
@@ -72,6 +74,23 @@ class EvaluationRows:
         """
         part = process_rows(batch_size, process_index, process_count)
         return (self._batch(index * batch_size, part) for index in range(self.num_batches(batch_size)))
+
+    def account(self) -> Account:
+        """Returns what the evaluation makes of the split."""
+        offsets, segments = np.asarray(self._stream.offsets), self._table.segments
+        sizes = np.diff(offsets)
+        cut, _ = cut_and_missing(offsets[:-1], offsets[1:], segments.start, segments.start + segments.length + 1)
+        short = sizes < (1 if self._across_documents else 2)
+        reason = "empty" if self._across_documents else "shorter than two tokens"
+        return Account(
+            documents=len(sizes),
+            tokens=len(self._stream.tokens),
+            rows=self.num_rows,
+            cut=cut,
+            skipped={reason: int(short.sum())},
+            left_out={f"documents {reason}": int(sizes[short].sum())},
+            fill_rate=float(segments.length.sum() / max(self.num_rows * self.length, 1)),
+        )
 
     def _batch(self, first: int, part: range) -> Batch:
         rows = np.arange(min(first + part.start, self.num_rows), min(first + part.stop, self.num_rows))

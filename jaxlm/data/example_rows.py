@@ -5,7 +5,9 @@ from typing import Protocol
 
 import numpy as np
 
+from jaxlm.data.account import Account, cut_and_missing
 from jaxlm.data.batch import Batch
+from jaxlm.data.origins import Origin
 from jaxlm.data.packed_rows import cut_segments
 from jaxlm.data.packing import PackedTable, Packing, pack
 from jaxlm.data.rows import process_rows
@@ -26,6 +28,14 @@ class Examples(Protocol):
 
     def row(self, number: int, random: np.random.Generator) -> Row:
         """Returns the row of an example; every call has arrays of the same names, shapes and types."""
+        ...
+
+    def origins(self, number: int, random: np.random.Generator) -> list[Origin]:
+        """Returns which tokens `row` of the same arguments, the generator in the same state, is made of."""
+        ...
+
+    def account(self) -> Account:
+        """Returns what an epoch makes of the split."""
         ...
 
     def empty(self) -> Row:
@@ -71,14 +81,22 @@ class ExampleRows:
 
     def batch(self, indices: np.ndarray) -> Batch:
         """Returns the rows with the numbers `indices` [n], counted through all epochs, as arrays [n, ...]."""
-        rows = []
-        for index in indices.tolist():
-            epoch, turn = divmod(index, len(self))
-            order = Permutation(len(self), self._seed, EXAMPLES, epoch)
-            number = int(order(np.array([turn]))[0])
-            random = choices(self._seed, CHOICES, number, epoch if self._dynamic else 0)
-            rows.append(self._examples.row(number, random))
-        return stack(rows)
+        return stack([self._examples.row(*self._example(index)) for index in indices.tolist()])
+
+    def origins(self, indices: np.ndarray) -> list[list[Origin]]:
+        """Returns for each of the rows `indices` [n] which tokens it is made of."""
+        return [self._examples.origins(*self._example(index)) for index in indices.tolist()]
+
+    def accounts(self) -> list[Account]:
+        """Returns what an epoch makes of the split."""
+        return [self._examples.account()]
+
+    def _example(self, index: int) -> tuple[int, np.random.Generator]:
+        """Returns which example a row is of, and its random numbers."""
+        epoch, turn = divmod(index, len(self))
+        order = Permutation(len(self), self._seed, EXAMPLES, epoch)
+        number = int(order(np.array([turn]))[0])
+        return number, choices(self._seed, CHOICES, number, epoch if self._dynamic else 0)
 
 
 class ExampleEvaluation:
@@ -109,6 +127,10 @@ class ExampleEvaluation:
         """
         part = process_rows(batch_size, process_index, process_count)
         return (self._batch(first, part) for first in range(0, self.num_rows, batch_size))
+
+    def account(self) -> Account:
+        """Returns what the evaluation makes of the split."""
+        return self._examples.account()
 
     def _batch(self, first: int, part: range) -> Batch:
         numbers = (first + row for row in part)
@@ -146,3 +168,25 @@ def spans(
     starts, ends = (np.zeros(1, np.int64), np.array([len(stream.tokens)])) if across_documents else stream.bounds
     start, length = cut_segments(starts, ends - starts, size - overhead)
     return pack(start, length + overhead, np.zeros_like(length), size, packing)
+
+
+def span_origins(table: PackedTable, row: int, overhead: int) -> list[Origin]:
+    """Returns which tokens a row of `spans` has, a span at a time."""
+    found = table.rows(np.array([row]))
+    return [
+        Origin(start, start + length - overhead)
+        for start, length in zip(found.start.tolist(), found.length.tolist(), strict=True)
+    ]
+
+
+def spans_account(stream: TokenStream, table: PackedTable, overhead: int, fill_rate: float | None) -> Account:
+    """Returns what rows of `spans` make of a split: each token is in one, so documents are cut at most."""
+    segments, (first, end) = table.segments, stream.bounds
+    cut, _ = cut_and_missing(first, end, segments.start, segments.start + segments.length - overhead)
+    empty = int((end == first).sum())
+    return Account(len(first), int((end - first).sum()), table.num_rows, cut, {"empty": empty}, {}, fill_rate)
+
+
+def columns_filled(table: PackedTable, size: int) -> float:
+    """Returns the part of the columns of rows of `size` that spans fill, from 0 to 1."""
+    return float(table.segments.length.sum() / max(table.num_rows * size, 1))

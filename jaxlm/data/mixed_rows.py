@@ -1,11 +1,14 @@
 """Rows of several corpora as one sequence of rows, in fixed shares."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from jaxlm.data.account import Account
 from jaxlm.data.batch import Batch
 from jaxlm.data.interleaving import Interleaving
+from jaxlm.data.origins import Origin
 from jaxlm.data.rows import TrainingRows
 
 SOURCE = "source"  # field of a batch: the number of each row's corpus
@@ -61,6 +64,17 @@ class MixedRows:
                     mixed[name] = np.empty((len(indices), *rows.shape[1:]), rows.dtype)
                 mixed[name][here] = rows
         return mixed | {SOURCE: owner.astype(np.int32)}
+
+    def origins(self, indices: np.ndarray) -> list[list[Origin]]:
+        """Returns for each of the rows `indices` [n] which tokens of which corpus's stream it is made of."""
+        return [
+            [replace(origin, source=source) for origin in self.parts[source].origins(np.array([number]))[0]]
+            for source, number in zip(*(found.tolist() for found in self.locate(indices)), strict=True)
+        ]
+
+    def accounts(self) -> list[Account]:
+        """Returns what an epoch of each corpus makes of it."""
+        return [account for part in self.parts for account in part.accounts()]
 
 
 def mixture_weights(

@@ -4,7 +4,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from jaxlm.data.account import Account
 from jaxlm.data.batch import Batch
+from jaxlm.data.origins import Origin
 from jaxlm.data.packing import PackedTable, Packing, Segments, pack, write_segments
 from jaxlm.data.shuffle import Permutation
 from jaxlm.data.token_stream import TokenStream
@@ -77,6 +79,34 @@ class PackedRows:
 
     def batch(self, indices: np.ndarray) -> Batch:
         """Returns the rows with the numbers `indices` [n], counted through all epochs, as arrays [n, length]."""
+        segments = self._segments(indices)
+        return write_segments(segments, self._stream.tokens, len(indices), self.length, self._stream.pad_id)
+
+    def origins(self, indices: np.ndarray) -> list[list[Origin]]:
+        """Returns for each of the rows `indices` [n] what each of its segments reads and predicts."""
+        found: list[list[Origin]] = [[] for _ in indices]
+        segments = self._segments(indices)
+        for row, start, length in zip(segments.row, segments.start.tolist(), segments.length.tolist(), strict=True):
+            found[row].append(Origin(start, start + length + 1))
+        return found
+
+    def accounts(self) -> list[Account]:
+        """Returns what an epoch makes of the split."""
+        sizes = self._pairs + 1
+        return [
+            Account(
+                documents=len(sizes),
+                tokens=int(sizes.sum()),
+                rows=self._num_rows,
+                cut=self.num_cut,
+                skipped={"shorter than two tokens": self.num_skipped},
+                left_out={"documents shorter than two tokens": int(sizes[sizes < 2].sum())},
+                fill_rate=self.fill_rate,
+            )
+        ]
+
+    def _segments(self, indices: np.ndarray) -> Segments:
+        """Returns the segments of the rows `indices`, in the order of these."""
         parts: list[Segments] = []
         for epoch in np.unique(indices // self._num_rows).tolist():
             windows, first_rows = self._epoch(epoch)
@@ -91,8 +121,7 @@ class PackedRows:
                 parts.append(Segments(wanted[here][found.row], found.column, found.start, found.length, found.context))
         segments = Segments(*(np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])))
         # Rows need not be asked for in order, while segments are kept in the order of their rows.
-        segments = segments.take(np.argsort(segments.row, kind="stable"))
-        return write_segments(segments, self._stream.tokens, len(indices), self.length, self._stream.pad_id)
+        return segments.take(np.argsort(segments.row, kind="stable"))
 
     def _plan(self, window: int) -> PackedTable:
         """Returns the packed rows of a window."""

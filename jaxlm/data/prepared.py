@@ -45,6 +45,24 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
     return manifest
 
 
+def prepared_account(folder: str) -> dict[str, Any]:
+    """Returns what the manifest of a prepared folder says became of its input, without the samples.
+
+    `read` and `kept` are documents; `dropped` documents, `quarantined` records and `scrubbed` places, by reason.
+
+    Raises:
+      UsageError, DataError: as `read_manifest`.
+    """
+    manifest = read_manifest(folder)
+    return {
+        "read": manifest["read"]["documents"],
+        "dropped": {reason: entry["documents"] for reason, entry in sorted(manifest["dropped"].items())},
+        "quarantined": {reason: entry["records"] for reason, entry in sorted(manifest["corrupt"].items())},
+        "scrubbed": dict(sorted(manifest["scrubbed"].items())),
+        "kept": manifest["kept"]["documents"],
+    }
+
+
 def verify_shards(folder: str | os.PathLike[str], manifest: dict[str, Any]) -> None:
     """Compares each shard with its hash in the manifest.
 

@@ -4,9 +4,11 @@ from typing import Protocol
 
 import numpy as np
 
+from jaxlm.data.account import Account
 from jaxlm.data.batch import Batch
 from jaxlm.data.block_rows import BlockRows
 from jaxlm.data.config import DataConfig
+from jaxlm.data.origins import Origin
 from jaxlm.data.packed_rows import PackedRows
 from jaxlm.data.token_stream import TokenStream
 from jaxlm.errors import UsageError
@@ -21,6 +23,14 @@ class TrainingRows(Protocol):
 
     def batch(self, indices: np.ndarray) -> Batch:
         """Returns the rows `indices` [n] as arrays [n, length]."""
+        ...
+
+    def origins(self, indices: np.ndarray) -> list[list[Origin]]:
+        """Returns for each of the rows `indices` [n] which tokens it is made of."""
+        ...
+
+    def accounts(self) -> list[Account]:
+        """Returns of each source what an epoch makes of it."""
         ...
 
 
@@ -41,6 +51,11 @@ def training_rows(config: DataConfig, stream: TokenStream, seed: int) -> BlockRo
 def batch_at(rows: TrainingRows, step: int, batch_size: int) -> Batch:
     """Returns the global batch of a step: rows step * batch_size and on, as arrays [batch_size, length]."""
     return host_batch_at(rows, step, batch_size, process_index=0, process_count=1)
+
+
+def origins_at(rows: TrainingRows, step: int, batch_size: int) -> list[list[Origin]]:
+    """Returns which tokens each row of the global batch of a step is made of."""
+    return rows.origins(np.arange(step * batch_size, (step + 1) * batch_size, dtype=np.int64))
 
 
 def host_batch_at(rows: TrainingRows, step: int, batch_size: int, *, process_index: int, process_count: int) -> Batch:

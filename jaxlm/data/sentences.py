@@ -69,6 +69,15 @@ def document_sentences(stream: TokenStream) -> list[range]:
     return found
 
 
+def document_offsets(stream: TokenStream) -> np.ndarray:
+    """Returns where in a sentence stream the tokens of each document begin, and the last end: [documents + 1] int64.
+
+    A document without a sentence has none.
+    """
+    ends = np.flatnonzero(np.diff(stream.offsets) == 0)
+    return np.concatenate([np.zeros(1, np.int64), np.asarray(stream.offsets)[ends]])
+
+
 class _Plain:
     """A tokenizer that puts nothing around a text."""
 

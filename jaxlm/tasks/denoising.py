@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jaxlm.data.account import Account, cut_and_missing
 from jaxlm.data.config import DataConfig
 from jaxlm.data.example_rows import Row
-from jaxlm.data.sentences import document_sentences
+from jaxlm.data.origins import Origin
+from jaxlm.data.sentences import document_offsets, document_sentences
 from jaxlm.data.token_stream import TokenStream
 from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
@@ -105,6 +107,19 @@ class NoisyExamples:
         row["targets"][: len(target)] = target
         row["loss_weights"][: len(target)] = 1
         return row
+
+    def origins(self, number: int, random: np.random.Generator) -> list[Origin]:
+        """See `jaxlm.data.example_rows.Examples`: the stretch, whose sentences follow each other in the stream."""
+        return [Origin(self._stretches[number][0][0], self._stretches[number][-1][1])]
+
+    def account(self) -> Account:
+        """See `jaxlm.data.example_rows.Examples`."""
+        offsets = document_offsets(self._stream)
+        start = np.array([stretch[0][0] for stretch in self._stretches])
+        stop = np.array([stretch[-1][1] for stretch in self._stretches])
+        cut, _ = cut_and_missing(offsets[:-1], offsets[1:], start, stop)
+        none = {"without a sentence": int((np.diff(offsets) == 0).sum())}
+        return Account(len(offsets) - 1, len(self._stream.tokens), len(self), cut, none, {}, None)
 
     def empty(self) -> Row:
         """Returns a row of padding."""

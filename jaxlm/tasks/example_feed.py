@@ -3,8 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
 from jaxlm.data.example_rows import ExampleEvaluation, ExampleRows, Examples
-from jaxlm.data.sentences import prepare_sentence_stream
+from jaxlm.data.sentences import document_offsets, prepare_sentence_stream
 from jaxlm.data.token_stream import TokenStream
 from jaxlm.errors import UsageError
 from jaxlm.tasks.config import TaskConfig
@@ -51,3 +53,7 @@ class SentenceFeed(ExampleFeed):
         return prepare_sentence_stream(
             documents, identity, self.tokenizer, self.config.sentence_language, self.data.cache_dir
         )
+
+    def document_offsets(self, stream: TokenStream) -> np.ndarray:
+        """See `Feed`."""
+        return document_offsets(stream)

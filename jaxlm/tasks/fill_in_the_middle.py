@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jaxlm.data.account import Account
 from jaxlm.data.batch import empty_batch
 from jaxlm.data.config import DataConfig
-from jaxlm.data.example_rows import Row, spans
+from jaxlm.data.example_rows import Row, span_origins, spans, spans_account
+from jaxlm.data.origins import Origin
 from jaxlm.data.packing import Packing
 from jaxlm.data.token_stream import TokenStream
 from jaxlm.errors import UsageError
@@ -112,6 +114,14 @@ class MiddleExamples:
             row["segment_ids"][here] = segment
             row["loss_weights"][here] = 1
         return row
+
+    def origins(self, number: int, random: np.random.Generator) -> list[Origin]:
+        """See `jaxlm.data.example_rows.Examples`: nothing of it is drawn."""
+        return span_origins(self._table, number, self._overhead)
+
+    def account(self) -> Account:
+        """See `jaxlm.data.example_rows.Examples`."""
+        return spans_account(self._stream, self._table, self._overhead, None)
 
     def empty(self) -> Row:
         """Returns a row of padding."""

@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlm.data.account import Account
 from jaxlm.data.batch import empty_batch
 from jaxlm.data.config import DataConfig
-from jaxlm.data.example_rows import Row, spans
+from jaxlm.data.example_rows import Row, columns_filled, span_origins, spans, spans_account
+from jaxlm.data.origins import Origin
 from jaxlm.data.packing import Packing
 from jaxlm.data.token_stream import TokenStream
 from jaxlm.errors import UsageError
@@ -158,6 +160,16 @@ class MaskedExamples:
             row["targets"][here] = tokens
             row["loss_weights"][here] = masked.chosen
         return row
+
+    def origins(self, number: int, random: np.random.Generator) -> list[Origin]:
+        """See `jaxlm.data.example_rows.Examples`: nothing of it is drawn."""
+        return span_origins(self._table, number, len(self._begin) + len(self._end))
+
+    def account(self) -> Account:
+        """See `jaxlm.data.example_rows.Examples`."""
+        return spans_account(
+            self._stream, self._table, len(self._begin) + len(self._end), columns_filled(self._table, self.length)
+        )
 
     def empty(self) -> Row:
         """Returns a row of padding."""

@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlm.data.account import Account
 from jaxlm.data.batch import empty_batch
 from jaxlm.data.config import DataConfig
-from jaxlm.data.example_rows import Row, spans
+from jaxlm.data.example_rows import Row, columns_filled, span_origins, spans, spans_account
+from jaxlm.data.origins import Origin
 from jaxlm.data.token_stream import TokenStream
 from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
@@ -127,6 +129,14 @@ class PermutedExamples:
         row["targets"][:count] = tokens[predicted]
         row["loss_weights"][:count] = 1
         return row
+
+    def origins(self, number: int, random: np.random.Generator) -> list[Origin]:
+        """See `jaxlm.data.example_rows.Examples`: nothing of it is drawn."""
+        return span_origins(self._table, number, 0)
+
+    def account(self) -> Account:
+        """See `jaxlm.data.example_rows.Examples`."""
+        return spans_account(self._stream, self._table, 0, columns_filled(self._table, self.length))
 
     def empty(self) -> Row:
         """Returns a row of padding."""

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jaxlm.data.account import Account
 from jaxlm.data.batch import empty_batch
 from jaxlm.data.example_rows import Row, choices
-from jaxlm.data.sentences import document_sentences
+from jaxlm.data.origins import Origin
+from jaxlm.data.sentences import document_offsets, document_sentences
 from jaxlm.data.token_stream import TokenStream
 from jaxlm.errors import DataError, UsageError
 from jaxlm.tasks.config import TaskConfig
@@ -95,15 +97,8 @@ class PairExamples:
 
         These are next_sentence, 0 where B follows A and 1 where not, and sentence_weights, 1.
         """
-        document, first, end = self._chunks[number]
-        middle = first + 1 + int(random.random() * (end - first - 1))
-        left, right = self._tokens(range(first, middle)), self._tokens(range(middle, end))
-        apart = random.random() < 0.5
-        if apart and self._config.sentence_pairs == "order":
-            left, right = right, left
-        elif apart:
-            right = self._elsewhere(document, len(right), random)
-        left, right = _fit(left, right, self.length - 3, random)
+        places, apart = self._pair(number, random)
+        left, right = (self._stream.tokens[place.start : place.stop].astype(np.int64) for place in places)
         tokens = np.concatenate([[self._cls], left, [self._sep], right, [self._sep]])
         masked = self._masker(tokens, random)
         row = self.empty()
@@ -117,6 +112,38 @@ class PairExamples:
         row["sentence_weights"][...] = 1
         return row
 
+    def origins(self, number: int, random: np.random.Generator) -> list[Origin]:
+        """See `jaxlm.data.example_rows.Examples`: A and B."""
+        places, _ = self._pair(number, random)
+        return [Origin(place.start, place.stop) for place in places if place]
+
+    def account(self) -> Account:
+        """See `jaxlm.data.example_rows.Examples`.
+
+        It is that of pairs as they stand: documents of a single sentence count as skipped, though a B from elsewhere
+        may be one, and what such a B replaces does not count as left out.
+        """
+        offsets, sizes = document_offsets(self._stream), np.diff(self._stream.offsets)
+        chunks = np.bincount([document for document, _, _ in self._chunks], minlength=len(self._documents))
+        alone = sum(int(sizes[sentences.start]) for sentences in self._documents if len(sentences) == 1)
+        full = self.length - 3
+        too_long = sum(max(len(self._tokens(range(first, end))) - full, 0) for _, first, end in self._chunks)
+        return Account(
+            documents=len(offsets) - 1,
+            tokens=len(self._stream.tokens),
+            rows=len(self),
+            cut=int((chunks > 1).sum()),
+            skipped={
+                "without a sentence": int((np.diff(offsets) == 0).sum()),
+                "with one sentence, which is no pair": self.num_left_out,
+            },
+            left_out={
+                "documents with one sentence, which is no pair": alone,
+                "cut off pairs that are longer than a row": too_long,
+            },
+            fill_rate=None,
+        )
+
     def empty(self) -> Row:
         """Returns a row of padding."""
         row = {name: value[0] for name, value in empty_batch(1, self.length, self._stream.pad_id).items()}
@@ -124,6 +151,18 @@ class PairExamples:
         row["next_sentence"] = np.zeros((), np.int32)
         row["sentence_weights"] = np.zeros((), np.float32)
         return row
+
+    def _pair(self, number: int, random: np.random.Generator) -> tuple[tuple[range, range], bool]:
+        """Draws where in the stream A and B are, and whether B does not follow A."""
+        document, first, end = self._chunks[number]
+        middle = first + 1 + int(random.random() * (end - first - 1))
+        left, right = self._tokens(range(first, middle)), self._tokens(range(middle, end))
+        apart = random.random() < 0.5
+        if apart and self._config.sentence_pairs == "order":
+            left, right = right, left
+        elif apart:
+            right = self._elsewhere(document, len(right), random)
+        return _fit(left, right, self.length - 3, random), apart
 
     def _cut(self, document: int, sentences: range, random: np.random.Generator) -> None:
         """Appends the chunks of a document; a last sentence that is left alone joins the chunk before it."""
@@ -144,11 +183,11 @@ class PairExamples:
             return 2 + int(random.random() * (full - 1))
         return full
 
-    def _tokens(self, sentences: range) -> np.ndarray:
-        offsets = self._stream.offsets
-        return self._stream.tokens[offsets[sentences.start] : offsets[sentences.stop]].astype(np.int64)
+    def _tokens(self, sentences: range) -> range:
+        """Where in the stream sentences are."""
+        return range(int(self._stream.offsets[sentences.start]), int(self._stream.offsets[sentences.stop]))
 
-    def _elsewhere(self, document: int, size: int, random: np.random.Generator) -> np.ndarray:
+    def _elsewhere(self, document: int, size: int, random: np.random.Generator) -> range:
         """Of sentences of other documents, each from a random one on, those closest to `size` tokens together."""
         best, closest = range(0), -1
         for _ in range(PLACES):
@@ -163,7 +202,7 @@ class PairExamples:
         return self._tokens(best)
 
 
-def _fit(left: np.ndarray, right: np.ndarray, size: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _fit(left: range, right: range, size: int, random: np.random.Generator) -> tuple[range, range]:
     """Cuts tokens off the longer part, each from its front or its back, until both fit `size` together."""
     over = len(left) + len(right) - size
     if over <= 0:

@@ -6,8 +6,10 @@ from functools import partial
 
 import numpy as np
 
+from jaxlm.data.account import Account
 from jaxlm.data.config import DataConfig
-from jaxlm.data.example_rows import Row, spans
+from jaxlm.data.example_rows import Row, span_origins, spans, spans_account
+from jaxlm.data.origins import Origin
 from jaxlm.data.token_stream import TokenStream
 from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
@@ -230,6 +232,14 @@ class CorruptedExamples:
         row["targets"][: len(target)] = target
         row["loss_weights"][: len(target)] = 1
         return row
+
+    def origins(self, number: int, random: np.random.Generator) -> list[Origin]:
+        """See `jaxlm.data.example_rows.Examples`: nothing of it is drawn."""
+        return span_origins(self._table, number, 0)
+
+    def account(self) -> Account:
+        """See `jaxlm.data.example_rows.Examples`."""
+        return spans_account(self._stream, self._table, 0, None)
 
     def empty(self) -> Row:
         """Returns a row of padding."""

@@ -6,7 +6,9 @@ from typing import Any, Protocol, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from jaxlm.data.account import Account
 from jaxlm.data.batch import Batch as HostBatch
 from jaxlm.data.config import DataConfig
 from jaxlm.data.rows import TrainingRows
@@ -81,6 +83,10 @@ class WholeSplit(Protocol):
 
     def batches(self, batch_size: int, *, process_index: int = 0, process_count: int = 1) -> Iterator[HostBatch]: ...
 
+    def account(self) -> Account:
+        """Returns what the evaluation makes of the split."""
+        ...
+
 
 class Feed(Protocol):
     """From documents to batches, on the host. Any batch is a function of the seed and its number alone."""
@@ -96,6 +102,10 @@ class Feed(Protocol):
 
     def stream(self, documents: Iterable[str], identity: str) -> TokenStream:
         """Returns the tokens of a split; see `jaxlm.data.token_stream.prepare_token_stream`."""
+        ...
+
+    def document_offsets(self, stream: TokenStream) -> np.ndarray:
+        """Returns where in the stream each document begins, and the last one ends: [documents + 1] int64."""
         ...
 
     def training_rows(self, stream: TokenStream, seed: int) -> TrainingRows:
@@ -126,6 +136,10 @@ class DocumentStream:
     def stream(self, documents: Iterable[str], identity: str) -> TokenStream:
         """See `Feed`."""
         return prepare_token_stream(documents, identity, self.tokenizer, self.data.cache_dir)
+
+    def document_offsets(self, stream: TokenStream) -> np.ndarray:
+        """See `Feed`."""
+        return np.asarray(stream.offsets)
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,10 @@ is `_Run.after_step`.
 """
 
 import contextlib
-import itertools
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +18,7 @@ import optax
 from jax.sharding import NamedSharding
 from rich.console import Console
 
-from jaxlm.data.corpus import Corpus, prepare_corpus
+from jaxlm.data.corpus import Corpus
 from jaxlm.data.loader import training_batches
 from jaxlm.data.step_rows import StepRows
 from jaxlm.errors import NonFiniteLossError, UsageError
@@ -32,11 +31,12 @@ from jaxlm.parallel.hardware import peak_flops
 from jaxlm.parallel.mesh import batch_sharding, make_mesh, on_mesh, replicated
 from jaxlm.parallel.runtime import release_freed_memory
 from jaxlm.run_folder import RunFolder
-from jaxlm.tasks.feeding import step_rows
-from jaxlm.tasks.make import make_task
-from jaxlm.tasks.task import Task, WholeSplit
-from jaxlm.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+from jaxlm.tasks.task import WholeSplit
 from jaxlm.training.checkpoints import Checkpoints
+from jaxlm.training.counted import counted
+from jaxlm.training.inputs import Inputs, prepare_inputs, refuse_other_text
+from jaxlm.training.ledger import Ledger
+from jaxlm.training.metrics_log import METRICS_FILE, MetricsLog
 from jaxlm.training.optimizers import make_optimizer
 from jaxlm.training.preemption import Preempted, PreemptionWatch
 from jaxlm.training.progress import TrainingProgress
@@ -88,26 +88,16 @@ def _train(experiment: Experiment, run_folder: RunFolder, watch: PreemptionWatch
     run_folder.refuse_other_models()
     say = print if jax.process_index() == 0 else lambda _: None
 
-    corpora = {name: prepare_corpus(config) for name, config in experiment.data.corpora().items()}
-    for name, corpus in corpora.items():
+    inputs = prepare_inputs(experiment, run_folder)
+    for name, corpus in inputs.corpora.items():
         say(f"text{name and f' of {name}'}: {_counts(corpus)}{', from the cache' if corpus.reused else ''}")
-    tokenizer = _tokenizer(experiment, run_folder, list(corpora.values()))
-    experiment = experiment.resolve(tokenizer.vocab_size)
-    task = make_task(experiment.task, experiment.model, experiment.data, tokenizer)
-    _claim_folder(experiment, run_folder, tokenizer)
-    rows = step_rows(
-        task.feed,
-        [task.feed.stream(corpus.train, f"{corpus.fingerprint}/train") for corpus in corpora.values()],
-        experiment.seed,
-    )
-    stride = experiment.evaluation.stride
-    held_out = {
-        name: task.feed.evaluation_rows(task.feed.stream(corpus.validation, f"{corpus.fingerprint}/validation"), stride)
-        for name, corpus in corpora.items()
-    }
-    mesh = make_mesh(experiment.mesh)
+    _refuse_changes(inputs, run_folder)
+    rows = inputs.training_rows(inputs.streams("train"))
+    held_out = inputs.evaluation_rows(inputs.streams("validation"))
+    _claim_folder(inputs, run_folder, rows, held_out)
+    mesh = make_mesh(inputs.experiment.mesh)
     with on_mesh(mesh):
-        return _Run(experiment, run_folder, tokenizer, task, mesh, rows, held_out, say).to_the_end(watch)
+        return _Run(inputs, run_folder, mesh, rows, held_out, say).to_the_end(watch)
 
 
 def _counts(corpus: Corpus) -> str:
@@ -115,27 +105,27 @@ def _counts(corpus: Corpus) -> str:
     return ", ".join(f"{name} {counts.documents:,} documents, {counts.bytes:,} bytes" for name, counts in parts)
 
 
-def _tokenizer(experiment: Experiment, folder: RunFolder, corpora: Sequence[Corpus]) -> Tokenizer:
-    if folder.exists():
-        return load_tokenizer(folder.tokenizer)
-    documents: Iterator[str] = itertools.chain.from_iterable(corpus.train for corpus in corpora)
-    if experiment.tokenizer.kind == "character":
-        # An alphabet is no statistic: without that of the validation text, some of it could not be represented.
-        documents = itertools.chain(documents, *(corpus.validation for corpus in corpora))
-    return train_tokenizer(experiment.tokenizer, documents)
+def _refuse_changes(inputs: Inputs, folder: RunFolder) -> None:
+    """Makes sure that what the folder holds, if anything, is this experiment on this text."""
+    if not folder.exists():
+        return
+    differences = folder.read_experiment().differences(inputs.experiment)
+    if differences:
+        raise UsageError(
+            f"{folder.path} holds another experiment ({'; '.join(differences)}): use another --dir, or these values"
+        )
+    refuse_other_text(inputs, folder)
 
 
-def _claim_folder(experiment: Experiment, folder: RunFolder, tokenizer: Tokenizer) -> None:
-    """Makes the folder this experiment's, or makes sure that it is."""
-    if folder.exists():
-        differences = folder.read_experiment().differences(experiment)
-        if differences:
-            raise UsageError(
-                f"{folder.path} holds another experiment ({'; '.join(differences)}): use another --dir, or these values"
-            )
-    elif jax.process_index() == 0:
-        tokenizer.save(folder.tokenizer)
-        folder.write_experiment(experiment, {"parameters": count_params(experiment.model)})
+def _claim_folder(inputs: Inputs, folder: RunFolder, rows: StepRows, held_out: Mapping[str, WholeSplit]) -> None:
+    """Makes the folder this experiment's, if it is nobody's."""
+    if not folder.exists() and jax.process_index() == 0:
+        inputs.tokenizer.save(folder.tokenizer)
+        facts = {
+            "parameters": count_params(inputs.experiment.model),
+            "corpus": inputs.facts(rows, held_out),
+        }
+        folder.write_experiment(inputs.experiment, facts)
 
 
 class _Run:
@@ -143,25 +133,24 @@ class _Run:
 
     def __init__(
         self,
-        experiment: Experiment,
+        inputs: Inputs,
         folder: RunFolder,
-        tokenizer: Tokenizer,
-        task: Task,
         mesh: jax.sharding.Mesh,
         rows: StepRows,
         held_out: Mapping[str, WholeSplit],
         say: Callable[[str], None],
     ):
-        self.experiment = experiment
+        self.experiment = experiment = inputs.experiment
         self.folder = folder
-        self.tokenizer = tokenizer
+        self.tokenizer = inputs.tokenizer
         self.mesh = mesh
         self.say = say
-        self.task = task
+        self.task = task = inputs.task
         self.objective = task.objective
         self.samples = task.generates and experiment.sample_every > 0
         self.rows = rows
         self.held_out = held_out
+        self.source_names = inputs.source_names
         self.schedule = learning_rate_schedule(experiment.optimizer, experiment.steps)
         self.optimizer = make_optimizer(experiment.optimizer, self.schedule)
         self.abstract, self.shardings, self.sharding_notes = state_shardings(experiment.model, self.optimizer, mesh)
@@ -207,6 +196,7 @@ class _Run:
         else:
             state = self.checkpoints.load_state(self.abstract, self.shardings, start)
         step = start or 0
+        self.ledger = Ledger.empty(len(self.source_names))
         self.compile()
         if start is None and experiment.self_checks:
             self.check(state)
@@ -218,9 +208,12 @@ class _Run:
             console = None if jax.process_index() == 0 else Console(quiet=True)
             self.progress = stack.enter_context(TrainingProgress(experiment.steps, step, console))
             if start is not None:
+                records = MetricsLog(self.folder.path / METRICS_FILE).read()
+                self.ledger = Ledger.read(records, step, len(self.source_names))
                 self.trackers.log(step, "event", {"name": "resumed"})
                 self.progress.message(f"resuming from step {step:,}")
             self.loop(state, step, watch)
+        self.say(self.ledger.summary(self.source_names, self.rows.epoch_rows(experiment.steps)))
         return TrainResult(self.folder, experiment.steps, self.validation)
 
     def check(self, state: TrainState) -> None:
@@ -246,7 +239,7 @@ class _Run:
             objective.loss, self.optimizer, experiment.seed, experiment.accumulation, dropout, objective.balance
         )
         jitted = jax.jit(
-            step,
+            counted(step, len(self.source_names)),
             donate_argnums=0,
             in_shardings=(self.shardings, self.batch_sharding),
             out_shardings=(self.shardings, replicated(self.mesh)),
@@ -296,11 +289,7 @@ class _Run:
         )
         # Steps in flight on several virtual CPU devices deadlock in their collectives.
         one_at_a_time = jax.default_backend() == "cpu" and jax.device_count() > 1
-        self.pending: list[dict[str, jax.Array]] = []
-        self.tokens = sum(
-            steps * experiment.batch_size * rows.length
-            for steps, rows in zip(self.rows.counts(step), self.rows.parts, strict=True)
-        )
+        self.pending: list[dict[str, Any]] = []
         self.start_interval()
         with contextlib.closing(batches):
             batch = self.next_batch(batches)
@@ -310,7 +299,7 @@ class _Run:
                 if one_at_a_time:
                     jax.block_until_ready(metrics)
                 step += 1
-                self.tokens += experiment.batch_size * length
+                self.columns += experiment.batch_size * length
                 self.flops += experiment.batch_size * length * training_flops_per_token(experiment.model, length)
                 self.pending.append(metrics)
                 if step < experiment.steps:
@@ -339,6 +328,11 @@ class _Run:
         saving = step % experiment.checkpoints.every == 0 or last or stop
         if step % experiment.log_every == 0 or evaluating or saving:
             self.record(step, log=step % experiment.log_every == 0 or last)
+        if evaluating or saving:
+            # A stop comes when nothing was planned, and an undisturbed run has no such record: it is an event.
+            planned = evaluating or step % experiment.checkpoints.every == 0
+            kind, name = ("ledger", {}) if planned else ("event", {"name": "stopped"})
+            self.trackers.log(step, kind, {**name, **self.ledger.record(self.rows.epoch_rows(step))})
         measured = None
         if evaluating:
             release_freed_memory()
@@ -371,6 +365,7 @@ class _Run:
         fetched = jax.device_get(self.pending)
         self.pending = []
         for index, metrics in enumerate(fetched):
+            self.ledger = self.ledger.plus(metrics.pop("ledger"))
             for name in ("loss", "gradient_norm"):
                 if not np.isfinite(metrics[name]):
                     self.stop_non_finite(step - len(fetched) + 1 + index, name, float(metrics[name]))
@@ -387,9 +382,9 @@ class _Run:
                 for name in fetched[-1]
                 if name not in ("loss", "gradient_norm", "weight")
             },
-            "tokens": self.tokens,
+            "tokens": sum(self.ledger.tokens),
             "seconds": seconds,
-            "tokens_per_second": (self.tokens - self.tokens_before) / seconds,
+            "tokens_per_second": self.columns / seconds,
             "tflops_per_second": flops / 1e12,
             "input_wait": self.input_wait / seconds,
         }
@@ -404,8 +399,7 @@ class _Run:
         """Begins to count time, and what is done in it, anew."""
         self.interval_start = time.perf_counter()
         self.input_wait = 0.0
-        self.tokens_before = self.tokens
-        self.flops = 0.0
+        self.columns, self.flops = 0, 0.0
 
     def stop_non_finite(self, step: int, name: str, value: float) -> None:
         """Gives up, keeping the last checkpoint."""

@@ -3,6 +3,7 @@
     {"step": 100, "kind": "train", "loss": 3.25, "learning_rate": 0.001, "seconds": 1.9, "tokens_per_second": 86231.0}
     {"step": 100, "kind": "validation", "loss": 3.5, "seconds": 0.4}
     {"step": 100, "kind": "sample", "text": ["Once upon a time"]}
+    {"step": 100, "kind": "ledger", "rows": 1200, "tokens": 76800, "predicted": 76800, "padding": 0, "epochs": 0.08}
     {"step": 100, "kind": "event", "name": "resumed"}
 
 Resume is exact for everything but the clock: a run that was killed and started again leaves the same records as one
@@ -23,7 +24,7 @@ from jaxlm.errors import DataError
 
 METRICS_FILE = "metrics.jsonl"
 
-KINDS = ("train", "validation", "sample", "event")
+KINDS = ("train", "validation", "sample", "event", "ledger")
 
 # What the clock and the machine decide, and therefore what may differ between two otherwise identical runs.
 TIMING_FIELDS = frozenset(
@@ -33,7 +34,7 @@ TIMING_FIELDS = frozenset(
         "compile_seconds",  # wall seconds spent compiling
         "input_wait",  # fraction of the wall time spent waiting for a batch, 0 to 1
         "examples_per_second",
-        "tokens_per_second",  # over all devices
+        "tokens_per_second",  # columns processed, padding included, over all devices; of two towers those of the source
         "tflops_per_second",  # model TFLOP/s over all devices
         "mfu",  # model FLOPs over the hardware's peak, 0 to 1
         "peak_memory_bytes",  # of the fullest device

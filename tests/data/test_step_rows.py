@@ -7,7 +7,7 @@ from jaxlm.data.buckets import bucket_streams
 from jaxlm.data.config import CurriculumStage, DataConfig, MixtureSource
 from jaxlm.data.mixed_rows import MixedRows, mixture_weights
 from jaxlm.data.rows import training_rows
-from jaxlm.data.step_rows import Buckets, Constant, Curriculum, StepRows, step_batch
+from jaxlm.data.step_rows import Buckets, Constant, Curriculum, StepRows, step_batch, step_origins
 from jaxlm.tasks.causal_lm import CausalFeed
 from jaxlm.tasks.feeding import step_rows
 
@@ -119,3 +119,53 @@ def test_short_rows_save_padding():
     single = rows_of(DataConfig(length=64, batching="packed"))
     assert isinstance(single, Constant)
     assert columns(bucketed) < 1.2 * columns(single)
+
+
+def test_rows_know_where_they_are_from(data):
+    rows = rows_of(data)
+    streams = [STREAM, OTHER]
+    for step in (0, 3, 11, 500):
+        batch = step_batch(rows, step, 6)
+        for row, origins in enumerate(step_origins(rows, step, 6)):
+            expected = sorted(
+                pair
+                for origin in origins
+                for pair in zip(
+                    streams[origin.source].tokens[origin.start : origin.stop - 1].tolist(),
+                    streams[origin.source].tokens[origin.start + 1 : origin.stop].tolist(),
+                    strict=True,
+                )
+            )
+            assert pairs_of({name: array[row : row + 1] for name, array in batch.items()}) == expected
+
+
+def test_epochs_are_rows_over_the_rows_of_an_epoch(data):
+    rows = rows_of(data)
+    accounts = rows.accounts()
+    assert len(accounts) == max(len(data.mixture), 1)
+    assert accounts[0].documents == len(SIZES)
+    assert accounts[0].tokens == sum(SIZES)
+    for stop in (0, 3, 40, 2000):
+        of_source = [0.0] * len(accounts)
+        for which, steps in enumerate(rows.counts(stop)):
+            part = rows.parts[which]
+            for source, own in enumerate(part.accounts()):
+                share = part.shares[source] if isinstance(part, MixedRows) else 1.0
+                epochs = 8 * steps * share / own.rows
+                # Of buckets, an epoch is one of each.
+                of_source[source] += epochs * (own.rows / accounts[0].rows if isinstance(rows, Buckets) else 1)
+        sizes = rows.epoch_rows(stop)
+        assert all(size > 0 for size in sizes)
+        for source, size in enumerate(sizes):
+            share = rows.parts[-1].shares[source] if isinstance(rows.parts[-1], MixedRows) else 1.0
+            assert 8 * stop * share / size == pytest.approx(of_source[source])
+
+
+def test_the_account_of_buckets_is_that_of_all_documents():
+    (account,) = rows_of(KINDS["buckets"]).accounts()
+    (single,) = rows_of(DataConfig(length=64, batching="packed")).accounts()
+    assert (account.documents, account.tokens, account.cut) == (single.documents, single.tokens, single.cut)
+    assert (account.skipped, account.left_out) == (single.skipped, single.left_out)
+    parts = rows_of(KINDS["buckets"]).parts
+    used = sum((part.batch(np.arange(len(part)))["segment_ids"] > 0).sum() for part in parts)
+    assert account.fill_rate == pytest.approx(used / sum(len(part) * part.length for part in parts))

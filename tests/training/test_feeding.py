@@ -16,6 +16,7 @@ from jaxlm.models.config import ModelConfig
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.text.config import TokenizerConfig
 from jaxlm.training.preemption import Preempted, PreemptionWatch
+from jaxlm.training.provenance import show_batch
 
 from ..small_runs import TEXT, small_experiment
 
@@ -81,7 +82,7 @@ def test_a_stopped_run_ends_with_the_same_bits(feed, task, tmp_path, monkeypatch
         jaxlm.train(experiment, tmp_path / "parts")
     monkeypatch.undo()
     jaxlm.train(experiment, tmp_path / "parts")
-    for kind in ("train", "validation"):
+    for kind in ("train", "validation", "ledger"):
         assert records(tmp_path / "parts", kind) == records(tmp_path / "whole", kind)
     first, second = (jaxlm.load(tmp_path / name, "latest") for name in ("whole", "parts"))
     jax.tree.map(np.testing.assert_array_equal, first.params, second.params)
@@ -107,6 +108,8 @@ def test_a_mixture_is_measured_as_a_whole_and_by_source(tmp_path):
         alone[source.name] = model.evaluate()
         assert alone[source.name].loss == pytest.approx(record[f"loss_{source.name}"], rel=1e-6)
     assert result.validation is not None
+    shown = show_batch(tmp_path / "run", 3)
+    assert {piece.source for row in shown.rows for piece in row.pieces} == {"boats", "letters"}
     targets = sum(each.targets for each in alone.values())
     assert result.validation.targets == targets
     assert record["loss"] == pytest.approx(sum(each.loss * each.targets for each in alone.values()) / targets, rel=1e-6)

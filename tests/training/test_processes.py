@@ -70,6 +70,13 @@ def test_two_processes_train_as_one_and_sigterm_stops_both_after_the_same_step(t
         [record["loss"] for record in two_records[:60]], [record["loss"] for record in one_records[:60]], atol=1e-5
     )
 
+    two_ledger, one_ledger = (
+        [record for record in MetricsLog(path / "metrics.jsonl").read() if record["kind"] == "ledger"]
+        for path in (folder, tmp_path / "one")
+    )
+    assert two_ledger == one_ledger
+    assert two_ledger[-1]["rows"] == 200 * 8
+
     evaluation = Process("evaluate", folder, "--json")
     assert evaluation.end() == 0, evaluation.errors
     validation = [record for record in two_records if record["kind"] == "validation"]

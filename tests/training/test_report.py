@@ -274,3 +274,82 @@ def test_a_crash_while_writing_leaves_the_old_report(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write_report(tmp_path)
     assert (tmp_path / report.REPORT_FILE).read_bytes() == before
+
+
+ACCOUNT = {
+    **{"documents": 1200, "tokens": 90_000, "rows": 1500, "cut": 7, "skipped": {"shorter than two tokens": 3}},
+    **{"left_out": {}, "fill_rate": 0.9876, "source": "web<b>"},
+}
+CORPUS = {
+    "fingerprint": "0" * 64,
+    "train": [ACCOUNT],
+    "validation": [{**ACCOUNT, "fill_rate": None, "left_out": {"ends": 12}}],
+    "prepared": {
+        "web<b>": {
+            **{"read": 2000, "kept": 1200, "dropped": {"near_duplicate": 700}, "quarantined": {"not_utf8": 2}},
+            **{"scrubbed": {"email": 5}},
+        },
+    },
+}
+LEDGER = {"step": 400, "kind": "ledger", "rows": 3000, "tokens": 175_000, "predicted": 26_000, "padding": 25_000}
+
+
+def data_of(page):
+    text = page.text
+    return text[text.index("Data Read") : text.index(" Experiment ")] if "Data Read" in text else ""
+
+
+def test_the_report_says_what_was_read_and_what_was_not():
+    ledgers = [{**LEDGER, "step": 200, "rows": 1500, "epochs": 1.0}, {**LEDGER, "epochs": 2.0}]
+    text = render_report({**EXPERIMENT, "corpus": CORPUS}, ledgers, "run")
+    assert "<b>" not in text
+    page = Page(text)
+    assert data_of(page) == (
+        "Data Read up to step 400. source rows tokens read predicted padding fill epochs web<b> 3,000 175,000 26,000 "
+        "25,000 87.5 % 2.00 How documents become rows: those that no row has as a whole are cut; what an epoch has no "
+        "row for, and why. split source documents tokens rows an epoch documents cut skipped left out fill train "
+        "web<b> 1,200 90,000 1,500 7 3 documents (shorter than two tokens) none 98.76 % validation web<b> 1,200 90,000 "
+        "1,500 7 3 documents (shorter than two tokens) 12 tokens (ends) drawn in each epoch What jaxlm data prepare "
+        "did for web<b>. count of read 2,000 documents dropped: near duplicate 700 documents quarantined: not utf8 2 "
+        "records scrubbed: email 5 places kept 1,200 documents"
+    )
+
+
+def test_each_source_has_a_line_and_counting_that_began_late_is_said():
+    sources = {f"{name}_{i}": 100 * (i + 1) for name in ("rows", "tokens", "predicted", "padding") for i in (0, 1)}
+    ledger = {**LEDGER, **sources, "epochs_0": 0.5, "epochs_1": 1.25, "since": 30}
+    corpus = {"train": [{**ACCOUNT, "source": "web"}, {**ACCOUNT, "source": "books"}]}
+    found = data_of(Page(render_report({"corpus": corpus}, [ledger], "run")))
+    assert "Read up to step 400, counted since step 30." in found
+    assert "web 100 100 100 100 50 % 0.50 books 200 200 200 200 50 % 1.25 all 3,000" in found
+
+
+def test_an_unplanned_stop_holds_the_ledger_too():
+    stopped = {**LEDGER, "kind": "event", "name": "stopped", "epochs": 2.0}
+    assert "Read up to step 400." in data_of(Page(render_report({}, [stopped], "run")))
+
+
+@pytest.mark.parametrize(
+    "corpus",
+    [
+        None,
+        [],
+        {"train": 3, "validation": {}, "prepared": []},
+        {"train": [3, {}], "prepared": {"web": {"dropped": 4}, "x": 3}},
+        {
+            "train": [{"source": HOSTILE, "skipped": {HOSTILE: HOSTILE}, "cut": HOSTILE}],
+            "prepared": {HOSTILE: {"read": HOSTILE}},
+        },
+        {"train": [{"source": "x" * 10_000, "left_out": {"y" * 10_000: 1}}] * 5000},
+    ],
+)
+@pytest.mark.parametrize("ledger", [{}, {"tokens": HOSTILE, "epochs": "x"}, {"padding": -1, "epochs": math.nan}])
+def test_damaged_accounts_are_shown_as_far_as_they_go(corpus, ledger):
+    text = render_report({"corpus": corpus}, [{"step": 1, "kind": "ledger", **ledger}], "run")
+    assert "Read up to step 1." in data_of(Page(text))
+    assert len(text) < 400_000
+    assert "<img" not in text
+
+
+def test_a_run_without_a_ledger_has_no_section():
+    assert 'id="data"' not in render_report(EXPERIMENT, records(), "run")

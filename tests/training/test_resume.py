@@ -76,6 +76,8 @@ def assert_same_run(left, right):
         lambda a, b: np.testing.assert_array_equal(a.view("uint32"), b.view("uint32")), left_state, right_state
     )
     assert comparable(records(left)) == comparable(records(right))
+    ledger = [record for record in records(left) if record["kind"] == "ledger"][-1]
+    assert (ledger["step"], ledger["rows"]) == (left_step, left_step * 8)
     assert Checkpoints(left / "checkpoints").all() == Checkpoints(right / "checkpoints").all()
 
 

@@ -1,0 +1,123 @@
+"""What a run is made from: its text, tokenizer, task and rows, got in one way by all who need them."""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from jaxlm.data.account import Account
+from jaxlm.data.cache import digest
+from jaxlm.data.corpus import Corpus, prepare_corpus
+from jaxlm.data.prepared import prepared_account
+from jaxlm.data.step_rows import StepRows
+from jaxlm.data.token_stream import TokenStream
+from jaxlm.errors import UsageError
+from jaxlm.experiment import Experiment
+from jaxlm.run_folder import RunFolder
+from jaxlm.tasks.feeding import step_rows
+from jaxlm.tasks.make import make_task
+from jaxlm.tasks.task import Task, WholeSplit
+from jaxlm.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The inputs of a run.
+
+    Attributes:
+      experiment: the resolved experiment.
+      corpora: its text, by the names of the sources of a mixture; one alone has none.
+      tokenizer: that of the run folder, where there is one.
+      task: what is learned.
+    """
+
+    experiment: Experiment
+    corpora: dict[str, Corpus]
+    tokenizer: Tokenizer
+    task: Task
+
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """What the sources of the text are called."""
+        return tuple(name or self.experiment.data.source for name in self.corpora)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all text and its splits."""
+        own = {name: corpus.fingerprint for name, corpus in self.corpora.items()}
+        return digest(own) if len(own) > 1 else next(iter(own.values()))
+
+    def streams(self, split: str) -> list[TokenStream]:
+        """Returns the tokens of 'train' or 'validation', of each source."""
+        return [
+            self.task.feed.stream(getattr(corpus, split), f"{corpus.fingerprint}/{split}")
+            for corpus in self.corpora.values()
+        ]
+
+    def training_rows(self, streams: Sequence[TokenStream]) -> StepRows:
+        """Returns the rows that training reads, of the streams 'train'."""
+        return step_rows(self.task.feed, streams, self.experiment.seed)
+
+    def evaluation_rows(self, streams: Sequence[TokenStream]) -> dict[str, WholeSplit]:
+        """Returns the rows that evaluations read, of the streams 'validation', by the names of `corpora`."""
+        stride = self.experiment.evaluation.stride
+        return {
+            name: self.task.feed.evaluation_rows(stream, stride)
+            for name, stream in zip(self.corpora, streams, strict=True)
+        }
+
+    def facts(self, rows: StepRows, held_out: Mapping[str, WholeSplit]) -> dict[str, Any]:
+        """Returns what the run folder keeps of them: which text it was, and what becomes of it in an epoch."""
+        folders = {
+            name: config.prepared_dir
+            for name, config in zip(self.source_names, self.experiment.data.corpora().values(), strict=True)
+            if config.source == "prepared"
+        }
+        return {
+            "fingerprint": self.fingerprint,
+            "train": self._named(rows.accounts()),
+            "validation": self._named([split.account() for split in held_out.values()]),
+            **({"prepared": {name: prepared_account(folder) for name, folder in folders.items()}} if folders else {}),
+        }
+
+    def _named(self, accounts: Sequence[Account]) -> list[dict[str, Any]]:
+        return [replace(own, source=name).to_json() for own, name in zip(accounts, self.source_names, strict=True)]
+
+
+def prepare_inputs(experiment: Experiment, folder: RunFolder) -> Inputs:
+    """Returns the inputs of an experiment, which is that of the folder or is to be.
+
+    Raises:
+      UsageError: for an impossible experiment.
+      DataError: for text that cannot be used.
+    """
+    corpora = {name: prepare_corpus(config) for name, config in experiment.data.corpora().items()}
+    tokenizer = _tokenizer(experiment, folder, list(corpora.values()))
+    experiment = experiment.resolve(tokenizer.vocab_size)
+    return Inputs(
+        experiment, corpora, tokenizer, make_task(experiment.task, experiment.model, experiment.data, tokenizer)
+    )
+
+
+def refuse_other_text(inputs: Inputs, folder: RunFolder) -> None:
+    """Makes sure that the text is the one that the run in the folder began with, as far as the folder says.
+
+    Raises:
+      UsageError: it is another.
+    """
+    recorded = folder.corpus_fingerprint()
+    if recorded is not None and recorded != inputs.fingerprint:
+        raise UsageError(
+            f"the text of {folder.path} is not what it was when the run began (its fingerprint is "
+            f"{inputs.fingerprint[:12]} and was {recorded[:12]}): put the old files back, or start another run"
+        )
+
+
+def _tokenizer(experiment: Experiment, folder: RunFolder, corpora: Sequence[Corpus]) -> Tokenizer:
+    if folder.exists():
+        return load_tokenizer(folder.tokenizer)
+    documents: Iterator[str] = itertools.chain.from_iterable(corpus.train for corpus in corpora)
+    if experiment.tokenizer.kind == "character":
+        # An alphabet is no statistic: without that of the validation text, some of it could not be represented.
+        documents = itertools.chain(documents, *(corpus.validation for corpus in corpora))
+    return train_tokenizer(experiment.tokenizer, documents)
