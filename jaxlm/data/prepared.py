@@ -45,7 +45,7 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
     return manifest
 
 
-def prepared_account(folder: str) -> dict[str, Any]:
+def prepared_account(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """Returns what the manifest of a prepared folder says became of its input, without the samples.
 
     `read` and `kept` are documents; `dropped` documents, `quarantined` records and `scrubbed` places, by reason.

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from jaxlm.cli.data import SUBVERBS
+from jaxlm.data.prepared import prepared_account
 from jaxlm.text.byte import ByteTokenizer
 
 
@@ -46,6 +47,14 @@ def test_prepare_says_what_became_of_the_corpus(jaxlm, tmp_path):
     assert "dropped 1 documents, 0 bytes: empty" in output
     assert f"{tmp_path / 'a.jsonl'}:31: not a JSON record" in output
     assert "kept    30 documents, 200 bytes of text, 200 tokens (1.00 bytes each) in 1 shards" in output
+    # What a run on it keeps of the manifest.
+    assert prepared_account(tmp_path / "out") == {
+        "read": 31,
+        "dropped": {"empty": 1},
+        "quarantined": {"not_json": 1},
+        "scrubbed": {},
+        "kept": 30,
+    }
 
 
 LEARNED = (("sentencepiece", 300, "--tokenizer.byte-fallback", "False"), ("wordpiece", 120), ("bpe", 300))
