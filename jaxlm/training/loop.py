@@ -353,7 +353,7 @@ class _Run:
         experiment = self.experiment
         tokens = experiment.batch_size * experiment.data.length
         rate = len(fetched) * tokens / seconds
-        flops = rate * training_flops_per_token(experiment.model, experiment.data.length)
+        flops = rate * training_flops_per_token(experiment.model, experiment.data.length, experiment.task.mask_rate)
         values: dict[str, Any] = {
             "loss": float(fetched[-1]["loss"]),
             "learning_rate": float(self.schedule(step - 1)),
