@@ -10,6 +10,7 @@ from jaxlm.data.batch import Batch
 from jaxlm.data.interleaving import Interleaving
 from jaxlm.data.origins import Origin
 from jaxlm.data.rows import TrainingRows
+from jaxlm.errors import UsageError
 
 SOURCE = "source"  # field of a batch: the number of each row's corpus
 
@@ -32,7 +33,18 @@ class MixedRows:
           parts: rows of each corpus, all with the same arrays.
           weights: share of each; positive.
           seed: decides the order; not negative.
+
+        Raises:
+          UsageError: the rows of two corpora have other shapes.
         """
+        shapes = [{name: array.shape for name, array in part.batch(np.zeros(1, np.int64)).items()} for part in parts]
+        for other in shapes[1:]:
+            for name in other:
+                if other[name] != shapes[0].get(name):
+                    raise UsageError(
+                        f"rows of two sources of data.mixture differ in {name!r}: pack them by data.batching 'blocks', "
+                        "which fills all rows alike"
+                    )
         self.length = parts[0].length
         self.parts = tuple(parts)
         self._turns = Interleaving(weights, seed)

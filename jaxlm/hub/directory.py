@@ -25,6 +25,7 @@ from jaxlm.hub.registry import family_for, family_named, family_of
 from jaxlm.hub.weights import MAX_SHARD_BYTES, open_weights, write_weights
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.counts import abstract_params, param_axes
+from jaxlm.models.generator import without_generator
 from jaxlm.parallel.mesh import param_shardings
 from jaxlm.text.llama2c import load_llama2c_tokenizer
 from jaxlm.text.tokenizer import Tokenizer, has_tokenizer, load_tokenizer
@@ -270,7 +271,7 @@ def write_model(
     Args:
       folder: where to.
       config: the model's description.
-      params: its parameters, scanned or unrolled as config.layers says.
+      params: its parameters, scanned or unrolled as config.layers says; those of a generator are left out.
       family: which family's form it takes; none means the one it was imported from, else the first that can express it.
       token_ids: special tokens, as in HubModel.
       labels: names of a classifier's labels.
@@ -288,6 +289,8 @@ def write_model(
     table = chosen.entries(config)
     if config.task_head == "none":
         table = [without_prefix(entry, chosen.base_prefix) for entry in table]
+    # A generator served to train the model: no class has both, so the discriminator is written alone.
+    params = without_generator(params)
     plan = planned_tensors(table, params)
     write_weights(folder, plan, written_tensors(table, params), max_shard_bytes)
     dtypes = Counter(str(info.dtype) for info in plan.values())

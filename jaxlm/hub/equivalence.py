@@ -9,6 +9,7 @@ from jaxlm.models.config import ModelConfig, RotaryScaling
 # What trains the model, or how it is computed and on what; not what it computes.
 FREE = (
     *("family", "dropout_rate", "attention_dropout_rate", "classifier_dropout_rate", "init_std", "router_loss_weight"),
+    "generator_heads",
     *("attention", "dtype", "matmul_precision", "layers", "remat"),
 )
 TOKEN_HEADS = ("language_model", "pretraining")

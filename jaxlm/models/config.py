@@ -169,6 +169,9 @@ class ModelConfig:
     """What is computed from the hidden states: the logits of tokens, those with the next-sentence scores (pretraining)
     or those alone, whether each token was replaced, labels of a sequence or of each token, the start and end of an
     answer, or nothing more."""
+    generator_heads: int = 0
+    """ELECTRA: query heads of the generator that is trained beside a discriminator, each as wide as its own; the other
+    widths are in the same proportion, and the embeddings shared. 0 for none."""
     num_labels: int = 2
     """Labels of a classification."""
     pooling: Literal["first", "last", "mean"] = "first"
@@ -272,7 +275,7 @@ class ModelConfig:
         for name in ("num_layers", "embed_dim", "num_heads", "num_labels", "experts_per_token", "relative_buckets"):
             if getattr(self, name) < 1:
                 raise UsageError(f"model.{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("token_types", "num_experts", "position_offset"):
+        for name in ("token_types", "num_experts", "position_offset", "generator_heads"):
             if getattr(self, name) < 0:
                 raise UsageError(f"model.{name} is {getattr(self, name)}; it must not be negative")
         for name in ("dropout_rate", "attention_dropout_rate", "classifier_dropout_rate"):
@@ -352,3 +355,24 @@ class ModelConfig:
             raise UsageError("model.num_encoder_layers is for model.architecture 'encoder_decoder'")
         if self.architecture == "encoder_decoder" and self.token_types:
             raise UsageError("model.token_types is for one tower, not for model.architecture 'encoder_decoder'")
+        if self.generator_heads:
+            self._validate_generator()
+
+    def _validate_generator(self) -> None:
+        if self.task_head != "replaced_token":
+            raise UsageError(
+                f"model.generator_heads is {self.generator_heads}; a generator stands beside model.task_head "
+                f"'replaced_token' only, not {self.task_head!r}: set it to 0"
+            )
+        if self.generator_heads > self.num_heads:
+            raise UsageError(
+                f"model.generator_heads {self.generator_heads} is more than model.num_heads {self.num_heads}: a "
+                "generator is at most as wide as its discriminator"
+            )
+        for name in ("embed_dim", "mlp_dim", "num_kv_heads"):
+            width = getattr(self, name)
+            if width is not None and width * self.generator_heads % self.num_heads:
+                raise UsageError(
+                    f"model.generator_heads {self.generator_heads} of {self.num_heads} is no whole share of "
+                    f"model.{name} {width}: choose another number of heads"
+                )

@@ -8,6 +8,7 @@ import jax
 from jax.sharding import PartitionSpec as P
 
 from jaxlm.models.config import ModelConfig
+from jaxlm.models.generator import GENERATOR, generator_config
 from jaxlm.models.model import init_params
 
 
@@ -27,7 +28,7 @@ def param_axes(config: ModelConfig) -> dict:
 
 
 def count_params(config: ModelConfig) -> int:
-    """Number of parameters, position embeddings included."""
+    """Number of parameters, position embeddings and a generator that is trained beside included."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(abstract_params(config)))
 
 
@@ -37,7 +38,8 @@ def forward_flops_per_token(config: ModelConfig, length: int) -> int:
     Two for each weight of each matrix product, the head over the vocabulary included, embedding look-ups and heads over
     whole sequences not, experts as many as a token takes; and 4 * heads * head_dim * (tokens that a layer sees) for its
     attention, without credit for causal masking (Chowdhery et al. 2022, appendix B, the convention of model FLOP
-    utilisation). With two towers it is a token of the target, and one of a source as long as it.
+    utilisation). With two towers it is a token of the target, and one of a source as long as it. A generator that is
+    trained beside the model does not count.
     """
     weights = sum(_weights_a_token_meets(config).values())
     width = config.num_heads * config.resolved_head_dim
@@ -60,7 +62,7 @@ def _weights_a_token_meets(config: ModelConfig) -> dict[str, int]:
     axes = dict(jax.tree_util.tree_leaves_with_path(param_axes(config), is_leaf=lambda x: isinstance(x, P)))
     for path, leaf in jax.tree_util.tree_leaves_with_path(abstract_params(config)):
         parts = [key.key for key in path]
-        if parts[-1] == "kernel" and parts[0] not in ("pooler", "next_sentence"):
+        if parts[-1] == "kernel" and parts[0] not in ("pooler", "next_sentence", GENERATOR):
             experts = "expert" in axes[path] and "router" not in parts
             size = math.prod(leaf.shape) * (config.experts_per_token if experts else 1)
             sizes["/".join(parts)] = size // (config.num_experts if experts else 1)
@@ -70,6 +72,17 @@ def _weights_a_token_meets(config: ModelConfig) -> dict[str, int]:
     return sizes
 
 
-def training_flops_per_token(config: ModelConfig, length: int) -> int:
-    """Operations of a training step for one token: the backward pass takes twice the forward's."""
-    return 3 * forward_flops_per_token(config, length)
+def training_flops_per_token(config: ModelConfig, length: int, hidden_share: float = 0.15) -> int:
+    """Operations of a training step for one token: the backward pass takes twice the forward's.
+
+    Args:
+      config: the model; a generator beside it counts.
+      length: tokens of a sequence.
+      hidden_share: share of the tokens that a generator has to score the vocabulary for.
+    """
+    forward = forward_flops_per_token(config, length)
+    if config.generator_heads:
+        generator = generator_config(config)
+        head = 2 * sum(size for path, size in _weights_a_token_meets(generator).items() if path.startswith("head"))
+        forward += forward_flops_per_token(generator, length) - round((1 - hidden_share) * head)
+    return 3 * forward

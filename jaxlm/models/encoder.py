@@ -25,6 +25,7 @@ class Encoder(nn.Module):
         positions: jax.Array | None = None,
         segment_ids: jax.Array | None = None,
         token_types: jax.Array | None = None,
+        logit_slots: jax.Array | None = None,
         deterministic: bool = True,
     ) -> ModelOutput:
         """Computes hidden states and what the task head makes of them.
@@ -35,6 +36,8 @@ class Encoder(nn.Module):
           segment_ids: [batch, time] int32, 0 = padding; attention stays inside a segment. None means that each row
             is one segment.
           token_types: [batch, time] int32, which sentence of a pair a token belongs to; none means 0.
+          logit_slots: [batch, n] int32, the positions whose tokens are scored, giving logits [batch, n, vocab_size];
+            none means all. A place outside the row gives anything.
           deterministic: no dropout.
 
         Raises:
@@ -45,4 +48,4 @@ class Encoder(nn.Module):
         tower = Tower(config, config.num_layers, causal=False)
         nn.share_scope(self, tower)
         x, _ = tower(table, tokens, positions, segment_ids, token_types=token_types, deterministic=deterministic)
-        return apply_task_head(config, table, x, segment_ids, deterministic)
+        return apply_task_head(config, table, x, segment_ids, deterministic, logit_slots=logit_slots)

@@ -11,6 +11,7 @@ from jaxlm.models.config import ModelConfig
 from jaxlm.models.decoder import Decoder
 from jaxlm.models.encoder import Encoder
 from jaxlm.models.encoder_decoder import EncoderDecoder
+from jaxlm.models.generator import GENERATOR, generator_config, own_params
 from jaxlm.models.output import ModelOutput
 from jaxlm.models.permutation import Permutation
 from jaxlm.models.recurrent import Recurrent
@@ -37,14 +38,22 @@ def make_model(config: ModelConfig) -> nn.Module:
 
 
 def init_params(config: ModelConfig, key: jax.Array) -> Any:
-    """Draws initial parameters, each in a box with its logical axes (`flax.linen.unbox` takes them out)."""
+    """Draws initial parameters, each in a box with its logical axes (`flax.linen.unbox` takes them out).
+
+    Those of a generator that is trained beside the model are in a subtree of their own; see `jaxlm.models.generator`.
+    """
     token = jnp.zeros((1, 1), jnp.int32)
     inputs: dict[str, Any] = {"encoder_tokens": token} if config.architecture == "encoder_decoder" else {}
-    return make_model(config).init(key, token, **inputs)["params"]
+    params: Any = make_model(config).init(key, token, **inputs)["params"]
+    if config.generator_heads:
+        # Keys of parameters come from their paths, which are those of the discriminator: begin with another one.
+        generator = init_params(generator_config(config), jax.random.fold_in(key, 1))
+        params = {**params, GENERATOR: own_params(generator)}
+    return params
 
 
 def apply_model(config: ModelConfig, params: Any, tokens: jax.Array, **inputs: Any) -> ModelOutput:
-    """Runs the model that a configuration describes.
+    """Runs the model that a configuration describes (of a generator and a discriminator, the latter).
 
     Args:
       config: which.

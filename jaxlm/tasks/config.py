@@ -9,6 +9,7 @@ TaskKind = Literal[
     "causal_lm",
     "masked_lm",
     "bert",
+    "replaced_token",
     "span_corruption",
     "ul2",
     "prefix_lm",
@@ -26,25 +27,28 @@ class TaskConfig:
 
     kind: TaskKind = "causal_lm"
     """causal_lm: each token from those before it (GPT); masked_lm: hidden tokens from both sides (RoBERTa);
-    bert: hidden tokens, and whether two segments belong together, jointly; span_corruption: spans that the source has
-    sentinels for (T5); ul2: a mixture of these and of prefixes (UL2); prefix_lm: the rest of a text whose beginning is
-    the source; permutation_lm: the last tokens of a random order (XLNet); fill_in_the_middle: as causal_lm, on texts
-    whose middle often stands at their end; denoising: a text from its noisy form (BART)."""
+    bert: hidden tokens, and whether two segments belong together, jointly; replaced_token: which tokens were replaced
+    by those that a small masked_lm, learning beside, takes for hidden ones (ELECTRA); span_corruption: spans that the
+    source has sentinels for (T5); ul2: a mixture of these and of prefixes (UL2); prefix_lm: the rest of a text whose
+    beginning is the source; permutation_lm: the last tokens of a random order (XLNet); fill_in_the_middle: as
+    causal_lm, on texts whose middle often stands at their end; denoising: a text from its noisy form (BART)."""
 
     masking: Masking = "token"
-    """What masked_lm and bert hide: single tokens, whole words, or contiguous spans of words (SpanBERT)."""
+    """What masked_lm, bert and replaced_token hide: single tokens, whole words, or spans of words (SpanBERT)."""
     mask_rate: float = 0.15
     """Share of the tokens that are to be predicted (special ones do not count)."""
     keep_rate: float = 0.1
-    """Share of these that stay as they are."""
+    """Share of these that stay as they are (ELECTRA's published code: 0.15)."""
     random_rate: float = 0.1
-    """Share of these that become a random token; the rest become the mask."""
+    """Share of these that become a random token; the rest become the mask (ELECTRA's published code: 0)."""
     dynamic: bool = True
     """Whether each epoch hides other tokens (RoBERTa), or always the same."""
     span_success: float = 0.2
     """masking 'span': parameter p of the geometric distribution of the words in a span."""
     span_max: int = 10
     """masking 'span': the most words in a span."""
+    discriminator_weight: float = 50.0
+    """replaced_token: how much the mean loss of telling replaced tokens counts beside that of the generator."""
     sentence_pairs: SentencePairs = "next"
     """bert: whether the second segment follows the first or is from another document (next, BERT), or follows it or
     goes before it (order, ALBERT)."""
@@ -82,6 +86,8 @@ class TaskConfig:
             raise UsageError(
                 f"task.keep_rate {self.keep_rate} and task.random_rate {self.random_rate} are more than 1 together"
             )
+        if self.discriminator_weight <= 0:
+            raise UsageError(f"task.discriminator_weight is {self.discriminator_weight}; it must be positive")
         if self.mean_noise_span < 1:
             raise UsageError(f"task.mean_noise_span is {self.mean_noise_span}; it must be at least 1")
         if not 0 < self.infill_span <= 100:

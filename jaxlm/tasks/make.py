@@ -12,6 +12,7 @@ from jaxlm.tasks.denoising import denoising
 from jaxlm.tasks.fill_in_the_middle import fill_in_the_middle
 from jaxlm.tasks.masked_lm import masked_lm
 from jaxlm.tasks.permutation_lm import permutation_lm
+from jaxlm.tasks.replaced_token import replaced_token
 from jaxlm.tasks.span_corruption import span_corruption
 from jaxlm.tasks.task import Task
 from jaxlm.text.tokenizer import Tokenizer
@@ -20,6 +21,7 @@ _TASKS: dict[str, Callable[[TaskConfig, ModelConfig, DataConfig, Tokenizer], Tas
     "causal_lm": causal_lm,
     "masked_lm": masked_lm,
     "bert": bert,
+    "replaced_token": replaced_token,
     "denoising": denoising,
     "permutation_lm": permutation_lm,
     "fill_in_the_middle": fill_in_the_middle,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -98,10 +99,18 @@ class MaskedFeed(ExampleFeed):
 
     def examples(self, stream: TokenStream) -> "MaskedExamples":
         """See `ExampleFeed`."""
-        begin = [token for token in (self.tokenizer.cls_id,) if token is not None]
-        end = [token for token in (self.tokenizer.sep_id,) if token is not None]
-        across = self.data.batching == "blocks"
-        return MaskedExamples(stream, self.data.length, begin, end, across, self.masker, self.data.packing)
+        return MaskedExamples(stream, self.masker, **self.cut())
+
+    def cut(self) -> dict[str, Any]:
+        """Returns the arguments of `MaskedExamples` that say how the stream is cut."""
+        begin, end = self.tokenizer.cls_id, self.tokenizer.sep_id
+        return {
+            "length": self.data.length,
+            "begin": [] if begin is None else [begin],
+            "end": [] if end is None else [end],
+            "across_documents": self.data.batching == "blocks",
+            "packing": self.data.packing,
+        }
 
 
 class MaskedExamples:
@@ -114,21 +123,21 @@ class MaskedExamples:
     def __init__(
         self,
         stream: TokenStream,
+        masker: Masker,
         length: int,
         begin: Sequence[int],
         end: Sequence[int],
         across_documents: bool,
-        masker: Masker,
         packing: Packing = "first_fit",
     ):
         """Cuts the stream.
 
         Args:
           stream: the tokens of a split.
+          masker: what hides tokens.
           length: columns in a row.
           begin, end: ids before and after each span.
           across_documents, packing: as `jaxlm.data.example_rows.spans`.
-          masker: what hides tokens.
 
         Raises:
           UsageError: no token fits beside begin and end.
@@ -143,6 +152,12 @@ class MaskedExamples:
 
     def __len__(self) -> int:
         return self._table.num_rows
+
+    def most_hidden(self) -> int:
+        """Returns how many tokens of a row can be hidden at most, over all rows and whatever the masker draws."""
+        lengths = self._table.segments.length - len(self._begin) - len(self._end)
+        rows = np.add.reduceat(self._masker.most_hidden(lengths), self._table.row_offsets[:-1])
+        return int(rows.max(initial=0))
 
     def row(self, number: int, random: np.random.Generator) -> Row:
         """Returns tokens, positions, segment_ids, targets and loss_weights [length] of an example."""

@@ -53,6 +53,10 @@ class Masker:
         weights = config.span_success * (1 - config.span_success) ** (lengths - 1)
         self._span_ends = np.cumsum(weights / weights.sum())
 
+    def most_hidden(self, lengths: np.ndarray) -> np.ndarray:
+        """Returns how many of so many tokens [...] one call chooses at most."""
+        return np.minimum(np.floor(self._config.mask_rate * lengths).astype(np.int64) + 1, lengths)
+
     def __call__(self, tokens: np.ndarray, random: np.random.Generator) -> Masked:
         """Returns tokens [n] with some of them hidden."""
         tokens = np.asarray(tokens, np.int32)

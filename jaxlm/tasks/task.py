@@ -1,7 +1,7 @@
 """What every task has: an objective, which the device computes, and a feed, which the host prepares."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self
 
 import jax
@@ -151,9 +151,11 @@ class Task:
       feed: what the host prepares.
       generates: whether the model goes on with a text, so that samples of it can be shown.
       shifted: whether the model reads from left to right, so that each target is the next token.
+      guesses: the mean losses of `objective.parts` for a model that tells nothing, in nats, as far as they are known.
     """
 
     objective: Objective
     feed: Feed
     generates: bool = False
     shifted: bool = False
+    guesses: Mapping[str, float] = field(default_factory=dict)

@@ -246,6 +246,10 @@ class _Run:
         )
         started = time.perf_counter()
         self.train_steps: dict[int, Any] = {}
+        self.flops_per_token = {
+            rows.length: training_flops_per_token(model, rows.length, experiment.task.mask_rate)
+            for rows in self.rows.parts
+        }
         for rows in self.rows.parts:
             if rows.length not in self.train_steps:
                 batch = {
@@ -300,7 +304,7 @@ class _Run:
                     jax.block_until_ready(metrics)
                 step += 1
                 self.columns += experiment.batch_size * length
-                self.flops += experiment.batch_size * length * training_flops_per_token(experiment.model, length)
+                self.flops += experiment.batch_size * length * self.flops_per_token[length]
                 self.pending.append(metrics)
                 if step < experiment.steps:
                     # On its way to the devices while they compute.

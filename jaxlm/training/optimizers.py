@@ -7,6 +7,7 @@ import jax
 import optax
 from optax import contrib
 
+from jaxlm.models.generator import GENERATOR
 from jaxlm.training.config import OptimizerConfig
 
 Schedule = Callable[[Any], Any]
@@ -25,7 +26,8 @@ def muon_dimensions(params: Any) -> Any:
     """Input and output axes of the matrices that Muon updates (those of the blocks); None leaves one to AdamW."""
 
     def dimensions(path: tuple, leaf: Any) -> contrib.MuonDimensionNumbers | None:
-        if path[0].key != "layers" or _leaf_name(path) != "kernel":
+        place = path[1:] if path[0].key == GENERATOR else path
+        if place[0].key != "layers" or _leaf_name(path) != "kernel":
             return None
         # Scanned layers have a leading axis, over which matrices are orthogonalised one by one.
         return contrib.MuonDimensionNumbers(reduction_axis=leaf.ndim - 2, output_axis=leaf.ndim - 1)

@@ -38,10 +38,10 @@ def check_before_training(task: Task, model: ModelConfig, tokenizer: Tokenizer, 
     elif batch["tokens"].shape == batch["targets"].shape:
         check_hidden(batch)
     sums = score(batch)
-    check_first_loss(model, sums)
-    check_segments(model, batch, score)
+    check_first_loss(task, model, sums)
+    check_segments(task, model, batch, score)
     if task.shifted:
-        check_order(model, batch, score)
+        check_order(task, model, batch, score)
 
 
 def check_ids(model: ModelConfig, tokenizer: Tokenizer, batch: HostBatch) -> None:
@@ -60,11 +60,14 @@ def check_ids(model: ModelConfig, tokenizer: Tokenizer, batch: HostBatch) -> Non
                 f"self-check: {name} has ids from {batch[name].min()} to {batch[name].max()}, and the embedding rows "
                 f"for 0 to {model.vocab_size - 1}: the tokens are those of another tokenizer; empty data.cache_dir"
             )
-    if (
-        batch["segment_ids"].shape == batch["loss_weights"].shape
-        and batch["loss_weights"][batch["segment_ids"] == 0].any()
-    ):
-        raise DataError("self-check: padding has a loss weight: the task's rows are wrong" + OFF)
+    for name in token_weights(batch):
+        if batch[name][batch["segment_ids"] == 0].any():
+            raise DataError(f"self-check: padding has a loss weight ({name}): the task's rows are wrong" + OFF)
+
+
+def token_weights(batch: HostBatch) -> list[str]:
+    """Names of the weights that each token of the rows has in a loss (not those of other targets than the tokens)."""
+    return [name for name in batch if name.endswith("_weights") and batch[name].shape == batch["segment_ids"].shape]
 
 
 def check_shift(batch: HostBatch) -> None:
@@ -89,51 +92,56 @@ def check_hidden(batch: HostBatch) -> None:
         raise DataError("self-check: tokens are changed that are not predicted: the task's rows are wrong" + OFF)
 
 
-def check_first_loss(model: ModelConfig, sums: Mapping[str, np.ndarray]) -> None:
-    """Without training, all tokens are nearly as likely."""
+def check_first_loss(task: Task, model: ModelConfig, sums: Mapping[str, np.ndarray]) -> None:
+    """Without training, all tokens are nearly as likely, and what else the task minimises is a guess."""
     assert model.vocab_size is not None
-    loss = float(np.asarray(sums["loss"], np.float64).sum() / np.asarray(sums["weight"], np.float64).sum())
-    expected = math.log(model.vocab_size)
-    if math.isnan(loss) or loss > expected + ABOVE:
-        cause = "the initial weights are too large (model.init_std), or the head lacks a normalisation before it"
-    elif loss < expected - BELOW:
-        cause = "the model sees what it is to predict"
-    else:
-        return
-    raise DataError(
-        f"self-check: before training the loss is {loss:.3f} and that of guessing among {model.vocab_size} tokens is "
-        f"{expected:.3f}: {cause}{OFF}"
-    )
+    guesses = {"loss": math.log(model.vocab_size), **task.guesses}
+    for name, expected in guesses.items():
+        weight = np.asarray(sums["weight" if name == "loss" else f"{name}_weight"], np.float64).sum()
+        loss = float(np.asarray(sums[name], np.float64).sum() / weight)
+        if math.isnan(loss) or loss > expected + ABOVE:
+            cause = "the initial weights are too large (model.init_std), or the head lacks a normalisation before it"
+        elif loss < expected - min(BELOW, expected / 2):
+            cause = "the model sees what it is to predict"
+        else:
+            continue
+        among = f" among {model.vocab_size} tokens" if name == "loss" else ""
+        raise DataError(
+            f"self-check: before training the {name.replace('_', ' ')} is {loss:.3f} and that of guessing{among} is "
+            f"{expected:.3f}: {cause}{OFF}"
+        )
 
 
-def check_segments(model: ModelConfig, batch: HostBatch, score: Score) -> None:
+def check_segments(task: Task, model: ModelConfig, batch: HostBatch, score: Score) -> None:
     """A change in the first document of a row changes no loss of the others."""
-    segments, weights = batch["segment_ids"], batch["loss_weights"]
-    if segments.shape != weights.shape or segments.max() < 2:
+    segments = batch["segment_ids"]
+    if "loss_weights" not in token_weights(batch) or segments.max() < 2:
         return
-    first = segments == 1
-    if _changes(model, batch, first, np.where(first, 0, weights).astype(np.float32), score):
+    if _changes(task, model, batch, segments == 1, score):
         raise DataError(
             "self-check: a document's losses depend on another document of its row: attention does not keep segments "
             "apart" + OFF
         )
 
 
-def check_order(model: ModelConfig, batch: HostBatch, score: Score) -> None:
+def check_order(task: Task, model: ModelConfig, batch: HostBatch, score: Score) -> None:
     """A change in the second half of a row changes no loss of the first."""
     later = np.broadcast_to(np.arange(batch["tokens"].shape[1]) >= batch["tokens"].shape[1] // 2, batch["tokens"].shape)
-    if _changes(model, batch, later, np.where(later, 0, batch["loss_weights"]).astype(np.float32), score):
+    if _changes(task, model, batch, later, score):
         raise DataError("self-check: losses depend on later tokens: attention is not causal" + OFF)
 
 
-def _changes(model: ModelConfig, batch: HostBatch, where: np.ndarray, weights: np.ndarray, score: Score) -> bool:
-    """Whether other tokens at some places change the losses by these weights."""
+def _changes(task: Task, model: ModelConfig, batch: HostBatch, where: np.ndarray, score: Score) -> bool:
+    """Whether other tokens at some places change the losses of the other places."""
     assert model.vocab_size is not None
-    other = (batch["tokens"] + 1 + model.vocab_size // 2) % model.vocab_size
-    before = score({**batch, "loss_weights": weights})["loss"]
-    after = score(
-        {**batch, "loss_weights": weights, "tokens": np.where(where, other, batch["tokens"]).astype(np.int32)}
-    )["loss"]
+    counted = {name: np.where(where, 0, batch[name]).astype(np.float32) for name in token_weights(batch)}
+    # Targets too, which a task may show where they were hidden; at these places they count nothing.
+    names = ("tokens", "targets")
+    others = {name: (batch[name] + 1 + model.vocab_size // 2) % model.vocab_size for name in names}
+    changed = {name: np.where(where, others[name], batch[name]).astype(np.int32) for name in names}
+    before, after = score({**batch, **counted}), score({**batch, **counted, **changed})
     # Masked attention adds exact zeros, so that what may not change keeps its bits; a few are left to other kernels.
     # Small initial weights let through little, so that more than that would hide a leak.
-    return not np.allclose(before, after, rtol=1e-6, atol=0)
+    return not all(
+        np.allclose(before[name], after[name], rtol=1e-6, atol=0) for name in ("loss", *task.objective.parts)
+    )

@@ -8,6 +8,7 @@ from jaxlm.data.config import CurriculumStage, DataConfig, MixtureSource
 from jaxlm.data.mixed_rows import MixedRows, mixture_weights
 from jaxlm.data.rows import training_rows
 from jaxlm.data.step_rows import Buckets, Constant, Curriculum, StepRows, step_batch, step_origins
+from jaxlm.errors import UsageError
 from jaxlm.tasks.causal_lm import CausalFeed
 from jaxlm.tasks.feeding import step_rows
 
@@ -169,3 +170,9 @@ def test_the_account_of_buckets_is_that_of_all_documents():
     parts = rows_of(KINDS["buckets"]).parts
     used = sum((part.batch(np.arange(len(part)))["segment_ids"] > 0).sum() for part in parts)
     assert account.fill_rate == pytest.approx(used / sum(len(part) * part.length for part in parts))
+
+
+def test_rows_of_different_shapes_do_not_mix():
+    parts = [training_rows(DataConfig(length=length), STREAM, 0) for length in (8, 16)]
+    with pytest.raises(UsageError, match=r"differ in 'tokens': pack them by data\.batching 'blocks'"):
+        MixedRows(parts, [1.0, 1.0], 0)

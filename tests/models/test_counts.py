@@ -111,6 +111,22 @@ def test_flops_count_what_a_token_meets():
     assert forward_flops_per_token(labels, length) == plain - 2 * 16 * base.vocab_size + 2 * 16 * 3
 
 
+def test_a_generator_beside_the_model_counts_where_it_is_trained():
+    sizes = {"vocab_size": 100, "max_length": 32, "num_layers": 2, "embed_dim": 32, "num_heads": 4}
+    alone = ModelConfig("encoder", task_head="replaced_token", layers="unrolled", **sizes)
+    both = replace(alone, generator_heads=1)
+    # Of 32 to 8 wide: a projection of the embeddings, per layer four maps and two norms, and 4 times the width; at last
+    # a norm, and the head but for its table: dense, norm and bias.
+    block = 4 * (8 * 8 + 8) + (8 * 32 + 32) + (32 * 8 + 8) + 2 * 2 * 8
+    own = (32 * 8 + 8) + 2 * block + 2 * 8 + (8 * 32 + 32) + 2 * 32 + 100
+    assert count_params(both) - count_params(alone) == own
+    assert forward_flops_per_token(both, 16) == forward_flops_per_token(alone, 16)
+    matrices = 32 * 8 + 2 * (4 * 8 * 8 + 2 * 8 * 32)
+    head = 8 * 32 + 32 * 100
+    expected = 3 * (2 * matrices + 2 * 4 * 8 * 16 + 0.25 * 2 * head)
+    assert training_flops_per_token(both, 16, 0.25) - training_flops_per_token(alone, 16) == expected
+
+
 def test_every_parameter_has_a_name_for_each_of_its_axes():
     for layers in ("scanned", "unrolled"):
         config = replace(BASE, layers=layers)

@@ -78,6 +78,10 @@ def test_adamw_is_that_of_optax():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), *params)
 
 
+def test_muon_takes_the_layers_of_a_generator_like_those_of_its_discriminator():
+    assert muon_dimensions({**PARAMS, "generator": PARAMS})["generator"] == muon_dimensions(PARAMS)
+
+
 def test_muon_orthogonalises_each_layer_of_a_stack():
     config = OptimizerConfig(name="muon", learning_rate=1.0, schedule="constant", warmup_steps=0, weight_decay=0)
     optimizer = make_optimizer(config, learning_rate_schedule(config, 10))
