@@ -80,6 +80,8 @@ def prefill(
     positions = jnp.maximum(jnp.cumsum(segment_ids, axis=1) - 1, 0)
     cache = init_cache(config, tokens.shape[0], capacity)
     inputs = {} if sources is None else {"encoder_tokens": sources[0], "encoder_segment_ids": sources[1]}
+    if config.prefix == "bidirectional":
+        inputs["prefix"] = segment_ids != 0
     logits, cache = run_decoder(config, params, tokens, positions, segment_ids, cache, num_logits=1, **inputs)
     return DecodingState(cache, logits[:, 0], positions[:, -1] + 1, jnp.zeros(tokens.shape[0], bool), drawn)
 

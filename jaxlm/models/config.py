@@ -180,6 +180,9 @@ class ModelConfig:
     """Dense layer over what stands for a sequence, by its activation (and normalisation)."""
     classifier_bias: bool = True
     """Whether the scores of labels have a bias."""
+    prefix: Literal["causal", "bidirectional"] = "causal"
+    """decoder: whether tokens of a prefix see only those before them, or all of it (prefix LM; Raffel et al. 2020,
+    section 3.2.1). When text is generated, the prompt is the prefix."""
     decoder_start_id: int | None = None
     """encoder_decoder: the token that every output starts from."""
     dropout_rate: float = 0.0
@@ -355,6 +358,11 @@ class ModelConfig:
             raise UsageError("model.num_encoder_layers is for model.architecture 'encoder_decoder'")
         if self.architecture == "encoder_decoder" and self.token_types:
             raise UsageError("model.token_types is for one tower, not for model.architecture 'encoder_decoder'")
+        if self.prefix == "bidirectional" and (self.architecture != "decoder" or self.attention != "reference"):
+            raise UsageError(
+                "model.prefix 'bidirectional' is for model.architecture 'decoder' with model.attention 'reference', "
+                f"not {self.architecture!r} with {self.attention!r}"
+            )
         if self.generator_heads:
             self._validate_generator()
 

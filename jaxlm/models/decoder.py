@@ -28,6 +28,7 @@ class Decoder(nn.Module):
         positions: jax.Array | None = None,
         segment_ids: jax.Array | None = None,
         cache: DecoderCache | None = None,
+        prefix: jax.Array | None = None,
         deterministic: bool = True,
         num_logits: int | None = None,
     ) -> ModelOutput:
@@ -39,6 +40,8 @@ class Decoder(nn.Module):
           segment_ids: [batch, time] int32, 0 = padding; attention stays inside a segment. None means that each row
             is one segment (and, without a cache, spares the mask).
           cache: what was seen before; the new tokens are appended to it.
+          prefix: [batch, time] bool, tokens that those before them in their segment see too, if config.prefix is
+            'bidirectional'; None means none.
           deterministic: no dropout.
           num_logits: compute the logits of the last so many positions only (a prompt needs one); none means all.
 
@@ -53,5 +56,7 @@ class Decoder(nn.Module):
         table = token_embedding(config)
         tower = Tower(config, config.num_layers, causal=True)
         nn.share_scope(self, tower)
-        x, cache = tower(table, tokens, positions, segment_ids, cache, deterministic=deterministic)
+        if config.prefix == "causal":
+            prefix = None
+        x, cache = tower(table, tokens, positions, segment_ids, cache, prefix=prefix, deterministic=deterministic)
         return replace(apply_task_head(config, table, x, segment_ids, deterministic, num_logits), cache=cache)

@@ -11,7 +11,7 @@ from jaxlm.models.blocks import block_of, norm_of, normal_init
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.rotary import global_phases, local_phases
 from jaxlm.nn.alibi import alibi_bias
-from jaxlm.nn.attention import segment_mask, window_mask
+from jaxlm.nn.attention import causal_mask, segment_mask, window_mask
 from jaxlm.nn.block import BlockInputs
 from jaxlm.nn.cache import DecoderCache, LayerCache
 from jaxlm.nn.embedding import Embedding
@@ -100,6 +100,7 @@ class Tower(nn.Module):
         token_types: jax.Array | None = None,
         encoded: jax.Array | None = None,
         encoder_segment_ids: jax.Array | None = None,
+        prefix: jax.Array | None = None,
         deterministic: bool = True,
     ) -> tuple[jax.Array, DecoderCache | None]:
         """Computes hidden states.
@@ -115,6 +116,7 @@ class Tower(nn.Module):
           encoded: [batch, encoder_time, embed_dim] to attend to; none takes what the cache holds.
           encoder_segment_ids: [batch, encoder_time] int32; tokens see the segment of their own number. None means
             that everything is seen.
+          prefix: [batch, time] bool, tokens that those before them in their segment see too; None means none.
           deterministic: no dropout.
 
         Returns:
@@ -139,12 +141,17 @@ class Tower(nn.Module):
         query_slots, key_slots = (jnp.arange(time),) * 2 if cache is None else cache.slots(time)
         mask = None
         if cache is not None:
-            seen, mask = cache.mask(jnp.ones_like(tokens) if segment_ids is None else segment_ids)
+            seen, mask = cache.mask(jnp.ones_like(tokens) if segment_ids is None else segment_ids, prefix)
             cache = replace(cache, segment_ids=seen)
             if encoder_segment_ids is None:
                 encoder_segment_ids = cache.encoder_segment_ids
         elif segment_ids is not None:
             mask = segment_mask(segment_ids, segment_ids)
+        causal = self.causal
+        if prefix is not None and cache is None:
+            earlier = causal_mask(time) | prefix[:, None, None, :]
+            mask = earlier if mask is None else mask & earlier
+            causal = False  # the mask says so
         local = tuple(config.is_local(layer) for layer in range(self.num_layers))
         rotary = config.positions == "rotary"
         inputs = BlockInputs(
@@ -159,7 +166,7 @@ class Tower(nn.Module):
             cache_index=None if cache is None else cache.index,
         )
         x, layers = Stack(
-            block_of(config, self.causal, self.cross, deterministic),
+            block_of(config, causal, self.cross, deterministic),
             local,
             config.layers,
             config.remat,

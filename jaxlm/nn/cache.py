@@ -62,17 +62,21 @@ class DecoderCache:
         """Where `time` new tokens will stand, [time] int32, and all slots, [capacity] int32."""
         return self.index + jnp.arange(time), jnp.arange(self.capacity)
 
-    def mask(self, segment_ids: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def mask(self, segment_ids: jax.Array, prefix: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
         """The slots that new tokens may see, once they stand at `index` and after.
 
         Args:
           segment_ids: [batch, time] int32 of the new tokens.
+          prefix: [batch, time] bool, which of them the tokens before them see too; None means none.
 
         Returns:
           The updated segment ids [batch, capacity], and a mask [batch, 1, time, capacity].
         """
         updated = jax.lax.dynamic_update_slice(self.segment_ids, segment_ids, (0, self.index))
         own_slots, slots = self.slots(segment_ids.shape[1])
-        earlier = slots[None, :] <= own_slots[:, None]
+        earlier = (slots[None, :] <= own_slots[:, None])[None]
+        if prefix is not None:
+            empty = jnp.zeros_like(self.segment_ids, bool)
+            earlier = earlier | jax.lax.dynamic_update_slice(empty, prefix, (0, self.index))[:, None, :]
         same = segment_ids[:, :, None] == updated[:, None, :]
         return updated, (same & earlier & (updated != 0)[:, None, :])[:, None]

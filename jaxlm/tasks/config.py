@@ -26,12 +26,13 @@ class TaskConfig:
     """What a model learns from text. Defaults are those of the papers that introduced each objective."""
 
     kind: TaskKind = "causal_lm"
-    """causal_lm: each token from those before it (GPT); masked_lm: hidden tokens from both sides (RoBERTa);
-    bert: hidden tokens, and whether two segments belong together, jointly; replaced_token: which tokens were replaced
-    by those that a small masked_lm, learning beside, takes for hidden ones (ELECTRA); span_corruption: spans that the
-    source has sentinels for (T5); ul2: a mixture of these and of prefixes (UL2); prefix_lm: the rest of a text whose
-    beginning is the source; permutation_lm: the last tokens of a random order (XLNet); fill_in_the_middle: as
-    causal_lm, on texts whose middle often stands at their end; denoising: a text from its noisy form (BART)."""
+    """causal_lm: each token from those before it (GPT); masked_lm: hidden tokens from both sides (RoBERTa); bert:
+    hidden tokens, and whether two segments belong together, jointly; replaced_token: which tokens were replaced by
+    those that a small masked_lm, learning beside, takes for hidden ones (ELECTRA); span_corruption: spans that the
+    source has sentinels for (T5); ul2: a mixture of these and of prefixes (UL2); prefix_lm: the rest of a text
+    whose beginning is the source, or is seen from both sides by a decoder (model.prefix); permutation_lm: the last
+    tokens of a random order (XLNet); fill_in_the_middle: as causal_lm, on texts whose middle often stands at their
+    end; denoising: a text from its noisy form (BART)."""
 
     masking: Masking = "token"
     """What masked_lm, bert and replaced_token hide: single tokens, whole words, or spans of words (SpanBERT)."""

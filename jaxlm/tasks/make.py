@@ -12,6 +12,7 @@ from jaxlm.tasks.denoising import denoising
 from jaxlm.tasks.fill_in_the_middle import fill_in_the_middle
 from jaxlm.tasks.masked_lm import masked_lm
 from jaxlm.tasks.permutation_lm import permutation_lm
+from jaxlm.tasks.prefix_lm import prefix_lm
 from jaxlm.tasks.replaced_token import replaced_token
 from jaxlm.tasks.span_corruption import span_corruption
 from jaxlm.tasks.task import Task
@@ -25,7 +26,8 @@ _TASKS: dict[str, Callable[[TaskConfig, ModelConfig, DataConfig, Tokenizer], Tas
     "denoising": denoising,
     "permutation_lm": permutation_lm,
     "fill_in_the_middle": fill_in_the_middle,
-    **{kind: partial(span_corruption, kind=kind) for kind in ("span_corruption", "ul2", "prefix_lm")},
+    "prefix_lm": prefix_lm,
+    **{kind: partial(span_corruption, kind=kind) for kind in ("span_corruption", "ul2")},
 }
 
 

@@ -43,8 +43,8 @@ class Denoiser:
 def span_corruption(config: TaskConfig, model: ModelConfig, data: DataConfig, tokenizer: Tokenizer, kind: str) -> Task:
     """The tasks of Raffel et al. 2020, section 3.1.4 (span_corruption), Tay et al. 2022 (ul2), and prefix_lm.
 
-    prefix_lm is an encoder-decoder that reads the beginning of a text and writes the rest (Raffel et al. 2020, section
-    3.2.1, compares it to a decoder that sees its prefix from both sides).
+    prefix_lm is an encoder-decoder that reads the beginning of a text and writes the rest; `jaxlm.tasks.prefix_lm` has
+    that of a decoder.
 
     Raises:
       UsageError: the model is no encoder-decoder or knows no start, or the tokenizer lacks sentinels or modes.
