@@ -131,21 +131,27 @@ class Experiment:
         """Lines `field: own value -> other value` for all that must not change when a run goes on."""
         own, others = flatten(self.to_dict()), flatten(other.to_dict())
         return [
-            f"{name}: {own[name]!r} -> {others[name]!r}"
-            for name in own
-            if own[name] != others[name] and not name.startswith(FREE_ON_RESUME)
+            f"{name}: {_shown(own, name)} -> {_shown(others, name)}"
+            for name in {**own, **others}
+            if _shown(own, name) != _shown(others, name) and not name.startswith(FREE_ON_RESUME)
         ]
 
 
 def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dicts as one with dotted names."""
+    """Nested dicts as one with dotted names; those in a list are numbered from 0."""
     flat: dict[str, Any] = {}
     for name, value in nested.items():
+        if isinstance(value, list | tuple) and value and isinstance(value[0], dict):
+            value = {str(number): item for number, item in enumerate(value)}
         if isinstance(value, dict):
             flat |= flatten(value, f"{prefix}{name}.")
         else:
             flat[prefix + name] = value
     return flat
+
+
+def _shown(flat: dict[str, Any], name: str) -> str:
+    return repr(flat[name]) if name in flat else "none"
 
 
 def _read(kind: Any, value: Any, where: str) -> Any:

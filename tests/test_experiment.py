@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxlm.cli.train import load_experiment
-from jaxlm.data.config import DataConfig
+from jaxlm.data.config import CurriculumStage, DataConfig, MixtureSource
 from jaxlm.errors import DataError, UsageError
 from jaxlm.evaluation.config import EvaluationConfig
 from jaxlm.experiment import FREE_ON_RESUME, Experiment, flatten
@@ -183,3 +183,19 @@ def test_the_demo_experiment_is_what_was_reviewed():
     experiment = load_experiment(str(HERE.parent / "experiments" / "shakespeare_gpt.py")).resolve(vocab_size=65)
     flattened = "".join(f"{name} = {value!r}\n" for name, value in flatten(experiment.to_dict()).items())
     assert flattened == (HERE / "fixtures" / "shakespeare_gpt.txt").read_text("utf-8")
+
+
+def test_differences_of_parts_in_a_list_are_named_one_by_one():
+    def mixture(*weights):
+        sources = tuple(MixtureSource(name=f"s{i}", weight=weight) for i, weight in enumerate(weights))
+        return Experiment(data=DataConfig(mixture=sources, curriculum=(CurriculumStage(2, 8),)))
+
+    assert mixture(1.0, 2.0).differences(mixture(1.0, 3.0)) == ["data.mixture.1.weight: 2.0 -> 3.0"]
+    added = mixture(1.0, 2.0).differences(mixture(1.0, 2.0, 3.0))
+    assert "data.mixture.2.weight: none -> 3.0" in added
+    assert all(line.startswith("data.mixture.2.") for line in added)
+    assert Experiment.from_dict(json.loads(json.dumps(mixture(1.0, 2.0).to_dict()))) == mixture(1.0, 2.0)
+    broken = mixture(1.0, 2.0).to_dict()
+    broken["data"]["mixture"][1]["weight"] = "much"
+    with pytest.raises(DataError, match=r"data\.mixture\.1\.weight is 'much'; it must be a finite number"):
+        Experiment.from_dict(broken)

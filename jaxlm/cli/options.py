@@ -4,13 +4,13 @@ import contextlib
 import dataclasses
 import io
 import re
-from collections.abc import Sequence
+import typing
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import tyro
 
 from jaxlm.errors import UsageError, did_you_mean
-from jaxlm.experiment import flatten
 
 T = TypeVar("T")
 
@@ -57,8 +57,23 @@ def parse_options(
 
 def option_names(options: Any, without_prefix: str = "") -> list[str]:
     """The options that a parsed dataclass takes, as they are typed."""
-    names = [name.removeprefix(f"{without_prefix}.") for name in flatten(dataclasses.asdict(options))]
+    names = [name.removeprefix(f"{without_prefix}.") for name in _field_names(options, "")]
     return ["--" + name.replace("_", "-") for name in names]
+
+
+def _field_names(options: Any, prefix: str) -> Iterator[str]:
+    """Dotted names of all fields; parts in a list are numbered, and where there is none the list is no option."""
+    hints = typing.get_type_hints(type(options))
+    for field in dataclasses.fields(options):
+        value, name = getattr(options, field.name), prefix + field.name
+        several = any(dataclasses.is_dataclass(part) for part in typing.get_args(hints[field.name]))
+        if dataclasses.is_dataclass(value):
+            yield from _field_names(value, f"{name}.")
+        elif several:
+            for number, part in enumerate(value):
+                yield from _field_names(part, f"{name}.{number}.")
+        else:
+            yield name
 
 
 def _first_paragraph(box: str) -> str:
