@@ -25,6 +25,7 @@ class Encoder(nn.Module):
         positions: jax.Array | None = None,
         segment_ids: jax.Array | None = None,
         token_types: jax.Array | None = None,
+        slots: jax.Array | None = None,
         deterministic: bool = True,
     ) -> ModelOutput:
         """Computes hidden states and what the task head makes of them.
@@ -35,6 +36,7 @@ class Encoder(nn.Module):
           segment_ids: [batch, time] int32, 0 = padding; attention stays inside a segment. None means that each row
             is one segment.
           token_types: [batch, time] int32, which sentence of a pair a token belongs to; none means 0.
+          slots: [batch, n] int32, the positions to compute tokens' logits of; none means all.
           deterministic: no dropout.
 
         Raises:
@@ -45,4 +47,4 @@ class Encoder(nn.Module):
         tower = Tower(config, config.num_layers, causal=False)
         nn.share_scope(self, tower)
         x, _ = tower(table, tokens, positions, segment_ids, token_types=token_types, deterministic=deterministic)
-        return apply_task_head(config, table, x, segment_ids, deterministic)
+        return apply_task_head(config, table, x, segment_ids, deterministic, slots=slots)

@@ -129,6 +129,7 @@ def apply_task_head(
     segment_ids: jax.Array | None,
     deterministic: bool,
     num_logits: int | None = None,
+    slots: jax.Array | None = None,
 ) -> ModelOutput:
     """Computes what config.task_head asks for; called inside a module, which gets its parameters.
 
@@ -139,6 +140,7 @@ def apply_task_head(
       segment_ids: [batch, time] int32, 0 = padding, or None.
       deterministic: no dropout.
       num_logits: for tokens' logits, of the last so many positions only; none means all.
+      slots: for tokens' logits, [batch, n] int32, of these positions only; none means all.
     """
     head = config.task_head
     x = hidden_states
@@ -149,7 +151,7 @@ def apply_task_head(
         features = TokenFeatures(config, name="head")(x) if config.head_transform else x
         return ModelOutput(x, classify(config, features, labels, "classifier", deterministic))
     if head == "language_model":
-        return ModelOutput(x, _token_logits(config, table, x, num_logits))
+        return ModelOutput(x, _token_logits(config, table, x, num_logits, slots))
     if head == "none" and config.pooler == "none":
         return ModelOutput(x)
 
@@ -162,11 +164,17 @@ def apply_task_head(
     next_sentence = classify(config, pooled, 2, "next_sentence", deterministic=True)
     if head == "next_sentence":
         return ModelOutput(x, next_sentence, pooled=pooled)
-    return ModelOutput(x, _token_logits(config, table, x, num_logits), next_sentence, pooled)
+    return ModelOutput(x, _token_logits(config, table, x, num_logits, slots), next_sentence, pooled)
 
 
-def _token_logits(config: ModelConfig, table: Embedding, x: jax.Array, num_logits: int | None) -> jax.Array:
-    return TokenHead(config, name="head")(x if num_logits is None else x[:, -num_logits:], table)
+def _token_logits(
+    config: ModelConfig, table: Embedding, x: jax.Array, num_logits: int | None, slots: jax.Array | None
+) -> jax.Array:
+    if num_logits is not None:
+        x = x[:, -num_logits:]
+    if slots is not None:
+        x = jnp.take_along_axis(x, slots[:, :, None], axis=1)
+    return TokenHead(config, name="head")(x, table)
 
 
 class TokenFeatures(nn.Module):

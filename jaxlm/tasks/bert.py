@@ -12,7 +12,7 @@ from jaxlm.models.config import ModelConfig
 from jaxlm.models.model import apply_model
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.tasks.cross_entropy import token_losses
-from jaxlm.tasks.masked_lm import masked_sums
+from jaxlm.tasks.masked_lm import hidden_tokens, masked_sums
 from jaxlm.tasks.masking import Masker
 from jaxlm.tasks.sentence_pairs import PairFeed
 from jaxlm.tasks.task import Batch, SumOfRows, Sums, Task
@@ -25,7 +25,8 @@ def bert(config: TaskConfig, model: ModelConfig, data: DataConfig, tokenizer: To
     Raises:
       UsageError: the model lacks the head, or the tokenizer a special token.
     """
-    return Task(Bert(model), PairFeed(data, tokenizer, config, Masker(config, tokenizer)))
+    masker = Masker(config, tokenizer)
+    return Task(Bert(model, masker.most(data.length)), PairFeed(data, tokenizer, config, masker))
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,11 @@ class Bert(SumOfRows):
 
     Attributes:
       model: the encoder's configuration.
+      most: as `MaskedLM`.
     """
 
     model: ModelConfig
+    most: int | None = None
 
     def __post_init__(self) -> None:
         """Raises UsageError where the model has not both heads, or does not tell A from B."""
@@ -59,6 +62,7 @@ class Bert(SumOfRows):
           batch: the rows of `PairExamples`.
           dropout_rng: key for dropout; none turns it off.
         """
+        slots, hidden = hidden_tokens(batch, self.most)
         output = apply_model(
             self.model,
             params,
@@ -66,6 +70,7 @@ class Bert(SumOfRows):
             positions=batch["positions"],
             segment_ids=batch["segment_ids"],
             token_types=batch["token_types"],
+            slots=slots,
             deterministic=dropout_rng is None,
             rngs=None if dropout_rng is None else {"dropout": dropout_rng},
         )
@@ -73,7 +78,7 @@ class Bert(SumOfRows):
         assert output.next_sentence_logits is not None
         labels, weights = batch["next_sentence"], batch["sentence_weights"]
         right = (jnp.argmax(output.next_sentence_logits, -1) == labels).astype(jnp.float32)
-        return masked_sums(output.logits, batch) | {
+        return masked_sums(output.logits, hidden) | {
             "next_sentence_loss": token_losses(output.next_sentence_logits, labels) * weights,
             "next_sentence_loss_weight": weights,
             "next_sentence_accuracy": right * weights,

@@ -53,6 +53,10 @@ class Masker:
         weights = config.span_success * (1 - config.span_success) ** (lengths - 1)
         self._span_ends = np.cumsum(weights / weights.sum())
 
+    def most(self, length: int) -> int:
+        """How many of `length` tokens may be chosen at once."""
+        return min(length, math.floor(self._config.mask_rate * length) + 1)
+
     def __call__(self, tokens: np.ndarray, random: np.random.Generator) -> Masked:
         """Returns tokens [n] with some of them hidden."""
         tokens = np.asarray(tokens, np.int32)
