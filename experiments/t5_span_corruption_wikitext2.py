@@ -39,6 +39,7 @@ def experiment() -> Experiment:
             decoder_start_id=0,
             dropout_rate=0.1,
             layers="unrolled",
+            matmul_precision="bfloat16",
         ),
         task=TaskConfig("span_corruption"),
         tokenizer=TokenizerConfig(
