@@ -1,4 +1,4 @@
-"""A small XLNet (4 layers, 256 wide) on WikiText-2: the last sixth of the tokens in a random order.
+"""A small XLNet (4 layers, 128 wide) on WikiText-2: the last sixth of the tokens in a random order.
 
     JAXLM_DATA=/path/to/data jaxlm train experiments/xlnet_wikitext2.py --dir runs/xlnet-wikitext2
 
@@ -17,18 +17,18 @@ from jaxlm.training.config import CheckpointConfig, OptimizerConfig
 
 
 def experiment() -> Experiment:
-    """Rows of 128 tokens, 16 to a step, 1,200 steps."""
+    """Rows of 128 tokens, 16 to a step, 1,500 steps."""
     folder = os.environ.get("JAXLM_DATA", "data")
     return Experiment(
         name="xlnet-wikitext2",
-        steps=1200,
+        steps=1500,
         batch_size=16,
         log_every=50,
         sample_every=0,
         model=ModelConfig(
             architecture="permutation",
             num_layers=4,
-            embed_dim=256,
+            embed_dim=128,
             num_heads=4,
             positions="transformer_xl",
             norm_position="post",
@@ -41,14 +41,14 @@ def experiment() -> Experiment:
             layers="unrolled",
         ),
         task=TaskConfig("permutation_lm"),
-        tokenizer=TokenizerConfig("sentencepiece", vocab_size=8192),
+        tokenizer=TokenizerConfig("sentencepiece", vocab_size=4096),
         data=DataConfig(
             source="text",
             files=(os.path.join(folder, "wikitext2", "train.txt"),),
             validation_fraction=0.05,
             length=128,
         ),
-        optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=150, final_fraction=0.0),
-        evaluation=EvaluationConfig(every=400, batch_size=32),
-        checkpoints=CheckpointConfig(every=400),
+        optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=100, final_fraction=0.0),
+        evaluation=EvaluationConfig(every=500, batch_size=32),
+        checkpoints=CheckpointConfig(every=500),
     )

@@ -1,7 +1,7 @@
-"""BERT of mini size, as in bert_mini_wikitext2.py, on War and Peace: masked tokens and next sentences.
+"""BERT of tiny size, as in bert_tiny_wikitext2.py, on War and Peace: masked tokens and next sentences.
 
     JAXLM_DATA=/path/to/data python experiments/documents.py documents
-    JAXLM_DOCUMENTS=documents jaxlm train experiments/bert_mini_war_and_peace.py --dir runs/bert-peace --seed 0
+    JAXLM_DOCUMENTS=documents jaxlm train experiments/bert_tiny_war_and_peace.py --dir runs/bert-peace --seed 0
 
 The documents are the 365 chapters: paragraphs are mostly of one to three sentences, too few for pairs that fill a row.
 5 % of the chapters are held out. Sentences are segmented by sentencex (pip install 'jaxlm[sentences]').
@@ -19,23 +19,21 @@ from jaxlm.training.config import CheckpointConfig, OptimizerConfig
 
 
 def experiment() -> Experiment:
-    """Rows of 128 tokens, 16 to a step, 1,500 steps."""
+    """Rows of 64 tokens, 32 to a step, 2,500 steps."""
     folder = os.environ.get("JAXLM_DOCUMENTS", "documents")
     return Experiment(
-        name="bert-mini-war-and-peace",
-        steps=1500,
-        batch_size=16,
+        name="bert-tiny-war-and-peace",
+        steps=2500,
+        batch_size=32,
         log_every=50,
         sample_every=0,
         model=ModelConfig(
             architecture="encoder",
-            num_layers=4,
-            embed_dim=256,
+            num_layers=2,
+            embed_dim=128,
             num_heads=4,
             token_types=2,
-            embedding_norm=True,
-            norm_position="post",
-            norm_epsilon=1e-12,
+            positions="alibi",
             feed_forward="gelu",
             head_bias=True,
             head_transform=True,
@@ -45,15 +43,15 @@ def experiment() -> Experiment:
             layers="unrolled",
         ),
         task=TaskConfig("bert"),
-        tokenizer=TokenizerConfig("sentencepiece", vocab_size=8192, special_tokens=("[CLS]", "[SEP]", "[MASK]")),
+        tokenizer=TokenizerConfig("sentencepiece", vocab_size=4096, special_tokens=("[CLS]", "[SEP]", "[MASK]")),
         data=DataConfig(
             source="jsonl",
             files=(os.path.join(folder, "chapters.jsonl"),),
             split="document",
             validation_fraction=0.05,
-            length=128,
+            length=64,
         ),
-        optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=150, final_fraction=0.0),
-        evaluation=EvaluationConfig(every=500, batch_size=32),
-        checkpoints=CheckpointConfig(every=500),
+        optimizer=OptimizerConfig(learning_rate=3e-3, warmup_steps=100, final_fraction=0.0),
+        evaluation=EvaluationConfig(every=1250, batch_size=32),
+        checkpoints=CheckpointConfig(every=1250),
     )
