@@ -19,11 +19,11 @@ from jaxlm.training.config import CheckpointConfig, OptimizerConfig
 
 
 def experiment() -> Experiment:
-    """Rows of 64 tokens, 32 to a step, 2,500 steps."""
+    """Rows of 64 tokens, 32 to a step, 2,000 steps."""
     folder = os.environ.get("JAXLM_DOCUMENTS", "documents")
     return Experiment(
         name="bert-tiny-war-and-peace",
-        steps=2500,
+        steps=2000,
         batch_size=32,
         log_every=50,
         sample_every=0,
@@ -52,6 +52,6 @@ def experiment() -> Experiment:
             length=64,
         ),
         optimizer=OptimizerConfig(learning_rate=3e-3, warmup_steps=100, final_fraction=0.0),
-        evaluation=EvaluationConfig(every=1250, batch_size=32),
-        checkpoints=CheckpointConfig(every=1250),
+        evaluation=EvaluationConfig(every=1000, batch_size=32),
+        checkpoints=CheckpointConfig(every=1000),
     )

@@ -20,11 +20,11 @@ from jaxlm.training.config import CheckpointConfig, OptimizerConfig
 
 
 def experiment() -> Experiment:
-    """Rows of 128 tokens, 16 to a step, 2,000 steps."""
+    """Rows of 128 tokens, 16 to a step, 1,500 steps."""
     folder = os.environ.get("JAXLM_DOCUMENTS", "documents")
     return Experiment(
         name="mlm-chinese-poetry",
-        steps=2000,
+        steps=1500,
         batch_size=16,
         log_every=50,
         sample_every=0,
@@ -52,6 +52,6 @@ def experiment() -> Experiment:
             length=128,
         ),
         optimizer=OptimizerConfig(learning_rate=3e-3, warmup_steps=100, final_fraction=0.0),
-        evaluation=EvaluationConfig(every=1000, batch_size=32),
-        checkpoints=CheckpointConfig(every=1000),
+        evaluation=EvaluationConfig(every=750, batch_size=32),
+        checkpoints=CheckpointConfig(every=750),
     )

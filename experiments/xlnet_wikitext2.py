@@ -17,11 +17,11 @@ from jaxlm.training.config import CheckpointConfig, OptimizerConfig
 
 
 def experiment() -> Experiment:
-    """Rows of 128 tokens, 16 to a step, 1,500 steps."""
+    """Rows of 128 tokens, 16 to a step, 1,200 steps."""
     folder = os.environ.get("JAXLM_DATA", "data")
     return Experiment(
         name="xlnet-wikitext2",
-        steps=1500,
+        steps=1200,
         batch_size=16,
         log_every=50,
         sample_every=0,
@@ -49,6 +49,6 @@ def experiment() -> Experiment:
             length=128,
         ),
         optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=100, final_fraction=0.0),
-        evaluation=EvaluationConfig(every=500, batch_size=32),
-        checkpoints=CheckpointConfig(every=500),
+        evaluation=EvaluationConfig(every=600, batch_size=32),
+        checkpoints=CheckpointConfig(every=600),
     )
