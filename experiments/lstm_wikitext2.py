@@ -42,7 +42,7 @@ def experiment() -> Experiment:
             validation_fraction=0.02,
             length=64,
         ),
-        optimizer=OptimizerConfig(learning_rate=3e-3, warmup_steps=100, final_fraction=0.0),
+        optimizer=OptimizerConfig(learning_rate=1e-2, warmup_steps=100, final_fraction=0.0),
         evaluation=EvaluationConfig(every=500, batch_size=32),
         checkpoints=CheckpointConfig(every=500),
     )
