@@ -19,11 +19,11 @@ from jaxlm.training.config import CheckpointConfig, OptimizerConfig
 
 
 def experiment() -> Experiment:
-    """Rows of 64 tokens, 32 to a step, 2,000 steps."""
+    """Rows of 64 tokens, 32 to a step, 1,500 steps."""
     folder = os.environ.get("JAXLM_DOCUMENTS", "documents")
     return Experiment(
         name="bert-tiny-war-and-peace",
-        steps=2000,
+        steps=1500,
         batch_size=32,
         log_every=50,
         sample_every=0,
@@ -33,7 +33,9 @@ def experiment() -> Experiment:
             embed_dim=128,
             num_heads=4,
             token_types=2,
-            positions="alibi",
+            positions="rotary",
+            window=16,
+            layer_pattern=("local", "global"),
             feed_forward="gelu",
             head_bias=True,
             head_transform=True,
@@ -52,6 +54,6 @@ def experiment() -> Experiment:
             length=64,
         ),
         optimizer=OptimizerConfig(learning_rate=3e-3, warmup_steps=100, final_fraction=0.0),
-        evaluation=EvaluationConfig(every=1000, batch_size=32),
-        checkpoints=CheckpointConfig(every=1000),
+        evaluation=EvaluationConfig(every=750, batch_size=32),
+        checkpoints=CheckpointConfig(every=750),
     )

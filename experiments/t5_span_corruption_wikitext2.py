@@ -3,7 +3,8 @@
     JAXLM_DATA=/path/to/data jaxlm train experiments/t5_span_corruption_wikitext2.py --dir runs/t5-mini
 
 $JAXLM_DATA holds wikitext2/train.txt, whose last 5 % are held out. Sources of 128 tokens lose 15 % of their text in
-spans of 3 tokens on average (Raffel et al. 2020, section 3.1.4); the loss is that of the targets, sentinels included.
+spans of 3 tokens on average (Raffel et al. 2020, section 3.1.4); the loss is that of the targets, sentinels included. Every
+other layer is local, as in bert_tiny_wikitext2.py.
 """
 
 import os
@@ -33,6 +34,8 @@ def experiment() -> Experiment:
             num_heads=4,
             mlp_dim=256,
             positions="relative_buckets",
+            window=16,
+            layer_pattern=("local", "global"),
             norm="rms_norm",
             feed_forward="geglu",
             use_bias=False,
