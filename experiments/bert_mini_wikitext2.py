@@ -42,6 +42,7 @@ def experiment() -> Experiment:
             pooler="tanh",
             dropout_rate=0.1,
             layers="unrolled",
+            matmul_precision="bfloat16",
         ),
         task=TaskConfig("bert", masking="whole_word"),
         tokenizer=TokenizerConfig("sentencepiece", vocab_size=8192, special_tokens=("[CLS]", "[SEP]", "[MASK]")),

@@ -32,7 +32,7 @@ def alibi_bias(num_heads: int, query_positions: jax.Array, key_positions: jax.Ar
       key_positions: [key_time] int32.
 
     Returns:
-      [1, num_heads, query_time, key_time] float32; positive for keys after the query, which a causal mask hides.
+      [1, num_heads, query_time, key_time] float32, never positive: an encoder's tokens see both sides alike.
     """
-    distances = key_positions[None, :] - jnp.atleast_1d(query_positions)[:, None]
-    return (distances.astype(jnp.float32) * alibi_slopes(num_heads)[:, None, None])[None]
+    distances = jnp.abs(key_positions[None, :] - jnp.atleast_1d(query_positions)[:, None])
+    return (distances.astype(jnp.float32) * -alibi_slopes(num_heads)[:, None, None])[None]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxlm.data.config import DataConfig
 from jaxlm.errors import UsageError
@@ -12,7 +13,7 @@ from jaxlm.models.config import ModelConfig
 from jaxlm.models.model import apply_model
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.tasks.cross_entropy import token_losses
-from jaxlm.tasks.masked_lm import masked_sums
+from jaxlm.tasks.masked_lm import hidden_tokens, masked_sums
 from jaxlm.tasks.masking import Masker
 from jaxlm.tasks.sentence_pairs import PairFeed
 from jaxlm.tasks.task import Batch, SumOfRows, Sums, Task
@@ -25,7 +26,8 @@ def bert(config: TaskConfig, model: ModelConfig, data: DataConfig, tokenizer: To
     Raises:
       UsageError: the model lacks the head, or the tokenizer a special token.
     """
-    return Task(Bert(model), PairFeed(data, tokenizer, config, Masker(config, tokenizer)))
+    masker = Masker(config, tokenizer)
+    return Task(Bert(model, int(masker.most_hidden(np.array(data.length)))), PairFeed(data, tokenizer, config, masker))
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,11 @@ class Bert(SumOfRows):
 
     Attributes:
       model: the encoder's configuration.
+      most: as `MaskedLM`.
     """
 
     model: ModelConfig
+    most: int | None = None
 
     def __post_init__(self) -> None:
         """Raises UsageError where the model has not both heads, or does not tell A from B."""
@@ -59,6 +63,7 @@ class Bert(SumOfRows):
           batch: the rows of `PairExamples`.
           dropout_rng: key for dropout; none turns it off.
         """
+        slots, hidden = hidden_tokens(batch, self.most)
         output = apply_model(
             self.model,
             params,
@@ -66,6 +71,7 @@ class Bert(SumOfRows):
             positions=batch["positions"],
             segment_ids=batch["segment_ids"],
             token_types=batch["token_types"],
+            logit_slots=slots,
             deterministic=dropout_rng is None,
             rngs=None if dropout_rng is None else {"dropout": dropout_rng},
         )
@@ -73,7 +79,7 @@ class Bert(SumOfRows):
         assert output.next_sentence_logits is not None
         labels, weights = batch["next_sentence"], batch["sentence_weights"]
         right = (jnp.argmax(output.next_sentence_logits, -1) == labels).astype(jnp.float32)
-        return masked_sums(output.logits, batch) | {
+        return masked_sums(output.logits, hidden) | {
             "next_sentence_loss": token_losses(output.next_sentence_logits, labels) * weights,
             "next_sentence_loss_weight": weights,
             "next_sentence_accuracy": right * weights,

@@ -32,7 +32,10 @@ def masked_lm(config: TaskConfig, model: ModelConfig, data: DataConfig, tokenize
     Raises:
       UsageError: the model is no encoder with a token head, or the tokenizer has no mask.
     """
-    return Task(MaskedLM(model), MaskedFeed(data, tokenizer, config, Masker(config, tokenizer)))
+    masker = Masker(config, tokenizer)
+    # Several documents may share a packed row, each with a number of hidden tokens that is rounded by itself.
+    most = int(masker.most_hidden(np.array(data.length))) if data.batching == "blocks" else None
+    return Task(MaskedLM(model, most), MaskedFeed(data, tokenizer, config, masker))
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,11 @@ class MaskedLM(SumOfRows):
 
     Attributes:
       model: the encoder's configuration.
+      most: hidden tokens that a row has at most, so that the logits of no more are computed; none means of all tokens.
     """
 
     model: ModelConfig
+    most: int | None = None
 
     def __post_init__(self) -> None:
         """Raises UsageError where the model cannot see both sides, or has no scores of tokens."""
@@ -61,21 +66,38 @@ class MaskedLM(SumOfRows):
           batch: tokens, positions, segment_ids, targets and loss_weights, each [batch, time].
           dropout_rng: key for dropout; none turns it off.
         """
+        slots, hidden = hidden_tokens(batch, self.most)
         output = apply_model(
             self.model,
             params,
             batch["tokens"],
             positions=batch["positions"],
             segment_ids=batch["segment_ids"],
+            logit_slots=slots,
             deterministic=dropout_rng is None,
             rngs=None if dropout_rng is None else {"dropout": dropout_rng},
         )
         assert output.logits is not None
-        return masked_sums(output.logits, batch)
+        return masked_sums(output.logits, hidden)
+
+
+def hidden_tokens(batch: Batch, most: int | None) -> tuple[jax.Array | None, Batch]:
+    """Returns positions [batch, most] that are all hidden ones and some others, and targets and loss_weights there.
+
+    Args:
+      batch: targets and loss_weights, each [batch, time].
+      most: hidden tokens that a row has at most; none returns no positions, and what is given.
+    """
+    found = {name: batch[name] for name in ("targets", "loss_weights")}
+    if most is None:
+        return None, found
+    # Rows of a curriculum may be shorter than what `most` was meant for.
+    slots = jax.lax.top_k(found["loss_weights"], min(most, found["loss_weights"].shape[1]))[1]
+    return slots, {name: jnp.take_along_axis(value, slots, axis=1) for name, value in found.items()}
 
 
 def masked_sums(logits: jax.Array, batch: Batch) -> Sums:
-    """What `MaskedLM.row_sums` gives, of logits [batch, time, vocab_size]."""
+    """What `MaskedLM.row_sums` gives, of logits [batch, time, vocab_size], targets and loss_weights [batch, time]."""
     weights = batch["loss_weights"]
     weight = weights.sum(-1)
     right = (jnp.argmax(logits, -1) == batch["targets"]).astype(jnp.float32)

@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 
@@ -63,6 +64,25 @@ def test_an_evaluation_does_not_depend_on_the_batch_size_and_equals_its_definiti
     assert totals[3] == pytest.approx(totals[5], rel=1e-5)
     (batch,) = found.feed.evaluation_rows(STREAM).batches(rows.num_rows)
     assert totals[3]["weight"] == batch["loss_weights"].sum() > 10
+
+
+@pytest.mark.parametrize("masking", ["token", "whole_word", "span"])
+def test_scoring_hidden_tokens_only_changes_no_sum_and_no_gradient(masking):
+    found = task("blocks", masking=masking)
+    whole = replace(found.objective, most=None)
+    assert found.objective.most == 4  # of 24
+    params = random_params(MODEL)
+    for step in range(5):
+        batch = found.feed.training_rows(STREAM, seed=step).batch(np.arange(4))
+        sums, expected = (quick_jit(objective.row_sums)(params, batch) for objective in (found.objective, whole))
+        assert sums.keys() == expected.keys()
+        for name in sums:
+            np.testing.assert_allclose(sums[name], expected[name], rtol=1e-5, err_msg=name)
+    gradients = (
+        quick_jit(jax.grad(lambda params, of=objective: of.loss(params, batch)["loss"]))(params)
+        for objective in (found.objective, whole)
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *gradients)
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,11 @@ def test_the_rates_are_those_of_the_papers(masking):
 
 
 @pytest.mark.parametrize("masking", MASKINGS)
+def test_no_draw_hides_more_than_the_most(masking):
+    assert hidden(masking)[1].sum(1).max() <= MASKERS[masking].most_hidden(np.array(len(TOKENS)))
+
+
+@pytest.mark.parametrize("masking", MASKINGS)
 def test_every_token_is_as_likely_as_any_other(masking):
     rates = hidden(masking, 1000)[1].mean(0)
     assert (rates[SPECIAL[TOKENS]] == 0).all()
