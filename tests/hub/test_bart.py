@@ -27,6 +27,7 @@ def tiny(transformers, name: str, **changes):
     return randomise(getattr(transformers, name)(config(**{**SIZES, **changes})), seed=2, scale=0.3)
 
 
+@pytest.mark.slow  # the recorded values of tests/hub/test_recorded.py keep the same checks
 def test_bart_is_the_same_both_ways(transformers, tmp_path):
     case = check_encoder_decoder(with_logits_bias(tiny(transformers, "BartForConditionalGeneration")), tmp_path)
     assert case.family.name == "bart"

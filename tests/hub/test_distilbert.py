@@ -43,6 +43,7 @@ def tiny(name: str, **changes):
     return make(transformers, name, transformers.DistilBertConfig(**{**sizes, **others, **changes}))
 
 
+@pytest.mark.slow  # the recorded values of tests/hub/test_recorded.py keep the same checks
 def test_distilbert_is_the_same_both_ways(tmp_path):
     case = check_encoder(tiny("DistilBertForMaskedLM"), tmp_path)
     assert case.family is FAMILY

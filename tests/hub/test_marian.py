@@ -30,6 +30,7 @@ def tiny(transformers):
     return model
 
 
+@pytest.mark.slow  # the recorded values of tests/hub/test_recorded.py keep the same checks
 def test_marian_is_the_same_both_ways(transformers, tmp_path):
     case = check_encoder_decoder(with_logits_bias(tiny(transformers)), tmp_path)
     assert (case.family.name, case.config.decoder_start_id) == ("marian", PAD)

@@ -62,7 +62,7 @@ def test_without_a_prefix_it_is_a_causal_model():
     )
 
 
-@pytest.mark.parametrize("layers", ["scanned", "unrolled"])
+@pytest.mark.parametrize("layers", [pytest.param("scanned", marks=pytest.mark.slow), "unrolled"])
 @pytest.mark.parametrize("padding", [0, 3])
 def test_cached_equals_whole(layers, padding):
     model = replace(MODEL, layers=layers, positions="rotary", window=8)
@@ -116,6 +116,7 @@ def test_the_loss_is_that_of_what_follows_the_prefix():
         assert sums["weight"][row] == 17 - cut
 
 
+@pytest.mark.slow
 def test_a_run_learns_and_generates(tmp_path):
     experiment = small_experiment(tmp_path, steps=30, sample_every=30, task=TaskConfig("prefix_lm"))
     experiment = replace(experiment, model=replace(experiment.model, prefix="bidirectional"))

@@ -355,6 +355,7 @@ def test_what_does_not_fit_is_refused(make, message):
         make()
 
 
+@pytest.mark.slow
 def test_a_run_learns_goes_on_is_measured_and_exported(tmp_path):
     experiment = small_experiment(
         tmp_path,

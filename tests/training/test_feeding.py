@@ -69,7 +69,12 @@ def records(folder: Path, kind: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("feed", "task"), [("mixture", "causal_lm"), ("curriculum", "masked_lm"), ("buckets", "causal_lm")]
+    ("feed", "task"),
+    [
+        ("mixture", "causal_lm"),
+        pytest.param("curriculum", "masked_lm", marks=pytest.mark.slow),
+        pytest.param("buckets", "causal_lm", marks=pytest.mark.slow),
+    ],
 )
 def test_a_stopped_run_ends_with_the_same_bits(feed, task, tmp_path, monkeypatch):
     experiment = small_experiment(tmp_path, steps=24, **FEEDS[feed](tmp_path))

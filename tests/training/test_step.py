@@ -94,7 +94,9 @@ def test_accumulated_gradients_equal_those_of_the_large_batch():
     assert float(moved[0][1]["weight"]) == float(moved[1][1]["weight"]) == batch_of_step(0)["loss_weights"].sum()
 
 
-@pytest.mark.parametrize("name", ["lion", "adafactor", "muon"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("lion", marks=pytest.mark.slow), pytest.param("adafactor", marks=pytest.mark.slow), "muon"]
+)
 def test_every_optimizer_trains_the_same_on_a_mesh(name):
     optimizer = OptimizerConfig(name=name, warmup_steps=0, learning_rate=1e-3)
     alone, _ = run(optimizer=optimizer)
