@@ -16,6 +16,7 @@ import jax.numpy as jnp
 BF16 = "BF16_BF16_F32"  # of jax.lax.DotAlgorithmPreset
 # With fewer rows it costs more to round the other factor than the product gains.
 FEWEST_ROWS = 16
+WIDE = jnp.dtype("float32")
 
 Factors = tuple[jax.Array, jax.Array]
 
@@ -42,7 +43,7 @@ def product(left: jax.Array, right: jax.Array, dtype: jnp.dtype, turned: bool = 
 
 
 def _plain(dtype: jnp.dtype, turned: bool, left: jax.Array, right: jax.Array) -> jax.Array:
-    return jnp.matmul(left, right.swapaxes(1, 2) if turned else right, preferred_element_type=dtype)
+    return _contract(left, right, 2 if turned else 1, dtype)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -74,6 +75,6 @@ def _turn(x: jax.Array) -> jax.Array:
     return jax.lax.optimization_barrier(x.swapaxes(1, 2))
 
 
-def _contract(left: jax.Array, right: jax.Array, right_axis: int) -> jax.Array:
-    """The product over the last axis of `left` and an axis of `right`: [n, rows, columns] float32."""
-    return jax.lax.dot_general(left, right, (((2,), (right_axis,)), ((0,), (0,))), preferred_element_type=jnp.float32)
+def _contract(left: jax.Array, right: jax.Array, right_axis: int, dtype: jnp.dtype = WIDE) -> jax.Array:
+    """The product over the last axis of `left` and an axis of `right`: [n, rows, columns] of `dtype`."""
+    return jax.lax.dot_general(left, right, (((2,), (right_axis,)), ((0,), (0,))), preferred_element_type=dtype)
