@@ -32,6 +32,18 @@ class Account:
     fill_rate: float | None
     source: str = ""
 
+    def summary(self) -> str:
+        """Returns in words what becomes of the documents."""
+        fill = "" if self.fill_rate is None else f" (fill {100 * self.fill_rate:.4g} %)"
+        reasons = [("documents", "skipped", self.skipped), ("tokens", "left out", self.left_out)]
+        lost = [
+            f", {count:,} {what} {fate}: {reason}"
+            for what, fate, counts in reasons
+            for reason, count in counts.items()
+            if count
+        ]
+        return f"{self.rows:,} rows{fill}, {self.cut:,} of {self.documents:,} documents cut{''.join(lost)}"
+
     def to_json(self) -> dict[str, Any]:
         """Returns the fields; reasons that nothing had are left out."""
         values = asdict(self)

@@ -93,6 +93,8 @@ def _train(experiment: Experiment, run_folder: RunFolder, watch: PreemptionWatch
         say(f"text{name and f' of {name}'}: {_counts(corpus)}{', from the cache' if corpus.reused else ''}")
     _refuse_changes(inputs, run_folder)
     rows = inputs.training_rows(inputs.streams("train"))
+    for name, account in zip(inputs.corpora, rows.accounts(), strict=True):
+        say(f"epoch{name and f' of {name}'}: {account.summary()}")
     held_out = inputs.evaluation_rows(inputs.streams("validation"))
     _claim_folder(inputs, run_folder, rows, held_out)
     mesh = make_mesh(inputs.experiment.mesh)
@@ -266,7 +268,8 @@ class _Run:
         device = jax.devices()[0]
         axes = " x ".join(f"{name} {size}" for name, size in self.mesh.shape.items())
         self.say(
-            f"model: {count_params(model):,} parameters, {model.num_layers} {model.layers} layers, {model.dtype}, "
+            f"model: {count_params(model):,} parameters, {model.num_layers} {model.layers} layers, {model.dtype}"
+            f"{', products of bfloat16' if model.matmul_precision == 'bfloat16' else ''}, "
             f"{model.attention} attention, vocabulary {model.vocab_size:,}, context {model.max_length:,}"
         )
         self.say(f"devices: {jax.device_count()} {device.device_kind} as {axes}")

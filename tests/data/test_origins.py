@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxlm.data.account import cut_and_missing
+from jaxlm.data.account import Account, cut_and_missing
 from jaxlm.data.block_rows import BlockRows
 from jaxlm.data.evaluation_rows import EvaluationRows
 from jaxlm.data.origins import Origin, Part, document_parts
@@ -113,3 +113,12 @@ def test_documents_of_a_sentence_stream_end_where_an_empty_entry_stands():
     stream = make_stream([[1, 2], [3], [], [], [4, 5, 6], []])
     assert document_offsets(stream).tolist() == [0, 3, 3, 6]
     assert document_parts(Origin(1, 5), document_offsets(stream)) == [Part(0, 1, 3, 3), Part(2, 0, 2, 3)]
+
+
+def test_an_account_says_in_words_what_is_lost():
+    account = Account(1200, 90_000, 1500, 7, {"empty": 3, "short": 0}, {"ends of the stream": 12}, 0.9876)
+    assert account.summary() == (
+        "1,500 rows (fill 98.76 %), 7 of 1,200 documents cut, 3 documents skipped: empty, 12 tokens left out: ends of "
+        "the stream"
+    )
+    assert Account(1, 2, 1, 0, {}, {}, None).summary() == "1 rows, 0 of 1 documents cut"
