@@ -3,8 +3,8 @@
     JAXLM_DATA=/path/to/data jaxlm train experiments/t5_span_corruption_wikitext2.py --dir runs/t5-mini
 
 $JAXLM_DATA holds wikitext2/train.txt, whose last 5 % are held out. Sources of 128 tokens lose 15 % of their text in
-spans of 3 tokens on average (Raffel et al. 2020, section 3.1.4); the loss is that of the targets, sentinels included. Every
-other layer is local, as in bert_tiny_wikitext2.py.
+spans of 3 tokens on average (Raffel et al. 2020, section 3.1.4); the loss is that of the targets, sentinels included.
+Every other layer is local, as in bert_tiny_wikitext2.py.
 """
 
 import os
