@@ -5,6 +5,9 @@
 
 The documents are the 365 chapters: paragraphs are mostly of one to three sentences, too few for pairs that fill a row.
 5 % of the chapters are held out. Sentences are segmented by sentencex (pip install 'jaxlm[sentences]').
+
+197 to 261 s on 2 cores with other work beside; over three seeds masked loss 4.93 +- 0.17 (the frequencies of tokens
+give 6.39), accuracy 0.181 +- 0.018, next sentences 0.507 +- 0.037 right.
 """
 
 import os
