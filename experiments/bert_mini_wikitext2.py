@@ -1,9 +1,14 @@
-"""BERT of mini size (4 layers, 256 wide; Turc et al. 2019) pretrained on WikiText-2: masked words and next sentences.
+"""BERT of mini size (4 layers, 256 wide; Turc et al. 2019) on WikiText-2: masked tokens and next sentences.
 
-    JAXLM_DATA=/path/to/data jaxlm train experiments/bert_mini_wikitext2.py --dir runs/bert-mini
+    JAXLM_DATA=/path/to/data jaxlm train experiments/bert_mini_wikitext2.py --dir runs/bert-mini --seed 0
 
-$JAXLM_DATA holds wikitext2/train.txt. Paragraphs are the documents, sentences are segmented by sentencex
-(pip install 'jaxlm[sentences]'), and 5 % of the paragraphs are held out. Masks are anew in each epoch.
+$JAXLM_DATA holds wikitext2/train.txt. Paragraphs are the documents, 5 % are held out. Sentences are segmented by
+sentencex (pip install 'jaxlm[sentences]'). Rotary positions, and windows of 8 tokens to either side in every other
+layer, spare the long plateau at the frequencies of tokens: with learned or bucketed positions, attention is even over
+the row at first, and what is hidden has to be told from the mean of 64 tokens.
+
+206 to 350 s on 2 cores with other work beside; over three seeds masked loss 4.40 +- 0.09 (the frequencies of tokens
+give 6.20), accuracy 0.282 +- 0.012, next sentences 0.560 +- 0.047 right.
 """
 
 import os
@@ -18,11 +23,11 @@ from jaxlm.training.config import CheckpointConfig, OptimizerConfig
 
 
 def experiment() -> Experiment:
-    """Rows of 128 tokens, 32 to a step, 1,500 steps."""
+    """Rows of 64 tokens, 32 to a step, 1,200 steps."""
     folder = os.environ.get("JAXLM_DATA", "data")
     return Experiment(
         name="bert-mini-wikitext2",
-        steps=1500,
+        steps=1200,
         batch_size=32,
         log_every=50,
         sample_every=0,
@@ -32,29 +37,28 @@ def experiment() -> Experiment:
             embed_dim=256,
             num_heads=4,
             token_types=2,
-            embedding_norm=True,
-            norm_position="post",
-            norm_epsilon=1e-12,
+            positions="rotary",
+            window=16,
+            layer_pattern=("local", "global"),
             feed_forward="gelu",
             head_bias=True,
             head_transform=True,
             task_head="pretraining",
             pooler="tanh",
-            dropout_rate=0.1,
-            layers="unrolled",
             matmul_precision="bfloat16",
+            layers="unrolled",
         ),
-        task=TaskConfig("bert", masking="whole_word"),
-        tokenizer=TokenizerConfig("sentencepiece", vocab_size=8192, special_tokens=("[CLS]", "[SEP]", "[MASK]")),
+        task=TaskConfig("bert"),
+        tokenizer=TokenizerConfig("sentencepiece", vocab_size=4096, special_tokens=("[CLS]", "[SEP]", "[MASK]")),
         data=DataConfig(
             source="text",
             files=(os.path.join(folder, "wikitext2", "train.txt"),),
             document="paragraph",
             split="document",
             validation_fraction=0.05,
-            length=128,
+            length=64,
         ),
-        optimizer=OptimizerConfig(learning_rate=5e-4, warmup_steps=150),
-        evaluation=EvaluationConfig(every=500, batch_size=32),
-        checkpoints=CheckpointConfig(every=500),
+        optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=100, final_fraction=0.0),
+        evaluation=EvaluationConfig(every=600, batch_size=32),
+        checkpoints=CheckpointConfig(every=600),
     )

@@ -3,9 +3,12 @@
     JAXLM_DATA=/path/to/data jaxlm train experiments/bert_tiny_wikitext2.py --dir runs/bert-tiny --seed 0
 
 $JAXLM_DATA holds wikitext2/train.txt. Paragraphs are the documents, 5 % are held out. Sentences are segmented by
-sentencex (pip install 'jaxlm[sentences]'). Rotary positions and a first layer that sees 8 tokens to either side spare
-the long plateau at the frequencies of tokens: with learned or bucketed positions, attention is even over the row at
-first, and what is hidden has to be told from the mean of 64 tokens.
+sentencex (pip install 'jaxlm[sentences]'). Rotary positions, and windows of 8 tokens to either side in every other
+layer, spare the long plateau at the frequencies of tokens: with learned or bucketed positions, attention is even over
+the row at first, and what is hidden has to be told from the mean of 64 tokens.
+
+137 s on 2 cores with other work beside; masked loss 4.31 (the frequencies of tokens give 6.20), accuracy 0.293; next
+sentences 0.579 right.
 """
 
 import os

@@ -6,6 +6,8 @@
 
 A poem is a document: its tune, then its lines. 5 % of the poems are held out. Every character is a piece of its own,
 and the 6,400 pieces have room for some words besides. Rows are packed, and poems do not see each other.
+
+331 s on 2 cores with other work beside; validation loss 4.49 (the frequencies of pieces give 6.28).
 """
 
 import os

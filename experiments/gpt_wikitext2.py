@@ -6,6 +6,9 @@
 $JAXLM_DATA holds wikitext2/train.txt and valid.txt, the word-tokenised files. A softmax over their 33,278 words would
 take most of a budget of minutes, so the model reads 4,096 lossless SentencePiece pieces. Perplexity per word is then
 exp(loss * targets / 217,646) of valid.txt: all nats of the text, over its words with one <eos> a line.
+
+468 s on 2 cores with other work beside; validation loss 3.79 on the tail (the frequencies of pieces give 6.01), and a
+perplexity of 300 per word on valid.txt.
 """
 
 import os

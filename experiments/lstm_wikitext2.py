@@ -5,6 +5,9 @@
 
 $JAXLM_DATA holds wikitext2/train.txt and valid.txt. Both models have the same tokens in the same order, the same
 optimizer, and as many parameters within 1 %: 1,377,792 here. Perplexity per word as in gpt_wikitext2.py.
+
+80 to 135 s on 2 cores with other work beside; validation loss 4.277 +- 0.018 over three seeds (the frequencies of
+pieces give 6.01). A learning rate of 3e-3 reached 4.56.
 """
 
 import os

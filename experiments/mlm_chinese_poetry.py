@@ -6,6 +6,9 @@
 
 Documents and pieces as in gpt_chinese_poetry.py; a row goes on over the end of a poem.
 Every other layer sees 8 tokens to either side, as in bert_tiny_wikitext2.py.
+
+190 s on 2 cores with other work beside; validation loss 5.38 (the frequencies of pieces give 6.28), accuracy 0.234.
+That is little more than where punctuation stands: more steps are worth their time.
 """
 
 import os

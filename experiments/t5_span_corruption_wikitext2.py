@@ -4,7 +4,9 @@
 
 $JAXLM_DATA holds wikitext2/train.txt, whose last 5 % are held out. Sources of 128 tokens lose 15 % of their text in
 spans of 3 tokens on average (Raffel et al. 2020, section 3.1.4); the loss is that of the targets, sentinels included.
-Every other layer is local, as in bert_tiny_wikitext2.py.
+
+208 s on 2 cores with other work beside; validation loss 4.22 (the frequencies of targets give 5.54, and 4.96 if it is
+known which sentinel comes next but not when).
 """
 
 import os
@@ -34,8 +36,6 @@ def experiment() -> Experiment:
             num_heads=4,
             mlp_dim=256,
             positions="relative_buckets",
-            window=16,
-            layer_pattern=("local", "global"),
             norm="rms_norm",
             feed_forward="geglu",
             use_bias=False,

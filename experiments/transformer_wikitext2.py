@@ -5,6 +5,9 @@
 
 $JAXLM_DATA holds wikitext2/train.txt and valid.txt. Both models have the same tokens in the same order, the same
 optimizer, and as many parameters within 1 %: 1,372,248 here. Perplexity per word as in gpt_wikitext2.py.
+
+97 to 152 s on 2 cores with other work beside; validation loss 4.113 +- 0.008 over three seeds (the frequencies of
+pieces give 6.01).
 """
 
 import os

@@ -4,8 +4,8 @@
 
 The cross-entropy, in nats, of the run's validation targets under the frequencies (plus one each) of its training
 targets: hidden tokens of a masked language model, sentinels and all of span corruption, as the task weighs them. The
-second figure takes special tokens (sentinels, ends) as known and free: where they are many, as in span corruption, a
-model gains much by no more than counting them.
+second figure counts all special tokens as one, as if it were known which comes next but not when: where they are many,
+as in span corruption, a model gains much by no more than counting them.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from jaxlm.text.words import special_ids
 
 
 def unigram_entropy(run: str) -> tuple[float, float, int]:
-    """Returns nats a target of a run's validation split, these if special tokens are free, and how many targets."""
+    """Returns nats a target of a run's validation split, these if special tokens are one, and how many targets."""
     model = jaxlm.load(run)
     data = model.experiment.data
     corpus = prepare_corpus(data)
@@ -34,10 +34,9 @@ def unigram_entropy(run: str) -> tuple[float, float, int]:
     total = counts["validation"].sum()
     special = special_ids(model.tokenizer)
     nats = []
-    for known in (np.zeros_like(special), special):
-        smooth = np.where(known, 0, counts["train"] + 1)
-        spent = np.where(known, 0, -np.log(np.where(known, 1, smooth / smooth.sum())))
-        nats.append(float((counts["validation"] * spent).sum() / total))
+    for one in (np.zeros_like(special), special):
+        train, validation = (np.append(counts[name][~one], counts[name][one].sum()) for name in ("train", "validation"))
+        nats.append(float(-(validation * np.log((train + 1) / (train + 1).sum())).sum() / total))
     return nats[0], nats[1], int(total)
 
 
@@ -46,4 +45,4 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", metavar="RUN", help="run folder")
     nats, plain, targets = unigram_entropy(parser.parse_args().run)
-    print(f"{nats:.4f} nats ({plain:.4f} with special tokens known) over {targets:,} validation targets")
+    print(f"{nats:.4f} nats ({plain:.4f} with special tokens as one) over {targets:,} validation targets")

@@ -1,10 +1,13 @@
-"""BERT of tiny size, as in bert_tiny_wikitext2.py, on War and Peace: masked tokens and next sentences.
+"""BERT of mini size, as in bert_mini_wikitext2.py, on War and Peace: masked tokens and next sentences.
 
     JAXLM_DATA=/path/to/data python experiments/documents.py documents
-    JAXLM_DOCUMENTS=documents jaxlm train experiments/bert_tiny_war_and_peace.py --dir runs/bert-peace --seed 0
+    JAXLM_DOCUMENTS=documents jaxlm train experiments/bert_mini_war_and_peace.py --dir runs/bert-peace --seed 0
 
 The documents are the 365 chapters: paragraphs are mostly of one to three sentences, too few for pairs that fill a row.
 5 % of the chapters are held out. Sentences are segmented by sentencex (pip install 'jaxlm[sentences]').
+
+197 to 261 s on 2 cores with other work beside; over three seeds masked loss 4.93 +- 0.17 (the frequencies of tokens
+give 6.39), accuracy 0.181 +- 0.018, next sentences 0.507 +- 0.037 right.
 """
 
 import os
@@ -19,18 +22,18 @@ from jaxlm.training.config import CheckpointConfig, OptimizerConfig
 
 
 def experiment() -> Experiment:
-    """Rows of 64 tokens, 32 to a step, 1,500 steps."""
+    """Rows of 64 tokens, 32 to a step, 1,200 steps."""
     folder = os.environ.get("JAXLM_DOCUMENTS", "documents")
     return Experiment(
-        name="bert-tiny-war-and-peace",
-        steps=1500,
+        name="bert-mini-war-and-peace",
+        steps=1200,
         batch_size=32,
         log_every=50,
         sample_every=0,
         model=ModelConfig(
             architecture="encoder",
-            num_layers=2,
-            embed_dim=128,
+            num_layers=4,
+            embed_dim=256,
             num_heads=4,
             token_types=2,
             positions="rotary",
@@ -53,7 +56,7 @@ def experiment() -> Experiment:
             validation_fraction=0.05,
             length=64,
         ),
-        optimizer=OptimizerConfig(learning_rate=3e-3, warmup_steps=100, final_fraction=0.0),
-        evaluation=EvaluationConfig(every=750, batch_size=32),
-        checkpoints=CheckpointConfig(every=750),
+        optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=100, final_fraction=0.0),
+        evaluation=EvaluationConfig(every=600, batch_size=32),
+        checkpoints=CheckpointConfig(every=600),
     )
