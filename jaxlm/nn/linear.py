@@ -7,10 +7,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.ad_checkpoint import checkpoint_name
 
 from jaxlm.nn.grouping import Grouping, block_products
 from jaxlm.nn.parameter import Initializer, parameter
 from jaxlm.nn.product import product
+
+PRODUCT = "product"  # what rematerialisation knows the result of `matmul` by
 
 
 @struct.dataclass
@@ -72,7 +75,7 @@ def matmul(x: jax.Array, kernel: jax.Array | DecodingKernel, dtype: jnp.dtype, t
     if isinstance(kernel, DecodingKernel):
         y = kernel.product(flat, dtype)
     else:
-        y = product(flat[None], kernel.astype(dtype)[None], dtype, turned)[0]
+        y = checkpoint_name(product(flat[None], kernel.astype(dtype)[None], dtype, turned)[0], PRODUCT)
     return y.reshape(*x.shape[:-1], y.shape[-1])
 
 

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 
 from jaxlm.nn.block import Block, BlockInputs
 from jaxlm.nn.cache import LayerCache
+from jaxlm.nn.linear import PRODUCT
 
 REMAT_POLICIES = {
     "none": None,
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "dots": jax.checkpoint_policies.save_only_these_names(PRODUCT),
     "block": jax.checkpoint_policies.nothing_saveable,
 }
 
