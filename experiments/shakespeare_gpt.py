@@ -2,7 +2,7 @@
 
     jaxlm train experiments/shakespeare_gpt.py --dir runs/demo
 
-86 s on 2 CPU cores; validation loss 1.7739 over the whole tail (last 10 %, blocks of 64).
+95 s on 2 CPU cores; validation loss 1.7739 over the whole tail (last 10 %, blocks of 64).
 
 Reference: nanoGPT's README (commit 3adf61e) reports a validation loss of 1.88 for this size and budget, from 20 random
 batches; here the whole validation tail counts. The learning rate is three times nanoGPT's, which is too low.
