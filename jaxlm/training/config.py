@@ -57,7 +57,10 @@ class CheckpointConfig:
     keep_latest: int = 1
     """How many of the newest are kept."""
     keep_best: int = 1
-    """How many with the lowest validation loss are kept besides; 0 keeps none for that."""
+    """How many of the best are kept besides; 0 keeps none for that."""
+    best_by: str = "loss"
+    """What makes a checkpoint the best: the lowest validation loss, or the highest of a metric of the task, such as
+    accuracy or f1."""
 
     def validate(self) -> None:
         """Raises UsageError for the first value out of range."""
