@@ -43,6 +43,9 @@ class Experiment:
     """Decides initial weights, data order and dropout."""
     steps: int = 2000
     """Updates of the parameters."""
+    epochs: float = 0.0
+    """Labelled examples only: passes over them, which then decide `steps`; evaluations and checkpoints come once an
+    epoch. 0 takes `steps` as they are."""
     batch_size: int = 12
     """Rows of a step, over all devices and processes."""
     accumulation: int = 1
@@ -87,6 +90,10 @@ class Experiment:
         for name in ("steps", "batch_size", "accumulation", "log_every"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.epochs < 0 or (self.epochs and self.data.source != "examples"):
+            raise UsageError(
+                f"epochs is {self.epochs}; it is for labelled examples (data.source 'examples'), and positive"
+            )
         if self.sample_every < 0:
             raise UsageError(f"sample_every is {self.sample_every}; it must be 0 (none) or positive")
         if self.batch_size % self.accumulation:

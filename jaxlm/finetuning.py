@@ -10,6 +10,7 @@ from jaxlm.data.examples.reading import read_examples
 from jaxlm.errors import UsageError
 from jaxlm.evaluation.predictions_file import PredictionsWriter
 from jaxlm.evaluation.results import SplitResult
+from jaxlm.evaluation.scoring import metric_kind
 from jaxlm.experiment import Experiment
 from jaxlm.language_model import load
 from jaxlm.run_folder import RunFolder
@@ -64,7 +65,7 @@ def measure_run(folder: str | os.PathLike) -> FinetuneResult:
     for name in ("validation", "test") if config.test else ("validation",):
         examples = read_examples(config, task.kind, name, task.labels or None)
         path = run.path / f"predictions_{name}.jsonl"
-        with PredictionsWriter(path, task.kind, task.labels) as writer:
+        with PredictionsWriter(path, metric_kind(task), task.labels, task.bleu_tokenizer) as writer:
             splits[name] = model.evaluate_examples(examples.examples, replicates=REPLICATES, keep=writer.write)
     result = FinetuneResult(run.path, model.step, splits)
     values = {

@@ -32,6 +32,7 @@ from jaxlm.models.output import ModelOutput
 from jaxlm.prediction.examples import predict_examples
 from jaxlm.prediction.masks import Filling, fill_masks
 from jaxlm.prediction.prediction import Prediction, as_example, as_prediction
+from jaxlm.prediction.texts import write_texts
 from jaxlm.prediction.vectors import Pooling, encode_text
 from jaxlm.run_folder import RunFolder
 from jaxlm.tasks.config import LABELLED, TaskConfig
@@ -254,9 +255,11 @@ class LanguageModel:
         """
         task = self.labelled_task
         examples = [as_example(task.config.kind, one, f"input {number}") for number, one in enumerate(inputs)]
-        found = dict(
-            predict_examples(task, self.params, self.tokenizer, examples, self.experiment.data.length, batch_size)
-        )
+        if task.generates:
+            found = dict(self._written(examples, batch_size))
+        else:
+            length = self.experiment.data.length
+            found = dict(predict_examples(task, self.params, self.tokenizer, examples, length, batch_size))
         return [as_prediction(task.config, examples[number], found[number]) for number in range(len(examples))]
 
     def evaluate_examples(
@@ -279,13 +282,22 @@ class LanguageModel:
           DataError: nothing to measure, or a text that the tokenizer cannot represent.
         """
         task = self.labelled_task
-        rows = task.encode(self.tokenizer, self.experiment.data.length, examples)
+        length = self.experiment.data.length
+        rows = task.encode(self.tokenizer, length, examples)
         scorer = ExampleScorer(task, examples, rows, replicates, keep)
-        split = LabelledSplit(rows, padding_of(self.tokenizer), lambda: scorer)
+        split = LabelledSplit(rows, padding_of(self.tokenizer), length, None if task.generates else lambda: scorer)
         score = jax.jit(make_scored_rows(task.objective))
         outputs = (jax.device_get(score(self.params, batch)) for batch in split.batches(batch_size))
         measured = measure_examples(split, outputs, task.objective.parts)
+        if task.generates:
+            for number, text in self._written(examples, batch_size):
+                scorer.add_one(number, text)
         return scorer.result(measured.loss)
+
+    def _written(self, examples: Sequence[Example], batch_size: int) -> Iterator[tuple[int, str]]:
+        """The number and the text that the model writes for each example."""
+        length = self.experiment.data.length
+        return write_texts(self.generator, self.tokenizer, self.labelled_task.config, examples, length, batch_size)
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes a run folder, which `load` and every verb take; parameters keep their types.

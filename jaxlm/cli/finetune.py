@@ -26,11 +26,15 @@ from jaxlm.training.config import CheckpointConfig, OptimizerConfig
 if TYPE_CHECKING:
     from jaxlm.finetuning import FinetuneResult
 
-Task = Literal["classification", "multi_label", "regression", "tagging", "question_answering"]
-# What says most about a task, and so chooses the checkpoint unless --best-by says otherwise.
-MAIN_SCORES = {"classification": "accuracy", "multi_label": "micro_f1", "regression": "pearson"}
+Task = Literal["classification", "multi_label", "regression", "tagging", "question_answering", "sequence_to_sequence"]
 OPTIMIZER = OptimizerConfig(
-    learning_rate=1e-4, schedule="linear", warmup_steps=0, final_fraction=0.0, weight_decay=0.01, beta2=0.999
+    learning_rate=1e-4,
+    schedule="linear",
+    warmup_steps=0,
+    warmup_fraction=0.1,
+    final_fraction=0.0,
+    weight_decay=0.01,
+    beta2=0.999,
 )
 
 
@@ -45,7 +49,7 @@ class FinetuneOptions:
     """Run folder or Hugging Face directory to begin from."""
     task: Task
     """What is predicted: one label of a text or a pair (classification), any number of labels, a number, or a tag for
-    each word, or the span of a text that answers a question."""
+    each word, the span of a text that answers a question, or a text from a text."""
     examples: Annotated[ExamplesConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=ExamplesConfig)
     dir: str = ""
     """Run folder, created or gone on with; by default runs/ and the names of model and task."""
@@ -55,8 +59,6 @@ class FinetuneOptions:
     """Examples of a step."""
     learning_rate: tuple[float, ...] = (1e-4,)
     """Peak learning rate."""
-    warmup: float = 0.1
-    """Share of the steps in which the learning rate rises."""
     seed: int = 0
     """Decides the new head, the order of the examples, and dropout."""
     seeds: int = 1
@@ -91,12 +93,10 @@ def run(arguments: Sequence[str]) -> int:
     join_processes()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
 
-    from jaxlm.data.examples.reading import read_examples
     from jaxlm.finetuning import sweep
     from jaxlm.training.preemption import EXIT_PREEMPTED, Preempted
 
-    count = len(read_examples(options.examples, options.task, "train").examples)
-    settings = experiments(options, count)
+    settings = experiments(options)
     folder = options.dir or str(Path("runs") / f"{Path(options.model).name}-{options.task}")
     seeds = range(options.seed, options.seed + options.seeds)
     try:
@@ -116,29 +116,20 @@ def _validate(options: FinetuneOptions) -> None:
             raise UsageError(f"--{name.replace('_', '-')} must have one value or more, all positive")
     if options.seeds < 1:
         raise UsageError(f"--seeds is {options.seeds}; it must be at least 1")
-    if not 0 <= options.warmup < 1:
-        raise UsageError(f"--warmup is {options.warmup}; it is a share of the steps, from 0 to below 1")
 
 
-def experiments(options: FinetuneOptions, count: int) -> dict[str, Experiment]:
-    """Returns the experiments to run, by what tells them apart ("" for a single one).
-
-    Args:
-      options: of the command.
-      count: training examples.
-    """
+def experiments(options: FinetuneOptions) -> dict[str, Experiment]:
+    """Returns the experiments to run, by what tells them apart ("" for a single one)."""
     several = [name for name in ("epochs", "batch_size", "learning_rate") if len(getattr(options, name)) > 1]
     found = {}
     for epochs, batch_size, rate in itertools.product(options.epochs, options.batch_size, options.learning_rate):
-        steps = max(round(epochs * count / batch_size), 1)
-        each = max(round(count / batch_size), 1)
         values = {"epochs": epochs, "batch_size": batch_size, "learning_rate": rate}
         name = "-".join(f"{one}={values[one]:g}" for one in several)
         found[name] = Experiment(
             name=f"{Path(options.model).name}-{options.task}",
-            steps=steps,
+            epochs=epochs,
             batch_size=batch_size,
-            log_every=max(min(10, steps // 10), 1),
+            log_every=20,
             sample_every=0,
             start_from=options.model,
             start_with=options.start,
@@ -146,9 +137,9 @@ def experiments(options: FinetuneOptions, count: int) -> dict[str, Experiment]:
             data=DataConfig(source="examples", length=options.max_length),
             examples=options.examples,
             task=replace(options.labels, kind=options.task),
-            optimizer=replace(options.optimizer, learning_rate=rate, warmup_steps=round(options.warmup * steps)),
-            evaluation=EvaluationConfig(every=each, patience=options.patience),
-            checkpoints=CheckpointConfig(every=each, best_by=options.best_by or MAIN_SCORES.get(options.task, "loss")),
+            optimizer=replace(options.optimizer, learning_rate=rate),
+            evaluation=EvaluationConfig(patience=options.patience),
+            checkpoints=CheckpointConfig(best_by=options.best_by),
             mesh=options.mesh,
         )
     return found

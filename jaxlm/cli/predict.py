@@ -68,13 +68,15 @@ def run(arguments: Sequence[str]) -> int:
 def as_json(text: str, prediction: "Prediction") -> dict[str, object]:
     """Returns what a line of --json holds: the text, and the fields that the task sets."""
     fields = {name: value for name, value in asdict(prediction).items() if value not in (None, (), {})}
-    return {"text": text, **fields}
+    return {"input": text, **fields}
 
 
 def line(text: str, prediction: "Prediction") -> str:
     """Returns a line of the table: what is predicted, a tab, the text."""
     if prediction.value is not None:
         return f"{prediction.value:.4f}\t{text}"
+    if prediction.text is not None:
+        return prediction.text
     if prediction.answers:
         best = prediction.answers[0]
         return f"{best.text}\t{best.start}\t{best.stop}\t{best.score:.4f}\t{text.split(chr(9), 1)[0]}"

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 
 from jaxlm.errors import DataError
 from jaxlm.evaluation.metrics.make import make_metric
 from jaxlm.evaluation.metrics.metric import Metric
+from jaxlm.evaluation.metrics.text import BleuTokenizer
 
 LONGEST_LINE = 1 << 24  # bytes
 FORMAT = 1
@@ -25,6 +26,7 @@ class Predictions:
     Attributes:
       kind: the metric's; see `jaxlm.evaluation.metrics.make.make_metric`.
       labels: the names of labels.
+      bleu_tokenizer: of translations.
       predictions, references: of each example, in the order of their numbers.
     """
 
@@ -32,10 +34,11 @@ class Predictions:
     labels: tuple[str, ...]
     predictions: list[Any]
     references: list[Any]
+    bleu_tokenizer: BleuTokenizer = "13a"
 
     def metric(self) -> Metric:
         """Returns an empty metric for them."""
-        return make_metric(self.kind, self.labels)
+        return make_metric(self.kind, self.labels, self.bleu_tokenizer)
 
     def statistics(self, metric: Metric) -> np.ndarray:
         """Returns the numbers of each example, [examples, metric.size]."""
@@ -46,11 +49,18 @@ class Predictions:
 class PredictionsWriter:
     """Writes predictions as they come; the file appears under its name once all are there."""
 
-    def __init__(self, path: str | os.PathLike, kind: str, labels: Sequence[str]):
-        """Takes where to, and how the predictions are scored."""
+    def __init__(
+        self, path: str | os.PathLike, kind: str, labels: Sequence[str], bleu_tokenizer: BleuTokenizer = "13a"
+    ):
+        """Takes where to, and how the predictions are scored; see `jaxlm.evaluation.metrics.make.make_metric`."""
         self._path = Path(path)
         self._temporary = self._path.with_suffix(".tmp")
-        self._header = {"format": FORMAT, "metric": kind, "labels": list(labels)}
+        self._header = {
+            "format": FORMAT,
+            "metric": kind,
+            "labels": list(labels),
+            "bleu_tokenizer": bleu_tokenizer,
+        }
 
     def write(self, number: int, prediction: Any, reference: Any) -> None:
         """Adds an example."""
@@ -81,8 +91,13 @@ def read_predictions(path: str | os.PathLike) -> Predictions:
         with open(path, "rb") as file:
             header = _object(path, 1, file.readline(LONGEST_LINE))
             kind, labels = header.get("metric"), header.get("labels")
-            if not isinstance(kind, str) or not isinstance(labels, list):
-                raise DataError(f"{path}:1: the first line must name the metric and the labels")
+            bleu_tokenizer: Any = header.get("bleu_tokenizer")
+            if (
+                not isinstance(kind, str)
+                or not isinstance(labels, list)
+                or bleu_tokenizer not in get_args(BleuTokenizer)
+            ):
+                raise DataError(f"{path}:1: the first line must name the metric, the labels and bleu_tokenizer")
             number = 1
             while line := file.readline(LONGEST_LINE):
                 number += 1
@@ -99,7 +114,9 @@ def read_predictions(path: str | os.PathLike) -> Predictions:
         missing = next(example for example in range(len(found)) if example not in found)
         raise DataError(f"{path}: example {missing} is missing")
     ordered = [found[example] for example in range(len(found))]
-    return Predictions(kind, tuple(map(str, labels)), [one for one, _ in ordered], [other for _, other in ordered])
+    return Predictions(
+        kind, tuple(map(str, labels)), [one for one, _ in ordered], [other for _, other in ordered], bleu_tokenizer
+    )
 
 
 def _object(path: str | os.PathLike, number: int, line: bytes) -> dict[str, Any]:

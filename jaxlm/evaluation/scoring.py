@@ -11,9 +11,11 @@ import numpy as np
 from jaxlm.data.examples.example import Example
 from jaxlm.errors import DataError
 from jaxlm.evaluation.metrics.make import make_metric
+from jaxlm.evaluation.metrics.metric import Metric
 from jaxlm.evaluation.metrics.tally import Tally
 from jaxlm.evaluation.perplexity import Perplexity, summarize
 from jaxlm.evaluation.results import SplitResult
+from jaxlm.tasks.config import TaskConfig
 from jaxlm.tasks.labelled import EncodedRow, LabelledSplit
 from jaxlm.tasks.make import LabelledTask
 
@@ -46,16 +48,20 @@ class ExampleScorer:
         self._examples = examples
         self._decode = task.decoder(examples, rows)
         self._keep = keep
-        self.tally = Tally(make_metric(task.config.kind, task.config.labels), replicates)
+        self.tally = Tally(task_metric(task.config), replicates)
 
     def add(self, predictions: Mapping[str, np.ndarray]) -> None:
         """Takes the predictions of a batch."""
         for number, found in self._decode(predictions):
-            prediction = self._task.scored(found)
-            reference = self._task.reference(self._examples[number])
-            self.tally.add(number, prediction, reference)
-            if self._keep is not None:
-                self._keep(number, prediction, reference)
+            self.add_one(number, found)
+
+    def add_one(self, number: int, found: Any) -> None:
+        """Takes the prediction of an example; see `LabelledTask.decoder`."""
+        prediction = self._task.scored(found)
+        reference = self._task.reference(self._examples[number])
+        self.tally.add(number, prediction, reference)
+        if self._keep is not None:
+            self._keep(number, prediction, reference)
 
     def scores(self) -> dict[str, float]:
         """Returns the scores of the whole split.
@@ -80,6 +86,16 @@ class ExampleScorer:
         found = self.tally.result()
         metric = self.tally.metric
         return SplitResult(len(self._examples), loss, metric.main, scores, dict(found.intervals))
+
+
+def metric_kind(config: TaskConfig) -> str:
+    """Returns the name of the metric of a task; see `jaxlm.evaluation.metrics.make.make_metric`."""
+    return config.text_score if config.kind == "sequence_to_sequence" else config.kind
+
+
+def task_metric(config: TaskConfig) -> Metric:
+    """Returns an empty metric of a task."""
+    return make_metric(metric_kind(config), config.labels, config.bleu_tokenizer)
 
 
 def make_scored_rows(objective: Any) -> Callable[[Any, dict[str, jax.Array]], tuple[dict, dict]]:

@@ -39,7 +39,7 @@ def predict_examples(
         return
     rows = task.encode(tokenizer, length, examples)
     decode = task.decoder(examples, rows)
-    for part in by_width(rows, padding_of(tokenizer)):
+    for part in by_width(rows, padding_of(tokenizer), length):
         for batch in ExampleEvaluation(part).batches(min(batch_size, len(part))):
             yield from decode(jax.device_get(_predictions(task.objective, params, batch)))
 

@@ -43,6 +43,7 @@ class Prediction:
       tags: of tagging, one for each word.
       spans: of tagging with tags that begin with B- and I-, the entities.
       answers: to a question, the best first.
+      text: of sequence_to_sequence, what the model writes.
     """
 
     label: str | None = None
@@ -53,6 +54,7 @@ class Prediction:
     tags: tuple[str, ...] = ()
     spans: tuple[Span, ...] = ()
     answers: tuple[Answer, ...] = ()
+    text: str | None = None
 
 
 def as_example(kind: str, given: Any, place: str) -> Example:
@@ -72,6 +74,8 @@ def as_example(kind: str, given: Any, place: str) -> Example:
         if not isinstance(given, Sequence) or len(given) != 2 or not all(isinstance(part, str) for part in given):
             raise UsageError(f"{place} must be a question and a text (context), as a pair or by these names")
         return Example(place, {"question": given[0], "context": given[1], "answers": ()})
+    if kind == "sequence_to_sequence" and isinstance(given, str):
+        return Example(place, {"source": given, "targets": ("",)})
     if isinstance(given, str):
         return Example(place, {"text": given, "pair": None})
     if isinstance(given, Sequence) and len(given) == 2 and all(isinstance(part, str) for part in given):
@@ -83,6 +87,8 @@ def as_prediction(config: TaskConfig, example: Example, found: Any) -> Predictio
     """Returns what `predict_examples` found for an example, in words."""
     if config.kind == "regression":
         return Prediction(value=float(found))
+    if config.kind == "sequence_to_sequence":
+        return Prediction(text=found)
     if config.kind == "question_answering":
         return Prediction(answers=tuple(found))
     if config.kind == "tagging":

@@ -70,6 +70,10 @@ class TaskConfig:
     """sequence_to_sequence: what the model reads before a source, such as "translate English to German: "."""
     source_suffix: str = ""
     """sequence_to_sequence: what it reads after a source; a decoder needs something that the target follows."""
+    text_score: Literal["translation", "summarisation"] = "translation"
+    """sequence_to_sequence: what texts are measured by: BLEU and chrF, or ROUGE."""
+    bleu_tokenizer: Literal["13a", "zh", "char", "intl", "none"] = "13a"
+    """sequence_to_sequence: how sacrebleu tells words apart: zh or char for Chinese."""
     r_drop: float = 0.0
     """classification, multi_label: weight of the divergence of two predictions of an example with other dropout
     (R-Drop); 0 turns it off."""

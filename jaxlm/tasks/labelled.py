@@ -111,12 +111,13 @@ class LabelledExamples:
         )
 
 
-def by_width(rows: Sequence[EncodedRow], padding: Mapping[str, int]) -> list[LabelledExamples]:
+def by_width(rows: Sequence[EncodedRow], padding: Mapping[str, int], limit: int) -> list[LabelledExamples]:
     """Divides rows among a few widths, the narrowest first: at the median, at 85 % and at the longest.
 
     Args:
       rows: at least one.
       padding: see `LabelledExamples`.
+      limit: the widest that the model takes, which no row is longer than.
 
     Raises:
       DataError: there is none.
@@ -125,30 +126,33 @@ def by_width(rows: Sequence[EncodedRow], padding: Mapping[str, int]) -> list[Lab
         raise DataError("the split has no example for this task")
     main = "encoder_tokens" if "encoder_tokens" in rows[0].columns else "tokens"
     lengths = np.array([len(row.columns[main]) for row in rows])
-    bounds = sorted({_rounded(np.quantile(lengths, part, method="higher")) for part in WIDTHS})
+    bounds = sorted({_rounded(np.quantile(lengths, part, method="higher"), limit) for part in WIDTHS})
     parts: list[list[EncodedRow]] = [[] for _ in bounds]
     for row, which in zip(rows, np.searchsorted(bounds, lengths).tolist(), strict=True):
         parts[which].append(row)
     return [
-        LabelledExamples(part, widths, padding, widths[main]) for part in parts if part for widths in [_widths(part)]
+        LabelledExamples(part, widths, padding, widths[main])
+        for part in parts
+        if part
+        for widths in [_widths(part, limit)]
     ]
 
 
-def _widths(rows: Sequence[EncodedRow]) -> dict[str, int]:
-    return {name: _rounded(max(len(row.columns[name]) for row in rows)) for name in rows[0].columns}
+def _widths(rows: Sequence[EncodedRow], limit: int) -> dict[str, int]:
+    return {name: _rounded(max(len(row.columns[name]) for row in rows), limit) for name in rows[0].columns}
 
 
-def _rounded(length: float) -> int:
-    return math.ceil(length / WIDTH_UNIT) * WIDTH_UNIT
+def _rounded(length: float, limit: int) -> int:
+    return min(math.ceil(length / WIDTH_UNIT) * WIDTH_UNIT, limit)
 
 
-def training_steps(rows: Sequence[EncodedRow], padding: Mapping[str, int], seed: int) -> Buckets:
+def training_steps(rows: Sequence[EncodedRow], padding: Mapping[str, int], limit: int, seed: int) -> Buckets:
     """Returns the rows of every step: batches of one width, all rows once an epoch, in an order of its own.
 
     Raises:
       DataError: there is no row.
     """
-    return Buckets([ExampleRows(part, seed) for part in by_width(rows, padding)], seed)
+    return Buckets([ExampleRows(part, seed) for part in by_width(rows, padding, limit)], seed)
 
 
 class LabelledSplit:
@@ -160,13 +164,19 @@ class LabelledSplit:
 
     text_bytes = 0
 
-    def __init__(self, rows: Sequence[EncodedRow], padding: Mapping[str, int], scorer: Callable[[], Scorer] | None):
-        """Takes the rows, and what makes an empty scorer that knows their truth; none measures the loss alone.
+    def __init__(
+        self,
+        rows: Sequence[EncodedRow],
+        padding: Mapping[str, int],
+        limit: int,
+        scorer: Callable[[], Scorer] | None,
+    ):
+        """Takes the rows (see `by_width`), and what makes an empty scorer that knows their truth; none for no scores.
 
         Raises:
           DataError: there is no row.
         """
-        self._parts = by_width(rows, padding)
+        self._parts = by_width(rows, padding, limit)
         self.scorer = scorer
 
     def batches(self, batch_size: int, *, process_index: int = 0, process_count: int = 1) -> Iterator[Batch]:

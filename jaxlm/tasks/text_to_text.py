@@ -1,6 +1,6 @@
 """A text from a text: translation, summarisation, data to text; by two towers, or by a decoder that reads on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -131,6 +131,14 @@ def encode_source_and_target(
         "loss_weights": weights,
     }
     return [EncodedRow(number, columns, {}, len(prompt) + len(target) - len(text))]
+
+
+def with_start(model: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
+    """Returns the configuration with the token that outputs start from: where none is set, the padding or the begin."""
+    if model.architecture != "encoder_decoder" or model.decoder_start_id is not None:
+        return model
+    start = tokenizer.pad_id if tokenizer.pad_id is not None else tokenizer.bos_id
+    return replace(model, decoder_start_id=0 if start is None else start)
 
 
 def source_text(config: TaskConfig, source: str) -> str:

@@ -18,6 +18,8 @@ class OptimizerConfig:
     """Course after the warmup: decay to the end (cosine, linear), stay and decay late (wsd), or stay (constant)."""
     warmup_steps: int = 100
     """Steps of linear rise from zero."""
+    warmup_fraction: float = 0.0
+    """Share of all steps that the rise takes instead; 0 takes warmup_steps."""
     final_fraction: float = 0.1
     """Learning rate at the end, as a fraction of the peak."""
     decay_fraction: float = 0.2
@@ -40,7 +42,7 @@ class OptimizerConfig:
         for name in ("warmup_steps", "weight_decay", "clip_norm"):
             if getattr(self, name) < 0:
                 raise UsageError(f"optimizer.{name} is {getattr(self, name)}; it must not be negative")
-        for name in ("final_fraction", "decay_fraction"):
+        for name in ("final_fraction", "decay_fraction", "warmup_fraction"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"optimizer.{name} is {getattr(self, name)}; it must be in [0, 1]")
         for name in ("beta1", "beta2"):
@@ -58,9 +60,9 @@ class CheckpointConfig:
     """How many of the newest are kept."""
     keep_best: int = 1
     """How many of the best are kept besides; 0 keeps none for that."""
-    best_by: str = "loss"
-    """What makes a checkpoint the best: the lowest validation loss, or the highest of a metric of the task, such as
-    accuracy or f1."""
+    best_by: str = ""
+    """What makes a checkpoint the best: the lowest validation loss ("loss"), or the highest of a score of the task,
+    such as accuracy or f1; none takes the task's main score, and of text the loss."""
 
     def validate(self) -> None:
         """Raises UsageError for the first value out of range."""

@@ -9,13 +9,14 @@ from jaxlm.data.examples.example import Example, ExampleSet
 from jaxlm.data.examples.reading import read_examples
 from jaxlm.data.step_rows import StepRows
 from jaxlm.errors import DataError, UsageError
-from jaxlm.evaluation.scoring import ExampleScorer
+from jaxlm.evaluation.scoring import ExampleScorer, task_metric
 from jaxlm.experiment import Experiment
 from jaxlm.run_folder import RunFolder
 from jaxlm.tasks.classification import class_weights
 from jaxlm.tasks.labelled import EncodedRow, LabelledSplit, padding_of, training_steps
 from jaxlm.tasks.make import LabelledTask, make_labelled_task
 from jaxlm.tasks.task import WholeSplit
+from jaxlm.tasks.text_to_text import with_start
 from jaxlm.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from jaxlm.training.starting import adapted_model
 from jaxlm.training.stored import StoredModel
@@ -30,6 +31,7 @@ class ExampleInputs:
       sets: the examples of 'train' and 'validation'.
       tokenizer: that of the run folder, where there is one.
       task: what is learned.
+      train_rows: what the training examples are to the model.
       source_names: what the source is called.
     """
 
@@ -37,6 +39,7 @@ class ExampleInputs:
     sets: Mapping[str, ExampleSet]
     tokenizer: Tokenizer
     task: LabelledTask
+    train_rows: Sequence[EncodedRow]
     source_names: tuple[str, ...] = ("examples",)
 
     @property
@@ -65,13 +68,13 @@ class ExampleInputs:
 
     def training_rows(self) -> StepRows:
         """Returns the rows of every step."""
-        rows = self._encoded("train")
+        rows = self.train_rows
         if self.task.config.class_weights == "balanced":
             weights = class_weights([int(row.values["label"]) for row in rows], len(self.task.config.labels))
             rows = [
                 replace(row, values={**row.values, "loss_weights": weights[row.values["label"]][None]}) for row in rows
             ]
-        return training_steps(rows, padding_of(self.tokenizer), self.experiment.seed)
+        return training_steps(rows, padding_of(self.tokenizer), self.experiment.data.length, self.experiment.seed)
 
     def evaluation_rows(self) -> dict[str, WholeSplit]:
         """Returns the rows that evaluations read."""
@@ -88,9 +91,6 @@ class ExampleInputs:
             "problems": {name: len(own.problems) for name, own in self.sets.items()},
         }
 
-    def _encoded(self, split: str) -> list[EncodedRow]:
-        return self.task.encode(self.tokenizer, self.experiment.data.length, self.sets[split].examples)
-
 
 def labelled_split(
     task: LabelledTask, tokenizer: Tokenizer, experiment: Experiment, examples: Sequence[Example]
@@ -98,7 +98,7 @@ def labelled_split(
     """Returns the rows of an exact evaluation of examples."""
     rows = task.encode(tokenizer, experiment.data.length, examples)
     scorer = None if task.generates else lambda: ExampleScorer(task, examples, rows)
-    return LabelledSplit(rows, padding_of(tokenizer), scorer)
+    return LabelledSplit(rows, padding_of(tokenizer), experiment.data.length, scorer)
 
 
 def prepare_example_inputs(experiment: Experiment, folder: RunFolder, start: StoredModel | None) -> ExampleInputs:
@@ -135,8 +135,27 @@ def prepare_example_inputs(experiment: Experiment, folder: RunFolder, start: Sto
     if not experiment.start_from:
         experiment = replace(experiment, model=adapted_model(experiment.model, experiment))
     experiment = experiment.resolve(tokenizer.vocab_size)
+    experiment = replace(experiment, model=with_start(experiment.model, tokenizer))
+    experiment.validate()  # the model may be another one now
     task = make_labelled_task(experiment.task, experiment.model)
-    return ExampleInputs(experiment, {"train": train, "validation": validation}, tokenizer, task)
+    rows = task.encode(tokenizer, experiment.data.length, train.examples)
+    main = "loss" if task.generates else task_metric(experiment.task).main
+    checkpoints = replace(experiment.checkpoints, best_by=experiment.checkpoints.best_by or main)
+    experiment = _by_epochs(replace(experiment, checkpoints=checkpoints), len(rows))
+    return ExampleInputs(experiment, {"train": train, "validation": validation}, tokenizer, task, rows)
+
+
+def _by_epochs(experiment: Experiment, rows: int) -> Experiment:
+    """Lets epochs decide the steps, if they are given."""
+    if not experiment.epochs:
+        return experiment
+    each = max(round(rows / experiment.batch_size), 1)
+    return replace(
+        experiment,
+        steps=max(round(experiment.epochs * rows / experiment.batch_size), 1),
+        evaluation=replace(experiment.evaluation, every=each),
+        checkpoints=replace(experiment.checkpoints, every=each),
+    )
 
 
 def labels_of(examples: Sequence[Example], kind: str) -> tuple[str, ...]:

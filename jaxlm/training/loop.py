@@ -228,7 +228,7 @@ class _Run:
         self.say(self.ledger.summary(self.source_names, self.rows.epoch_rows(experiment.steps)))
         best, last = self.checkpoints.best_step(), self.checkpoints.latest_step()
         if best is not None:
-            self.say(f"best checkpoint by {experiment.checkpoints.best_by}: step {best:,}")
+            self.say(f"best checkpoint by {experiment.checkpoints.best_by or 'loss'}: step {best:,}")
         return TrainResult(self.folder, last or 0, self.validation)
 
     def first_state(self) -> TrainState:
@@ -244,7 +244,7 @@ class _Run:
 
     def rank(self, values: Mapping[str, Any]) -> float:
         """Returns what checkpoints.best_by says of the values of an evaluation; lower is better."""
-        name = self.experiment.checkpoints.best_by
+        name = self.experiment.checkpoints.best_by or "loss"
         if name not in values:
             known = ", ".join(key for key in values if isinstance(values[key], float) and key != "seconds")
             raise UsageError(f"checkpoints.best_by is {name!r}, which this task does not measure; it has {known}")

@@ -13,6 +13,7 @@ from jaxlm.models.config import ModelConfig
 from jaxlm.tasks.config import LABELLED
 from jaxlm.training.state import TrainState
 
+TABLES = ("learned",)  # positions that there are only so many of
 HEADS: dict[str, Literal["sequence_classification", "token_classification", "question_answering", "language_model"]] = {
     "sequence_to_sequence": "language_model",
     "classification": "sequence_classification",
@@ -47,7 +48,8 @@ class Transfer:
 def adapted_model(source: ModelConfig, experiment: Experiment) -> ModelConfig:
     """Returns the configuration of the model that begins from `source`: its own with the head that the task needs.
 
-    What the experiment sets in `model`, other than the defaults, is laid over it: dropout, dtype, attention.
+    What the experiment sets in `model`, other than the defaults, is laid over it: dropout, dtype, attention. A model
+    whose positions are computed, and not looked up in a table, takes rows as long as the experiment's.
     """
     default = ModelConfig()
     changes: dict[str, Any] = {
@@ -56,6 +58,8 @@ def adapted_model(source: ModelConfig, experiment: Experiment) -> ModelConfig:
         if getattr(experiment.model, field.name) != getattr(default, field.name)
     }
     kind = experiment.task.kind
+    if source.positions not in TABLES and (source.max_length or 0) < experiment.data.length:
+        changes.setdefault("max_length", experiment.data.length)
     if kind in LABELLED:
         changes |= {"task_head": HEADS[kind], "family": None, "generator_heads": 0}
         if experiment.task.labels or kind == "regression":
