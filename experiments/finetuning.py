@@ -54,9 +54,9 @@ class Setting:
     pretrained: bool = True
 
 
-def plain(train: str, validation: str, **options: str) -> Callable[[Path, Path], ExamplesConfig]:
+def plain(train: str, validation: str) -> Callable[[Path, Path], ExamplesConfig]:
     """Files that are read as they are."""
-    return lambda data, work: ExamplesConfig((str(data / train),), (str(data / validation),), **options)
+    return lambda data, work: ExamplesConfig((str(data / train),), (str(data / validation),))
 
 
 def is_held_out(text: str, part: float = 0.1) -> bool:

@@ -43,9 +43,3 @@ def library(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise UsageError(f"scores need {module.partition('.')[0]}: pip install 'jaxlm[metrics]'") from error
-
-
-def cells(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns a confusion matrix [true, predicted] as what scikit-learn takes: true labels, predictions, weights."""
-    true, predicted = np.nonzero(matrix)
-    return true, predicted, matrix[true, predicted]

@@ -1,12 +1,12 @@
-"""Tags of words: entities by seqeval where tags have B- and I-, else as labels by scikit-learn."""
+"""Tags of words: entities by seqeval where tags have B- and I-, else as labels."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from jaxlm.errors import DataError
-from jaxlm.evaluation.metrics.classification import f1_of
-from jaxlm.evaluation.metrics.metric import cells, library
+from jaxlm.evaluation.metrics.classification import f1_of, matrix_scores
+from jaxlm.evaluation.metrics.metric import library
 
 
 def are_entities(labels: Sequence[str]) -> bool:
@@ -39,14 +39,8 @@ class Tagging:
 
     def scores(self, total: np.ndarray) -> dict[str, float]:
         """See `Metric`."""
-        sklearn = library("sklearn.metrics")
-        true, predicted, weights = cells(self.confusion(total))
-        return {
-            "accuracy": float(sklearn.accuracy_score(true, predicted, sample_weight=weights)),
-            "macro_f1": float(
-                sklearn.f1_score(true, predicted, average="macro", sample_weight=weights, zero_division=0.0)
-            ),
-        }
+        found = matrix_scores(self.confusion(total))
+        return {name: found[name] for name in ("accuracy", "macro_f1")}
 
     def confusion(self, total: np.ndarray) -> np.ndarray:
         """Returns the confusion matrix [true, predicted] of a sum."""
