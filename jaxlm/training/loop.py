@@ -45,7 +45,7 @@ from jaxlm.training.progress import TrainingProgress
 from jaxlm.training.report import write_report
 from jaxlm.training.schedules import learning_rate_schedule
 from jaxlm.training.self_checks import check_before_training
-from jaxlm.training.starting import with_weights
+from jaxlm.training.starting import keeps_labels, with_weights
 from jaxlm.training.state import TrainState, init_state, state_shardings
 from jaxlm.training.step import make_train_step
 from jaxlm.training.stored import StoredModel, read_stored
@@ -237,7 +237,8 @@ class _Run:
         state = init_state(experiment.model, self.optimizer, self.shardings, experiment.seed)
         if self.start is None or experiment.start_with == "shape":
             return state
-        state, transfer = with_weights(state, self.shardings, self.start.params)
+        labels = keeps_labels(self.start.experiment, self.start.labels, experiment)
+        state, transfer = with_weights(state, self.shardings, self.start.params, labels)
         self.say(transfer.summary(f"{experiment.start_from} (step {self.start.step:,})"))
         self.start = None  # its parameters are not needed any more
         return state

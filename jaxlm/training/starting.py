@@ -82,13 +82,21 @@ def _summary_of_text(source: ModelConfig) -> dict[str, Any]:
     return {"pooling": source.pooling, "pooler": source.pooler if source.pooler != "none" else "tanh"}
 
 
-def with_weights(state: TrainState, shardings: TrainState, weights: dict) -> tuple[TrainState, Transfer]:
+def keeps_labels(source: Experiment, labels: tuple[str, ...], experiment: Experiment) -> bool:
+    """Whether the scores of labels that a model has are those of the task: of the same head and the same labels."""
+    return source.model.task_head == experiment.model.task_head and labels == experiment.task.labels
+
+
+def with_weights(
+    state: TrainState, shardings: TrainState, weights: dict, labels: bool = True
+) -> tuple[TrainState, Transfer]:
     """Puts the weights of another model into a fresh state, where both have a parameter of one name and shape.
 
     Args:
       state: a new one, whose optimizer has seen nothing.
       shardings: of it.
       weights: parameters of the other model.
+      labels: whether its scores of labels are to be taken too.
 
     Raises:
       UsageError: they have nothing in common.
@@ -99,7 +107,8 @@ def with_weights(state: TrainState, shardings: TrainState, weights: dict) -> tup
     def choose(path: tuple, leaf: Any, sharding: Any) -> Any:
         name = _name(path)
         other = given.get(name)
-        if other is None or other.shape != leaf.shape:
+        scores_labels = path[0].key == "classifier"
+        if other is None or other.shape != leaf.shape or (scores_labels and not labels):
             new.append(name)
             return leaf
         taken.append(name)

@@ -102,7 +102,9 @@ def table_records(path: Path, config: ExamplesConfig, separator: str, problems: 
 
 def _names_columns(row: list[str], config: ExamplesConfig) -> bool:
     names = {name.strip().lower() for name in row}
-    given = {name.lower() for name in (config.text_column, config.pair_column, config.label_column) if name}
+    # A number names a column where there is no header.
+    columns = (config.text_column, config.pair_column, config.label_column)
+    given = {name.lower() for name in columns if name and not name.isdigit()}
     return bool(names & (KNOWN_NAMES | given)) and all(len(name) < 40 for name in names)
 
 
