@@ -19,7 +19,7 @@ from jaxlm.data.sources import source_files
 from jaxlm.errors import UsageError
 from jaxlm.evaluation.perplexity import Perplexity, make_row_sums, measure
 from jaxlm.evaluation.results import SplitResult
-from jaxlm.evaluation.scoring import ExampleScorer, make_scored_rows, measure_examples
+from jaxlm.evaluation.scoring import ExampleScorer, measure_examples, scored_rows
 from jaxlm.experiment import Experiment
 from jaxlm.generation.config import GenerationConfig
 from jaxlm.generation.decoding import TokenGenerator
@@ -286,8 +286,9 @@ class LanguageModel:
         rows = task.encode(self.tokenizer, length, examples)
         scorer = ExampleScorer(task, examples, rows, replicates, keep)
         split = LabelledSplit(rows, padding_of(self.tokenizer), length, None if task.generates else lambda: scorer)
-        score = jax.jit(make_scored_rows(task.objective))
-        outputs = (jax.device_get(score(self.params, batch)) for batch in split.batches(batch_size))
+        outputs = (
+            jax.device_get(scored_rows(task.objective, self.params, batch)) for batch in split.batches(batch_size)
+        )
         measured = measure_examples(split, outputs, task.objective.parts)
         if task.generates:
             for number, text in self._written(examples, batch_size):

@@ -124,7 +124,7 @@ def test_a_finished_run_is_measured_again_and_another_experiment_refused(classif
         finetune(experiment(files, batch_size=8), folder)
 
 
-@pytest.mark.parametrize("kind", ["classification", "tagging"])
+@pytest.mark.parametrize("kind", ["classification", pytest.param("tagging", marks=pytest.mark.slow)])
 def test_every_example_counts_once_on_one_device_and_on_eight(files, tmp_path, kind):
     """45 examples divide neither by the batch nor by the devices; training measures on eight, a loaded model on one."""
     run = experiment(files, kind, steps=6, batch_size=8, mesh=MeshConfig(data=8))
@@ -141,6 +141,7 @@ def test_every_example_counts_once_on_one_device_and_on_eight(files, tmp_path, k
             assert found.scores[name] == pytest.approx(measured.metrics[name], abs=1e-6), name
 
 
+@pytest.mark.slow
 def test_tags_of_long_sentences_are_all_there(files, tmp_path):
     run = experiment(files, "tagging", data=DataConfig(source="examples", length=8))
     result = finetune(run, tmp_path / "tags")
@@ -154,6 +155,7 @@ def test_tags_of_long_sentences_are_all_there(files, tmp_path):
     assert [(span.label, span.start, span.stop, span.text) for span in found.spans][-1] == ("OPINION", 20, 21, "good")
 
 
+@pytest.mark.slow
 def test_another_model_is_begun_from(classifier, files, tmp_path, capsys):
     folder, _ = classifier
     run = experiment(files, model=ModelConfig(), start_from=str(folder), steps=10)
@@ -178,6 +180,7 @@ def test_a_new_head_is_announced(classifier, files, tmp_path, capsys):
     assert str(folder) in said
 
 
+@pytest.mark.slow
 def test_training_stops_once_nothing_gets_better(files, tmp_path):
     patient = EvaluationConfig(every=5, batch_size=16, patience=2)
     run = experiment(files, steps=200, evaluation=patient, checkpoints=CheckpointConfig(every=50))
@@ -189,6 +192,7 @@ def test_training_stops_once_nothing_gets_better(files, tmp_path):
     assert train(run, tmp_path / "run").step == result.step, "started again, it is done"
 
 
+@pytest.mark.slow
 def test_best_by_what_is_not_measured_is_refused(files, tmp_path):
     run = experiment(files, checkpoints=CheckpointConfig(every=10, best_by="bleu"))
     with pytest.raises(UsageError, match="best_by is 'bleu', which this task does not measure; it has loss, "):

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -96,6 +97,12 @@ def metric_kind(config: TaskConfig) -> str:
 def task_metric(config: TaskConfig) -> Metric:
     """Returns an empty metric of a task."""
     return make_metric(metric_kind(config), config.labels, config.bleu_tokenizer)
+
+
+@partial(jax.jit, static_argnums=0)
+def scored_rows(objective: Any, params: Any, batch: Mapping[str, np.ndarray]) -> tuple[dict, dict]:
+    """What `make_scored_rows` computes, compiled once for an objective and each shape of batches."""
+    return make_scored_rows(objective)(params, dict(batch))
 
 
 def make_scored_rows(objective: Any) -> Callable[[Any, dict[str, jax.Array]], tuple[dict, dict]]:

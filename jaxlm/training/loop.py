@@ -95,7 +95,7 @@ def _train(experiment: Experiment, run_folder: RunFolder, watch: PreemptionWatch
 
     # A run that has begun has all it needs in its folder, but for weights before its first checkpoint.
     begun = run_folder.exists() and Checkpoints(run_folder.checkpoints).latest_step() is not None
-    start = read_stored(experiment.start_from, layers="scanned") if experiment.start_from and not begun else None
+    start = read_stored(experiment.start_from) if experiment.start_from and not begun else None
     inputs = prepare_inputs(experiment, run_folder, start)
     for line in inputs.summary():
         say(line)
@@ -108,7 +108,9 @@ def _train(experiment: Experiment, run_folder: RunFolder, watch: PreemptionWatch
     _claim_folder(inputs, run_folder, rows, held_out)
     mesh = make_mesh(inputs.experiment.mesh)
     with on_mesh(mesh):
-        return _Run(inputs, run_folder, mesh, rows, held_out, start, say).to_the_end(watch)
+        run = _Run(inputs, run_folder, mesh, rows, held_out, start, say)
+        del start  # the run lets go of its weights once it has taken them
+        return run.to_the_end(watch)
 
 
 def _refuse_changes(inputs: Inputs, folder: RunFolder) -> None:
@@ -202,6 +204,7 @@ class _Run:
         # Restore order: a new state is drawn only where no checkpoint is, and records later than it are forgotten.
         if start is None:
             state = self.first_state()
+            release_freed_memory()
         else:
             state = self.checkpoints.load_state(self.abstract, self.shardings, start)
         step = start or 0

@@ -12,7 +12,7 @@ from jaxlm.data.config import DataConfig
 from jaxlm.errors import CheckpointError, DataError, UsageError
 from jaxlm.experiment import Experiment
 from jaxlm.generation.config import GenerationConfig
-from jaxlm.hub.directory import ComputeDtype, Layers, is_model_directory, read_directory
+from jaxlm.hub.directory import ComputeDtype, is_model_directory, read_directory
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.counts import abstract_params
 from jaxlm.run_folder import RunFolder
@@ -51,16 +51,11 @@ def read_stored(
     *,
     dtype: str | None = None,
     compute_dtype: ComputeDtype | None = None,
-    layers: Layers = "unrolled",
 ) -> StoredModel:
-    """Reads a model onto the first device; see `jaxlm.language_model.load` for arguments and errors.
-
-    Args:
-      layers: how the layers of a directory are to lie; a run keeps its own.
-    """
+    """Reads a model onto the first device; see `jaxlm.language_model.load` for arguments and errors."""
     run = RunFolder(path)
     if not run.exists() and is_model_directory(path):
-        return _read_directory(path, dtype, compute_dtype, layers)
+        return _read_directory(path, dtype, compute_dtype)
     if run.path.is_dir() and not run.exists():
         raise UsageError(
             f"{path} holds no model: neither the experiment.json of a run nor the config.json of a Hugging Face "
@@ -92,10 +87,8 @@ def read_stored(
     return StoredModel(experiment, params, tokenizer, chosen, token_ids, labels or experiment.task.labels)
 
 
-def _read_directory(
-    path: str | os.PathLike, dtype: str | None, compute_dtype: ComputeDtype | None, layers: Layers
-) -> StoredModel:
-    directory = read_directory(path, dtype=dtype, compute_dtype=compute_dtype, layers=layers)
+def _read_directory(path: str | os.PathLike, dtype: str | None, compute_dtype: ComputeDtype | None) -> StoredModel:
+    directory = read_directory(path, dtype=dtype, compute_dtype=compute_dtype)
     model = directory.model
     _check_vocabulary(directory.tokenizer, model.config, path)
     experiment = Experiment(

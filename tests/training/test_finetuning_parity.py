@@ -87,7 +87,7 @@ def test_losses_are_those_of_transformers(directory, tmp_path):
         {"params": [value for value in named.values() if value.ndim < 2], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=3e-3, betas=(0.9, 0.999), eps=1e-8)
-    inputs = prepare_example_inputs(experiment, RunFolder(tmp_path / "new"), read_stored(directory, layers="scanned"))
+    inputs = prepare_example_inputs(experiment, RunFolder(tmp_path / "new"), read_stored(directory))
     rows = inputs.training_rows()
     losses = []
     for step in range(STEPS):
