@@ -38,7 +38,6 @@ def write_model(folder: Path, vocabulary: Path) -> None:
         num_hidden_layers=4,
         num_attention_heads=4,
         intermediate_size=1024,
-        num_labels=2,
         id2label={0: "0", 1: "1"},
         label2id={"0": 0, "1": 1},
     )
@@ -183,8 +182,8 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if options.side:
-            side = jaxlm_side if options.side == "jaxlm" else transformers_side
-            found = side(options, Path(folder))
+            function = jaxlm_side if options.side == "jaxlm" else transformers_side
+            found = function(options, Path(folder))
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             print(json.dumps({**found, "memory": peak}))
             return
@@ -204,8 +203,8 @@ def main() -> None:
             side: {name: statistics.median(one[name] for one in found) for name in found[0]}
             for side, found in results.items()
         }
-        for side, found in medians.items():
-            print(f"  median {side}: {line(found)}")
+        for name, found in medians.items():
+            print(f"  median {name}: {line(found)}")
         ours, peer = medians.values()
         print("  jaxlm / transformers: " + ", ".join(f"{name} {ours[name] / peer[name]:.2f}x" for name in ours))
 

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxlm.data.examples.example import Example
@@ -102,7 +103,7 @@ def task_metric(config: TaskConfig) -> Metric:
 @partial(jax.jit, static_argnums=0)
 def scored_rows(objective: Any, params: Any, batch: Mapping[str, np.ndarray]) -> tuple[dict, dict]:
     """What `make_scored_rows` computes, compiled once for an objective and each shape of batches."""
-    return make_scored_rows(objective)(params, dict(batch))
+    return make_scored_rows(objective)(params, {name: jnp.asarray(own) for name, own in batch.items()})
 
 
 def make_scored_rows(objective: Any) -> Callable[[Any, dict[str, jax.Array]], tuple[dict, dict]]:

@@ -201,13 +201,15 @@ def windows(sizes: Sequence[int], room: int, stride: int) -> Iterator[tuple[int,
       room: tokens of a window.
       stride: less than `room`.
     """
-    start = 0
+    start = reached = 0
     while True:
         stop, size = start, 0
         while stop < len(sizes) and (stop == start or size + sizes[stop] <= room):
             size += sizes[stop]
             stop += 1
-        yield start, stop
+        if stop > reached:  # a window that ends where the one before did would read nothing new
+            yield start, stop
+        reached = stop
         if stop >= len(sizes):
             return
         moved = 0
