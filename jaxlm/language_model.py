@@ -24,6 +24,7 @@ from jaxlm.experiment import Experiment
 from jaxlm.generation.config import GenerationConfig
 from jaxlm.generation.decoding import TokenGenerator
 from jaxlm.generation.text import generate_text, stream_text
+from jaxlm.generation.written_texts import write_texts
 from jaxlm.hub.directory import ComputeDtype, require_empty, write_directory
 from jaxlm.hub.weights import MAX_SHARD_BYTES
 from jaxlm.models.config import ModelConfig
@@ -32,7 +33,6 @@ from jaxlm.models.output import ModelOutput
 from jaxlm.prediction.examples import predict_examples
 from jaxlm.prediction.masks import Filling, fill_masks
 from jaxlm.prediction.prediction import Prediction, as_example, as_prediction
-from jaxlm.prediction.texts import write_texts
 from jaxlm.prediction.vectors import Pooling, encode_text
 from jaxlm.run_folder import RunFolder
 from jaxlm.tasks.config import LABELLED, TaskConfig

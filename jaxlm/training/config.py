@@ -35,8 +35,15 @@ class OptimizerConfig:
     clip_norm: float = 1.0
     """Gradients with a larger global norm are scaled down to it; 0 turns clipping off."""
 
+    layer_decay: float = 1.0
+    """Factor of the learning rate from each layer to the one below it, embeddings lowest (ELECTRA: 0.65 to 0.9)."""
+    freeze: tuple[str, ...] = ()
+    """Patterns of parameters that stay as they are, such as "token_embedding/*" or "layers/[01]/*"."""
+
     def validate(self) -> None:
         """Raises UsageError for the first value out of range."""
+        if not 0 < self.layer_decay <= 1:
+            raise UsageError(f"optimizer.layer_decay is {self.layer_decay}; it must be positive and at most 1")
         if self.learning_rate <= 0:
             raise UsageError(f"optimizer.learning_rate is {self.learning_rate}; it must be positive")
         for name in ("warmup_steps", "weight_decay", "clip_norm"):

@@ -40,6 +40,7 @@ from jaxlm.training.inputs import TextInputs, prepare_inputs, refuse_other_text
 from jaxlm.training.ledger import Ledger
 from jaxlm.training.metrics_log import METRICS_FILE, MetricsLog
 from jaxlm.training.optimizers import make_optimizer
+from jaxlm.training.partial import without_frozen
 from jaxlm.training.preemption import Preempted, PreemptionWatch
 from jaxlm.training.progress import TrainingProgress
 from jaxlm.training.report import write_report
@@ -279,7 +280,12 @@ class _Run:
         dropout = model.dropout_rate > 0 or model.attention_dropout_rate > 0
         objective = self.objective
         step = make_train_step(
-            objective.loss, self.optimizer, experiment.seed, experiment.accumulation, dropout, objective.balance
+            without_frozen(objective.loss, experiment.optimizer.freeze),
+            self.optimizer,
+            experiment.seed,
+            experiment.accumulation,
+            dropout,
+            objective.balance,
         )
         jitted = jax.jit(
             counted(step, len(self.source_names)),
