@@ -68,6 +68,8 @@ def encode_tagged_words(
 ) -> list[EncodedRow]:
     """Returns the rows of a sentence: one that is longer than `length` is divided between words, so that none is lost.
 
+    A word that is longer than a row is cut: its tag is predicted at its first token.
+
     Args:
       config: the task's, with the labels.
       model: whose inputs are made.
@@ -77,13 +79,16 @@ def encode_tagged_words(
       example: with words, and tags unless they are to be predicted.
 
     Raises:
-      DataError: a word alone is longer than `length`.
+      UsageError: `length` has no room for words.
     """
     words = example.fields["words"]
     tags = example.fields.get("tags") or (config.labels[0],) * len(words)
     before, after = surroundings(tokenizer)
     room = length - len(before) - len(after)
-    pieces = [word_ids(tokenizer, word, first=index == 0) for index, word in enumerate(words)]
+    if room < 1:
+        raise UsageError(f"data.length {length} has no room for words: the special tokens alone are {length - room}")
+    whole = [word_ids(tokenizer, word, first=index == 0) for index, word in enumerate(words)]
+    pieces = [piece[:room] for piece in whole]
     rows: list[EncodedRow] = []
     start = 0
     while start < len(words):
@@ -91,11 +96,6 @@ def encode_tagged_words(
         while stop < len(words) and size + len(pieces[stop]) <= room:
             size += len(pieces[stop])
             stop += 1
-        if stop == start:
-            raise DataError(
-                f"{example.place}: the word {words[start][:50]!r} has {len(pieces[start])} tokens, and data.length "
-                f"{length} leaves room for {room}: raise it"
-            )
         ids = [*before, *(token for piece in pieces[start:stop] for token in piece), *after]
         targets, first = np.zeros(len(ids), np.int32), np.zeros(len(ids), np.float32)
         at = len(before) + np.cumsum([0, *map(len, pieces[start : stop - 1])])
@@ -104,7 +104,8 @@ def encode_tagged_words(
         columns = {"tokens": int32(ids), "targets": targets, "loss_weights": first, "words": first.astype(np.int32)}
         if model.token_types:
             columns["token_types"] = np.zeros(len(ids), np.int32)
-        rows.append(EncodedRow(number, columns, {"part": int32(len(rows))}))
+        truncated = sum(map(len, whole[start:stop])) - size
+        rows.append(EncodedRow(number, columns, {"part": int32(len(rows))}, truncated))
         start = stop
     return rows
 
