@@ -16,8 +16,8 @@ from jaxlm.language_model import load
 from jaxlm.run_folder import RunFolder
 from jaxlm.training.loop import train
 from jaxlm.training.model_card import write_model_card
+from jaxlm.training.report import RESULTS_FILE, write_report
 
-RESULTS = "results.json"
 REPLICATES = 1000
 
 
@@ -73,8 +73,9 @@ def measure_run(folder: str | os.PathLike) -> FinetuneResult:
         "best_by": experiment.checkpoints.best_by,
         **{name: own.to_json() for name, own in splits.items()},
     }
-    (run.path / RESULTS).write_text(json.dumps(values, indent=1) + "\n", "utf-8")
+    (run.path / RESULTS_FILE).write_text(json.dumps(values, indent=1) + "\n", "utf-8")
     write_model_card(run, experiment, values)
+    write_report(run.path)
     return result
 
 

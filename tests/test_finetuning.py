@@ -98,6 +98,9 @@ def test_what_is_learned_is_measured_and_written_down(classifier, files):
     values = json.loads((folder / "results.json").read_text())
     assert values["best_by"] == "accuracy"
     assert values["step"] == Checkpoints(folder / "checkpoints").best_step() == result.step
+    report = (folder / "report.html").read_text()
+    for part in ("Results", "each label", "confusions", "95 % interval"):
+        assert part in report
     card = (folder / "README.md").read_text()
     assert "| validation | 45 | accuracy |" in card
     assert "dev.tsv" in card

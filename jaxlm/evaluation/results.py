@@ -15,7 +15,7 @@ class SplitResult:
       main: the score that counts most.
       scores: by name.
       intervals: 95 % confidence intervals (low, high) by name, from a bootstrap over examples.
-      details: what a report shows besides: `per_class` and `confusion`, where labels are predicted.
+      details: what a report shows besides, where labels are predicted; see `jaxlm.evaluation.details`.
     """
 
     examples: int

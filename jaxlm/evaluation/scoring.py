@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxlm.data.examples.example import Example
 from jaxlm.errors import DataError
+from jaxlm.evaluation.details import WorstErrors, class_details
 from jaxlm.evaluation.metrics.make import make_metric
 from jaxlm.evaluation.metrics.metric import Metric
 from jaxlm.evaluation.metrics.tally import Tally
@@ -51,6 +52,7 @@ class ExampleScorer:
         self._decode = task.decoder(examples, rows)
         self._keep = keep
         self.tally = Tally(task_metric(task.config), replicates)
+        self._errors = WorstErrors(task.config.labels) if task.config.kind == "classification" else None
 
     def add(self, predictions: Mapping[str, np.ndarray]) -> None:
         """Takes the predictions of a batch."""
@@ -62,6 +64,8 @@ class ExampleScorer:
         prediction = self._task.scored(found)
         reference = self._task.reference(self._examples[number])
         self.tally.add(number, prediction, reference)
+        if self._errors is not None:
+            self._errors.add(number, self._examples[number], prediction, reference)
         if self._keep is not None:
             self._keep(number, prediction, reference)
 
@@ -87,7 +91,10 @@ class ExampleScorer:
         scores = self.scores()
         found = self.tally.result()
         metric = self.tally.metric
-        return SplitResult(len(self._examples), loss, metric.main, scores, dict(found.intervals))
+        details = class_details(metric, self.tally.total)
+        if self._errors is not None:
+            details["errors"] = self._errors.worst()
+        return SplitResult(len(self._examples), loss, metric.main, scores, dict(found.intervals), details)
 
 
 def metric_kind(config: TaskConfig) -> str:
