@@ -169,7 +169,7 @@ SMALL_TRANSFORMER = ModelConfig(
 )
 
 
-def experiment(name: str, start: str, setting: Setting, examples: ExamplesConfig, pretrained: str) -> Experiment:
+def experiment_of(name: str, start: str, setting: Setting, examples: ExamplesConfig, pretrained: str) -> Experiment:
     """The experiment of a setting, with seed 0; `start` is 'scratch' or 'pretrained'."""
     base = Experiment(
         name=f"{name}-{start}",
@@ -222,7 +222,7 @@ def main() -> None:
         for start in options.starts if setting.pretrained else ("scratch",):
             results, times = [], []
             for seed in range(options.seeds):
-                run = replace(experiment(name, start, setting, examples, options.pretrained), seed=seed)
+                run = replace(experiment_of(name, start, setting, examples, options.pretrained), seed=seed)
                 begun = time.perf_counter()
                 results.append(finetune(run, options.dir / name / start / f"seed-{seed}"))
                 times.append(time.perf_counter() - begun)

@@ -174,6 +174,7 @@ def test_another_model_is_begun_from(classifier, files, tmp_path, capsys):
     assert jaxlm.load(tmp_path / "shape").config == jaxlm.load(tmp_path / "again").config
 
 
+@pytest.mark.slow
 def test_a_new_head_is_announced(classifier, files, tmp_path, capsys):
     folder, _ = classifier
     run = experiment(files, "tagging", model=ModelConfig(), start_from=str(folder), steps=2)

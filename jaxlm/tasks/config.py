@@ -52,32 +52,6 @@ class TaskConfig:
     each word; question_answering: a span of a text; sequence_to_sequence: a text from a
     text, by an encoder_decoder or a decoder."""
 
-    labels: tuple[str, ...] = ()
-    """Names of the labels; none means those of the training examples, in alphabetical order."""
-    label_smoothing: float = 0.0
-    """classification, tagging, sequence_to_sequence: share of a label that is spread over all of them."""
-    class_weights: Literal["none", "balanced"] = "none"
-    """classification: whether examples of rare labels count more in training, so that all labels count alike."""
-    window_stride: int = 64
-    """question_answering: tokens between the beginnings of the windows that a long text is read in."""
-    max_answer: int = 30
-    """question_answering: most words of an answer."""
-    n_best: int = 5
-    """question_answering: answers that are kept of each question."""
-    no_answer: bool = False
-    """question_answering: whether a question may have no answer in its text (SQuAD 2)."""
-    source_prefix: str = ""
-    """sequence_to_sequence: what the model reads before a source, such as "translate English to German: "."""
-    source_suffix: str = ""
-    """sequence_to_sequence: what it reads after a source; a decoder needs something that the target follows."""
-    text_score: Literal["translation", "summarisation"] = "translation"
-    """sequence_to_sequence: what texts are measured by: BLEU and chrF, or ROUGE."""
-    bleu_tokenizer: Literal["13a", "zh", "char", "intl", "none"] = "13a"
-    """sequence_to_sequence: how sacrebleu tells words apart: zh or char for Chinese."""
-    r_drop: float = 0.0
-    """classification, multi_label: weight of the divergence of two predictions of an example with other dropout
-    (R-Drop); 0 turns it off."""
-
     masking: Masking = "token"
     """What masked_lm, bert and replaced_token hide: single tokens, whole words, or spans of words (SpanBERT)."""
     mask_rate: float = 0.15
@@ -115,6 +89,32 @@ class TaskConfig:
     """denoising: share of the tokens that masks stand for."""
     infill_span: float = 3.0
     """denoising: mean number of tokens that a mask stands for."""
+
+    labels: tuple[str, ...] = ()
+    """Names of the labels; none means those of the training examples, in alphabetical order."""
+    label_smoothing: float = 0.0
+    """classification, tagging, sequence_to_sequence: share of a label that is spread over all of them."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """classification: whether examples of rare labels count more in training, so that all labels count alike."""
+    window_stride: int = 64
+    """question_answering: tokens between the beginnings of the windows that a long text is read in."""
+    max_answer: int = 30
+    """question_answering: most words of an answer."""
+    n_best: int = 5
+    """question_answering: answers that are kept of each question."""
+    no_answer: bool = False
+    """question_answering: whether a question may have no answer in its text (SQuAD 2)."""
+    source_prefix: str = ""
+    """sequence_to_sequence: what the model reads before a source, such as "translate English to German: "."""
+    source_suffix: str = ""
+    """sequence_to_sequence: what it reads after a source; a decoder needs something that the target follows."""
+    text_score: Literal["translation", "summarisation"] = "translation"
+    """sequence_to_sequence: what texts are measured by: BLEU and chrF, or ROUGE."""
+    bleu_tokenizer: Literal["13a", "zh", "char", "intl", "none"] = "13a"
+    """sequence_to_sequence: how sacrebleu tells words apart: zh or char for Chinese."""
+    r_drop: float = 0.0
+    """classification, multi_label: weight of the divergence of two predictions of an example with other dropout
+    (R-Drop); 0 turns it off."""
 
     def validate(self) -> None:
         """Raises UsageError for the first unknown name or value out of range."""
