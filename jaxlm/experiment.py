@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Union, get_args, get_origin
 
 from jaxlm.data.config import DataConfig
+from jaxlm.data.examples.config import ExamplesConfig
 from jaxlm.errors import DataError, UsageError, did_you_mean
 from jaxlm.evaluation.config import EvaluationConfig
 from jaxlm.generation.config import GenerationConfig
 from jaxlm.models.config import ModelConfig
 from jaxlm.parallel.config import MeshConfig
-from jaxlm.tasks.config import TaskConfig
+from jaxlm.tasks.config import LABELLED, TaskConfig
 from jaxlm.text.config import TokenizerConfig
 from jaxlm.training.config import CheckpointConfig, OptimizerConfig
 
@@ -42,6 +43,9 @@ class Experiment:
     """Decides initial weights, data order and dropout."""
     steps: int = 2000
     """Updates of the parameters."""
+    epochs: float = 0.0
+    """Labelled examples only: passes over them, which then decide `steps`; evaluations and checkpoints come once an
+    epoch. 0 takes `steps` as they are."""
     batch_size: int = 12
     """Rows of a step, over all devices and processes."""
     accumulation: int = 1
@@ -52,11 +56,18 @@ class Experiment:
     """Steps between generated samples, of models that go on with a text; 0 for none."""
     sample_prompt: str = "\n"
     """What the generated samples go on from."""
+    start_from: str = ""
+    """Run folder or Hugging Face directory whose weights, tokenizer and model training begins with; what `model` sets
+    other than its defaults is laid over that model. Empty begins from random weights."""
+    start_with: Literal["weights", "shape"] = "weights"
+    """Whether weights are taken from start_from, or its tokenizer and the shape of its model only (to see what the
+    weights are worth)."""
     self_checks: bool = True
     """Whether ids, targets, attention and the first loss are checked before the first step."""
     model: ModelConfig = field(default_factory=ModelConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    examples: ExamplesConfig = field(default_factory=ExamplesConfig)
     task: TaskConfig = field(default_factory=TaskConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -79,6 +90,10 @@ class Experiment:
         for name in ("steps", "batch_size", "accumulation", "log_every"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.epochs < 0 or (self.epochs and self.data.source != "examples"):
+            raise UsageError(
+                f"epochs is {self.epochs}; it is for labelled examples (data.source 'examples'), and positive"
+            )
         if self.sample_every < 0:
             raise UsageError(f"sample_every is {self.sample_every}; it must be 0 (none) or positive")
         if self.batch_size % self.accumulation:
@@ -91,6 +106,13 @@ class Experiment:
                 f"data.length {self.data.length} is longer than model.max_length {self.model.max_length}: "
                 "raise the one or lower the other"
             )
+        if (self.task.kind in LABELLED) != (self.data.source == "examples"):
+            raise UsageError(
+                f"task.kind {self.task.kind!r} and data.source {self.data.source!r} do not go together: labelled "
+                f"examples (data.source 'examples') are for {', '.join(LABELLED)}"
+            )
+        if self.data.source == "examples" and not self.examples.train:
+            raise UsageError("data.source is 'examples' but examples.train is empty; name the files to read")
         if self.evaluation.stride is not None and self.evaluation.stride > self.data.length:
             raise UsageError(
                 f"evaluation.stride {self.evaluation.stride} is longer than data.length {self.data.length}: "

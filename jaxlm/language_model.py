@@ -1,10 +1,9 @@
 """A language model, loaded from a run or imported: what a notebook or any verb but `train` works with."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -14,30 +13,36 @@ import numpy as np
 from jaxlm.data.cache import digest, file_sha256
 from jaxlm.data.config import DataConfig
 from jaxlm.data.corpus import prepare_corpus
+from jaxlm.data.examples.example import Example
 from jaxlm.data.sources import documents as source_documents
 from jaxlm.data.sources import source_files
-from jaxlm.errors import CheckpointError, DataError, UsageError
+from jaxlm.errors import UsageError
 from jaxlm.evaluation.perplexity import Perplexity, make_row_sums, measure
+from jaxlm.evaluation.results import SplitResult
+from jaxlm.evaluation.scoring import ExampleScorer, measure_examples, scored_rows
 from jaxlm.experiment import Experiment
 from jaxlm.generation.config import GenerationConfig
 from jaxlm.generation.decoding import TokenGenerator
 from jaxlm.generation.text import generate_text, stream_text
-from jaxlm.hub.directory import ComputeDtype, is_model_directory, read_directory, require_empty, write_directory
+from jaxlm.generation.written_texts import write_texts
+from jaxlm.hub.directory import ComputeDtype, require_empty, write_directory
 from jaxlm.hub.weights import MAX_SHARD_BYTES
 from jaxlm.models.config import ModelConfig
-from jaxlm.models.counts import abstract_params
 from jaxlm.models.model import apply_model
 from jaxlm.models.output import ModelOutput
+from jaxlm.prediction.examples import predict_examples
 from jaxlm.prediction.masks import Filling, fill_masks
+from jaxlm.prediction.prediction import Prediction, as_example, as_prediction
 from jaxlm.prediction.vectors import Pooling, encode_text
 from jaxlm.run_folder import RunFolder
-from jaxlm.tasks.make import make_task
-from jaxlm.text.tokenizer import Tokenizer, has_tokenizer, load_tokenizer
+from jaxlm.tasks.config import LABELLED, TaskConfig
+from jaxlm.tasks.labelled import LabelledSplit, padding_of
+from jaxlm.tasks.make import LabelledTask, make_labelled_task, make_task
+from jaxlm.text.tokenizer import Tokenizer
 from jaxlm.training.checkpoints import Checkpoints
 from jaxlm.training.state import TrainState
+from jaxlm.training.stored import read_stored
 
-# Window of an imported model's evaluation, where its context is not shorter.
-LONGEST_WINDOW = 1024
 # Bytes of parameters that saving a model holds beside them.
 COPIED_AT_ONCE = 1 << 26
 
@@ -215,6 +220,86 @@ class LanguageModel:
             task.objective.parts,
         )
 
+    @cached_property
+    def labelled_task(self) -> LabelledTask:
+        """The task of labelled examples that the model does.
+
+        Raises:
+          UsageError: it was not fine-tuned on any.
+        """
+        task = self.experiment.task
+        if task.kind not in LABELLED:
+            kind = {"sequence_classification": "classification", "token_classification": "tagging"}
+            if self.config.task_head not in kind or not self.labels:
+                raise UsageError(
+                    f"the model {self.experiment.name!r} predicts no labels (task.kind {task.kind!r}); fine-tune it "
+                    "first, with jaxlm finetune"
+                )
+            task = TaskConfig(kind=kind[self.config.task_head], labels=self.labels)  # type: ignore[arg-type]
+        return make_labelled_task(task, self.config)
+
+    def predict(self, inputs: Sequence[Any], batch_size: int = 64) -> list[Prediction]:
+        """Predicts the labels of texts, the number that stands for each, or the tags of its words.
+
+        Args:
+          inputs: texts; pairs of texts for a model of pairs; of a tagging model, lists of words, or texts that are
+            divided at spaces.
+          batch_size: at a time; no prediction depends on it.
+
+        Raises:
+          UsageError: the model predicts no labels.
+          DataError: a text that the tokenizer cannot represent.
+
+        Returns:
+          A prediction for each input, in their order; see `jaxlm.prediction.prediction`.
+        """
+        task = self.labelled_task
+        examples = [as_example(task.config.kind, one, f"input {number}") for number, one in enumerate(inputs)]
+        if task.generates:
+            found = dict(self._written(examples, batch_size))
+        else:
+            length = self.experiment.data.length
+            found = dict(predict_examples(task, self.params, self.tokenizer, examples, length, batch_size))
+        return [as_prediction(task.config, examples[number], found[number]) for number in range(len(examples))]
+
+    def evaluate_examples(
+        self,
+        examples: Sequence[Example],
+        batch_size: int = 64,
+        replicates: int = 1000,
+        keep: Callable[[int, Any, Any], None] | None = None,
+    ) -> SplitResult:
+        """Measures the model on labelled examples, each once.
+
+        Args:
+          examples: with labels that the model knows.
+          batch_size: rows at a time; the result does not depend on it.
+          replicates: samples of the bootstrap that the intervals are made from; 0 makes none.
+          keep: called with the number, the prediction and the reference of each example.
+
+        Raises:
+          UsageError: the model predicts no labels.
+          DataError: nothing to measure, or a text that the tokenizer cannot represent.
+        """
+        task = self.labelled_task
+        length = self.experiment.data.length
+        rows = task.encode(self.tokenizer, length, examples)
+        scorer = ExampleScorer(task, examples, rows, replicates, keep)
+        split = LabelledSplit(rows, padding_of(self.tokenizer), length, None if task.generates else lambda: scorer)
+        outputs = (
+            jax.device_get(scored_rows(task.objective, self.params, batch)) for batch in split.batches(batch_size)
+        )
+        measured = measure_examples(split, outputs, task.objective.parts)
+        if task.generates:
+            for number, text in self._written(examples, batch_size):
+                scorer.add_one(number, text)
+        return scorer.result(measured.loss)
+
+    def _written(self, examples: Sequence[Example], batch_size: int) -> Iterator[tuple[int, str]]:
+        """The number and the text that the model writes for each example."""
+        length = self.experiment.data.length
+        return write_texts(self.generator, self.tokenizer, self.labelled_task.config, examples, length, batch_size)
+
     def save(self, folder: str | os.PathLike) -> None:
         """Writes a run folder, which `load` and every verb take; parameters keep their types.
 
@@ -285,52 +370,10 @@ def load(
       CheckpointError: if the checkpoint is missing or corrupt.
       DataError: if another file is damaged.
     """
-    run = RunFolder(path)
-    if not run.exists() and is_model_directory(path):
-        return _load_directory(path, dtype, compute_dtype)
-    if run.path.is_dir() and not run.exists():
-        raise UsageError(
-            f"{path} holds no model: neither the experiment.json of a run nor the config.json of a Hugging Face "
-            "directory" + (" (take the folder in its snapshots/)" if (run.path / "snapshots").is_dir() else "")
-        )
-    if not run.path.exists():
-        raise UsageError(f"there is no folder {path}; jaxlm downloads nothing: fetch the model first")
-    if dtype is not None:
-        raise UsageError("dtype is for directories that are imported; a run keeps the types it was saved in")
-    experiment = run.read_experiment()
-    if compute_dtype is not None:
-        experiment = replace(experiment, model=replace(experiment.model, dtype=compute_dtype))
-    imported = experiment.data.source == "none"
-    tokenizer = None if imported and not has_tokenizer(run.tokenizer) else load_tokenizer(run.tokenizer)
-    _check_vocabulary(tokenizer, experiment.model, run.tokenizer)
-    checkpoints = Checkpoints(run.checkpoints)
-    if step == "best":
-        chosen = checkpoints.best_step()
-    elif step == "latest":
-        chosen = checkpoints.latest_step()
-    else:
-        chosen = step
-    if chosen is None:
-        raise CheckpointError(f"{run.path} has no checkpoint yet: train until the first one is written")
-    abstract = abstract_params(experiment.model)
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    params = checkpoints.load_params(abstract, jax.tree.map(lambda _: device, abstract), chosen)
-    token_ids, labels = run.read_imported()
-    return LanguageModel(experiment, params, tokenizer, chosen, token_ids, labels)
-
-
-def _load_directory(path: str | os.PathLike, dtype: str | None, compute_dtype: ComputeDtype | None) -> LanguageModel:
-    directory = read_directory(path, dtype=dtype, compute_dtype=compute_dtype)
-    model = directory.model
-    _check_vocabulary(directory.tokenizer, model.config, path)
-    experiment = Experiment(
-        name=Path(path).absolute().stem,
-        model=model.config,
-        data=DataConfig(source="none", length=min(model.config.max_length or LONGEST_WINDOW, LONGEST_WINDOW)),
-        sampling=directory.generation or GenerationConfig(),
+    stored = read_stored(path, step, dtype=dtype, compute_dtype=compute_dtype)
+    return LanguageModel(
+        stored.experiment, stored.params, stored.tokenizer, stored.step, stored.token_ids, stored.labels
     )
-    experiment.validate()
-    return LanguageModel(experiment, model.params, directory.tokenizer, 0, model.token_ids, model.labels)
 
 
 def _checked_tokens(tokens: Any, config: ModelConfig, name: str, placed: bool) -> jax.Array:
@@ -358,11 +401,3 @@ def _checked_tokens(tokens: Any, config: ModelConfig, name: str, placed: bool) -
                 f"{name} hold ids from {least} to {most}; the model has 0 to {(config.vocab_size or 0) - 1}"
             )
     return array
-
-
-def _check_vocabulary(tokenizer: Tokenizer | None, config: ModelConfig, where: str | os.PathLike) -> None:
-    if tokenizer is not None and tokenizer.vocab_size > (config.vocab_size or 0):
-        raise DataError(
-            f"the tokenizer in {where} has {tokenizer.vocab_size} tokens and the model {config.vocab_size}: it is not "
-            "the one that the model was trained with; put that one there, or none to work with ids"
-        )

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "jaxlm"
 FLOORS = [
     {"cli"},
     {"jaxlm"},  # jaxlm/__init__.py
+    {"finetuning"},
     {"language_model"},
     {"training"},
     {"run_folder"},
@@ -72,7 +73,7 @@ def own_imports(name: str) -> list[str]:
 
 def is_config(module: str) -> bool:
     """'jaxlm.models.config.ModelConfig' is the data of a room, which whoever describes a run may name."""
-    return module.split(".")[2:3] == ["config"]
+    return "config" in module.split(".")[2:4]
 
 
 def test_every_file_has_its_floor():

@@ -1,4 +1,4 @@
-"""`jaxlm data SUBVERB ...`: corpora, vocabularies and the batches of a run."""
+"""`jaxlm data SUBVERB ...`: corpora, vocabularies, labelled examples and the batches of a run."""
 
 import importlib
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from jaxlm.errors import UsageError, unknown_name
 SUBVERBS = {
     "tokenizer": "learn a vocabulary from a corpus, and measure it",
     "prepare": "tokenise a corpus into shards to train on",
+    "check": "look through labelled examples: bad records, doubles, leaks, lengths",
     "show": "print which documents are in the batch of a step",
 }
 HELP = """usage: jaxlm data SUBVERB [options]

@@ -10,6 +10,9 @@ from jaxlm.errors import JaxlmError, UsageError, unknown_name
 
 VERBS = {
     "train": "train a language model, or go on with one",
+    "finetune": "adapt a model to labelled examples: classification, tagging",
+    "predict": "predict labels or tags of texts, answers to questions",
+    "compare": "tell whether one model's predictions are better than another's",
     "evaluate": "measure loss, perplexity and bits per byte over a whole split",
     "generate": "continue a prompt",
     "import": "make a run folder of a Hugging Face directory or a llama2.c checkpoint",

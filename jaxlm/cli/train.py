@@ -109,9 +109,10 @@ def run(arguments: Sequence[str]) -> int:
         code = (
             f", {measured.bits_per_byte:.3f} bits per byte" if measured.bits_per_byte == measured.bits_per_byte else ""
         )
-        print(
-            f"validation loss {measured.loss:.4f} +- {measured.standard_error:.4f} (perplexity "
-            f"{measured.perplexity:.3f}{code}) over {measured.targets:,} tokens"
-        )
+        if measured.perplexity == measured.perplexity:
+            found = f"(perplexity {measured.perplexity:.3f}{code}) over {measured.targets:,} tokens"
+        else:  # labels are predicted, which have scores instead
+            found = "(" + ", ".join(f"{name} {value:.4f}" for name, value in measured.metrics.items()) + ")"
+        print(f"validation loss {measured.loss:.4f} +- {measured.standard_error:.4f} {found}")
     print(f"run folder: {options.dir}   report: {Path(options.dir) / 'report.html'}")
     return 0

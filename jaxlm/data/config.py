@@ -14,9 +14,9 @@ MOST_LENGTHS = 8  # for each of which the step is compiled
 class SourceConfig:
     """Which text is read, and which part of it is held out."""
 
-    source: Literal["tiny_shakespeare", "text", "jsonl", "tfds", "prepared", "none"] = "tiny_shakespeare"
+    source: Literal["tiny_shakespeare", "text", "jsonl", "tfds", "prepared", "examples", "none"] = "tiny_shakespeare"
     """Where documents come from: the corpus inside the package, text files, JSON Lines, a TFDS dataset, a folder that
-    `jaxlm data prepare` wrote, or nowhere (of a model that was imported)."""
+    `jaxlm data prepare` wrote, labelled examples (see `examples`), or nowhere (of a model that was imported)."""
 
     files: tuple[str, ...] = ()
     """Paths and globs of the 'text' or 'jsonl' files; .gz is read as it is. Read in sorted order, each file once."""

@@ -38,7 +38,7 @@ class Perplexity:
       loss: mean negative log likelihood of a target in nats, with what else the task minimises.
       standard_error: of `loss`, taking rows (not tokens, which depend on their neighbours) as the sampled units; NaN
         for a single row.
-      perplexity: exp of the mean loss of a token.
+      perplexity: exp of the mean loss of a token; NaN where labels are predicted and not tokens.
       bits_per_byte: negative log2 likelihood of the split over its UTF-8 bytes; NaN where it is not predicted from
         left to right.
       targets: tokens predicted, each once.

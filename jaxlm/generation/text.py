@@ -47,27 +47,31 @@ class StopFilter:
         return text
 
 
-def encode_prompt(tokenizer: Tokenizer, text: str) -> list[int]:
+def encode_prompt(tokenizer: Tokenizer, text: str, cut: int | None = None) -> list[int]:
     """Ids of a prompt, after what the model expects before a text: the begin id, if the tokenizer has one.
+
+    Those beyond `cut` are left out.
 
     Raises:
       UsageError: if that is no id at all.
       DataError: for text that the tokenizer cannot represent.
     """
-    ids = tokenizer.encode_prompt(text)
+    ids = tokenizer.encode_prompt(text)[:cut]
     if not ids:
         raise UsageError("the prompt is empty, and this tokenizer has no begin token: give at least one character")
     return ids
 
 
-def encode_source(tokenizer: Tokenizer, text: str) -> list[int]:
+def encode_source(tokenizer: Tokenizer, text: str, cut: int | None = None) -> list[int]:
     """Ids of what an encoder reads: the whole text, with the special ids that its model expects around it.
+
+    The text is cut so that there are at most `cut` ids.
 
     Raises:
       UsageError: if that is no id at all.
       DataError: for text that the tokenizer cannot represent.
     """
-    ids = list(tokenizer.encode_for_model(text).ids)
+    ids = list(tokenizer.encode_for_model(text, max_length=cut).ids)
     if not ids:
         raise UsageError("the text is empty, and this tokenizer puts nothing around it: give at least one character")
     return ids
@@ -79,6 +83,7 @@ def stream_text(
     prompts: Sequence[str],
     options: GenerationConfig,
     chunk: int = 8,
+    cut: int | None = None,
 ) -> Iterator[list[str]]:
     """Yields the continuation of each prompt piece by piece; the pieces of one prompt add up to its continuation.
 
@@ -90,13 +95,14 @@ def stream_text(
       prompts: at least one.
       options: how to sample, how much, and what ends it.
       chunk: tokens between pieces.
+      cut: tokens that a longer prompt is cut to, at its end; none refuses one that is longer than the context.
 
     Raises:
       UsageError: an empty prompt, or one longer than the context.
       DataError: a prompt that the tokenizer cannot represent.
     """
     encode = encode_source if generator.config.architecture == "encoder_decoder" else encode_prompt
-    ids = [encode(tokenizer, prompt) for prompt in prompts]
+    ids = [encode(tokenizer, prompt, cut) for prompt in prompts]
     tokens = generator.stream(ids, options, tokenizer.eos_id, chunk)
     return _decoded(tokens, tokenizer, len(prompts), options.stop)
 
@@ -120,12 +126,16 @@ def _decoded(
 
 
 def generate_text(
-    generator: TokenGenerator, tokenizer: Tokenizer, prompts: Sequence[str], options: GenerationConfig
+    generator: TokenGenerator,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    options: GenerationConfig,
+    cut: int | None = None,
 ) -> list[str]:
     """The continuation of each prompt, without the prompt; arguments and errors as for `stream_text`.
 
     Without stop texts everything up to the end of the context is one call on the device.
     """
     chunk = 32 if options.stop else options.max_new_tokens
-    pieces = list(stream_text(generator, tokenizer, prompts, options, chunk))
+    pieces = list(stream_text(generator, tokenizer, prompts, options, chunk, cut))
     return ["".join(parts) for parts in zip(*pieces, strict=True)]

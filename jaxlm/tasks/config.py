@@ -16,7 +16,22 @@ TaskKind = Literal[
     "permutation_lm",
     "fill_in_the_middle",
     "denoising",
+    "classification",
+    "multi_label",
+    "regression",
+    "tagging",
+    "question_answering",
+    "sequence_to_sequence",
 ]
+# Those that are learned from labelled examples rather than from text.
+LABELLED = (
+    "classification",
+    "multi_label",
+    "regression",
+    "tagging",
+    "question_answering",
+    "sequence_to_sequence",
+)
 SentencePairs = Literal["next", "order"]
 Masking = Literal["token", "whole_word", "span"]
 
@@ -32,7 +47,10 @@ class TaskConfig:
     source has sentinels for (T5); ul2: a mixture of these and of prefixes (UL2); prefix_lm: the rest of a text
     whose beginning is the source, or is seen from both sides by a decoder (model.prefix); permutation_lm: the last
     tokens of a random order (XLNet); fill_in_the_middle: as causal_lm, on texts whose middle often stands at their
-    end; denoising: a text from its noisy form (BART)."""
+    end; denoising: a text from its noisy form (BART). From labelled examples (data.source 'examples'): classification:
+    the label of a text or a pair of texts; multi_label: any number of labels; regression: a number; tagging: a tag of
+    each word; question_answering: a span of a text; sequence_to_sequence: a text from a
+    text, by an encoder_decoder or a decoder."""
 
     masking: Masking = "token"
     """What masked_lm, bert and replaced_token hide: single tokens, whole words, or spans of words (SpanBERT)."""
@@ -72,8 +90,43 @@ class TaskConfig:
     infill_span: float = 3.0
     """denoising: mean number of tokens that a mask stands for."""
 
+    labels: tuple[str, ...] = ()
+    """Names of the labels; none means those of the training examples, in alphabetical order."""
+    label_smoothing: float = 0.0
+    """classification, tagging, sequence_to_sequence: share of a label that is spread over all of them."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """classification: whether examples of rare labels count more in training, so that all labels count alike."""
+    window_stride: int = 64
+    """question_answering: tokens between the beginnings of the windows that a long text is read in."""
+    max_answer: int = 30
+    """question_answering: most words of an answer."""
+    n_best: int = 5
+    """question_answering: answers that are kept of each question."""
+    no_answer: bool = False
+    """question_answering: whether a question may have no answer in its text (SQuAD 2)."""
+    source_prefix: str = ""
+    """sequence_to_sequence: what the model reads before a source, such as "translate English to German: "."""
+    source_suffix: str = ""
+    """sequence_to_sequence: what it reads after a source; a decoder needs something that the target follows."""
+    text_score: Literal["translation", "summarisation"] = "translation"
+    """sequence_to_sequence: what texts are measured by: BLEU and chrF, or ROUGE."""
+    bleu_tokenizer: Literal["13a", "zh", "char", "intl", "none"] = "13a"
+    """sequence_to_sequence: how sacrebleu tells words apart: zh or char for Chinese."""
+    r_drop: float = 0.0
+    """classification, multi_label: weight of the divergence of two predictions of an example with other dropout
+    (R-Drop); 0 turns it off."""
+
     def validate(self) -> None:
         """Raises UsageError for the first unknown name or value out of range."""
+        if not 0 <= self.label_smoothing < 1:
+            raise UsageError(f"task.label_smoothing is {self.label_smoothing}; it must be in [0, 1)")
+        for name in ("window_stride", "max_answer", "n_best"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"task.{name} is {getattr(self, name)}; it must be at least 1")
+        if self.r_drop < 0:
+            raise UsageError(f"task.r_drop is {self.r_drop}; it must not be negative")
+        if len(set(self.labels)) < len(self.labels):
+            raise UsageError("task.labels names a label twice")
         for name, kind in (("kind", TaskKind), ("masking", Masking), ("sentence_pairs", SentencePairs)):
             if getattr(self, name) not in get_args(kind):
                 raise unknown_name(f"task.{name}", getattr(self, name), get_args(kind))

@@ -1,21 +1,31 @@
 """The task that a configuration names: the one place that knows them all."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
+
+import numpy as np
 
 from jaxlm.data.config import DataConfig
+from jaxlm.data.examples.example import Example
 from jaxlm.models.config import ModelConfig
 from jaxlm.tasks.bert import bert
 from jaxlm.tasks.causal_lm import causal_lm
+from jaxlm.tasks.classification import SequenceClassification, decode_scores, encode_labelled_text
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.tasks.denoising import denoising
 from jaxlm.tasks.fill_in_the_middle import fill_in_the_middle
+from jaxlm.tasks.labelled import EncodedRow
 from jaxlm.tasks.masked_lm import masked_lm
 from jaxlm.tasks.permutation_lm import permutation_lm
 from jaxlm.tasks.prefix_lm import prefix_lm
+from jaxlm.tasks.question_answering import AnswerDecoder, SpanPrediction, encode_question
 from jaxlm.tasks.replaced_token import replaced_token
 from jaxlm.tasks.span_corruption import span_corruption
+from jaxlm.tasks.tagging import TagDecoder, TokenClassification, encode_tagged_words
 from jaxlm.tasks.task import Task
+from jaxlm.tasks.text_to_text import TextToText, encode_source_and_target
 from jaxlm.text.tokenizer import Tokenizer
 
 _TASKS: dict[str, Callable[[TaskConfig, ModelConfig, DataConfig, Tokenizer], Task]] = {
@@ -38,3 +48,93 @@ def make_task(config: TaskConfig, model: ModelConfig, data: DataConfig, tokenize
       UsageError: model, data or tokenizer are not what the task needs; the message says what is.
     """
     return _TASKS[config.kind](config, model, data, tokenizer)
+
+
+Objective = SequenceClassification | TokenClassification | SpanPrediction | TextToText
+Decoder = Callable[[Mapping[str, np.ndarray]], Iterator[tuple[int, Any]]]
+
+
+@dataclass(frozen=True)
+class LabelledTask:
+    """A task that is learned from labelled examples.
+
+    Attributes:
+      config: its kind and its labels.
+      model: the model's configuration.
+      objective: what the device computes.
+    """
+
+    config: TaskConfig
+    model: ModelConfig
+    objective: Objective
+
+    @property
+    def generates(self) -> bool:
+        """Whether predictions are texts, generated token by token, rather than what `objective.predictions` gives."""
+        return self.config.kind == "sequence_to_sequence"
+
+    def encode(self, tokenizer: Tokenizer, length: int, examples: Sequence[Example]) -> list[EncodedRow]:
+        """Returns the rows of examples, of at most `length` columns; see the files of the tasks.
+
+        Raises:
+          UsageError: rows are too short for the task.
+          DataError: an example that the tokenizer cannot represent or that does not fit.
+        """
+        encode = {
+            "tagging": encode_tagged_words,
+            "question_answering": encode_question,
+            "sequence_to_sequence": encode_source_and_target,
+        }.get(self.config.kind, encode_labelled_text)
+        return [
+            row
+            for number, example in enumerate(examples)
+            for row in encode(self.config, self.model, tokenizer, length, number, example)
+        ]
+
+    def decoder(self, examples: Sequence[Example], rows: Sequence[EncodedRow]) -> Decoder:
+        """Returns what yields, of the predictions of a batch, each example's number and prediction.
+
+        These are probabilities of the labels [labels], of regression a number; of tagging a list of tags; of question
+        answering a list of `jaxlm.tasks.question_answering.Answer`, the best first.
+
+        Args:
+          examples: what is predicted for.
+          rows: as `encode` gave them.
+        """
+        if self.config.kind == "tagging":
+            return TagDecoder(self.config.labels, [len(example.fields["words"]) for example in examples])
+        if self.config.kind == "question_answering":
+            num_parts = np.bincount([row.example for row in rows], minlength=len(examples)).tolist()
+            return AnswerDecoder(self.config, examples, num_parts)
+        return decode_scores
+
+    def reference(self, example: Example) -> Any:
+        """Returns what `scored` of the prediction of an example is held against."""
+        fields = example.fields
+        if self.config.kind == "classification":
+            return self.config.labels.index(fields["label"])
+        if self.config.kind == "multi_label":
+            return np.array([label in fields["labels"] for label in self.config.labels], np.int64)
+        if self.config.kind == "question_answering":
+            return [text for text, _ in fields["answers"]]
+        if self.config.kind == "sequence_to_sequence":
+            return list(fields["targets"])
+        return list(fields["tags"]) if self.config.kind == "tagging" else fields["value"]
+
+    def scored(self, prediction: Any) -> Any:
+        """Returns what of a prediction is scored: of answers the text of the best."""
+        return prediction[0].text if self.config.kind == "question_answering" else prediction
+
+
+def make_labelled_task(config: TaskConfig, model: ModelConfig) -> LabelledTask:
+    """Returns the task of config.kind, one of `jaxlm.tasks.config.LABELLED`.
+
+    Raises:
+      UsageError: the model lacks the head.
+    """
+    kinds: dict[str, Callable[[ModelConfig, TaskConfig], Objective]] = {
+        "tagging": TokenClassification,
+        "question_answering": SpanPrediction,
+        "sequence_to_sequence": TextToText,
+    }
+    return LabelledTask(config, model, kinds.get(config.kind, SequenceClassification)(model, config))

@@ -52,7 +52,8 @@ class Tokenizer(ABC):
     def encode_for_model(self, text: str, pair: str | None = None, max_length: int | None = None) -> Encoding:
         """Returns a text, or a pair of texts, with the special ids that the model expects around them.
 
-        Our own tokenizers put the begin id, where there is one, before the first text and the end id after each.
+        Our own tokenizers put [CLS] before the first text and [SEP] after each, where they have both, as in BERT's
+        pretraining; else the begin id, where there is one, before the first text and the end id after each.
 
         Args:
           text: the text.
@@ -64,8 +65,10 @@ class Tokenizer(ABC):
           UsageError: `max_length` does not even hold the special ids.
           DataError: the text holds something that this tokenizer cannot represent.
         """
-        begin = [] if self.bos_id is None else [self.bos_id]
-        end = [] if self.eos_id is None else [self.eos_id]
+        classified = self.cls_id is not None and self.sep_id is not None
+        first_id, last_id = (self.cls_id, self.sep_id) if classified else (self.bos_id, self.eos_id)
+        begin = [] if first_id is None else [first_id]
+        end = [] if last_id is None else [last_id]
         first, second = self.encode(text), [] if pair is None else self.encode(pair)
         specials = len(begin) + len(end) * (1 if pair is None else 2)
         keep = kept_lengths(len(first), None if pair is None else len(second), max_length, specials)

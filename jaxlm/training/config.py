@@ -18,6 +18,8 @@ class OptimizerConfig:
     """Course after the warmup: decay to the end (cosine, linear), stay and decay late (wsd), or stay (constant)."""
     warmup_steps: int = 100
     """Steps of linear rise from zero."""
+    warmup_fraction: float = 0.0
+    """Share of all steps that the rise takes instead; 0 takes warmup_steps."""
     final_fraction: float = 0.1
     """Learning rate at the end, as a fraction of the peak."""
     decay_fraction: float = 0.2
@@ -33,14 +35,21 @@ class OptimizerConfig:
     clip_norm: float = 1.0
     """Gradients with a larger global norm are scaled down to it; 0 turns clipping off."""
 
+    layer_decay: float = 1.0
+    """Factor of the learning rate from each layer to the one below it, embeddings lowest (ELECTRA: 0.65 to 0.9)."""
+    freeze: tuple[str, ...] = ()
+    """Patterns of parameters that stay as they are, such as "token_embedding/*" or "layers/[01]/*"."""
+
     def validate(self) -> None:
         """Raises UsageError for the first value out of range."""
+        if not 0 < self.layer_decay <= 1:
+            raise UsageError(f"optimizer.layer_decay is {self.layer_decay}; it must be positive and at most 1")
         if self.learning_rate <= 0:
             raise UsageError(f"optimizer.learning_rate is {self.learning_rate}; it must be positive")
         for name in ("warmup_steps", "weight_decay", "clip_norm"):
             if getattr(self, name) < 0:
                 raise UsageError(f"optimizer.{name} is {getattr(self, name)}; it must not be negative")
-        for name in ("final_fraction", "decay_fraction"):
+        for name in ("final_fraction", "decay_fraction", "warmup_fraction"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"optimizer.{name} is {getattr(self, name)}; it must be in [0, 1]")
         for name in ("beta1", "beta2"):
@@ -57,7 +66,10 @@ class CheckpointConfig:
     keep_latest: int = 1
     """How many of the newest are kept."""
     keep_best: int = 1
-    """How many with the lowest validation loss are kept besides; 0 keeps none for that."""
+    """How many of the best are kept besides; 0 keeps none for that."""
+    best_by: str = ""
+    """What makes a checkpoint the best: the lowest validation loss ("loss"), or the highest of a score of the task,
+    such as accuracy or f1; none takes the task's main score, and of text the loss."""
 
     def validate(self) -> None:
         """Raises UsageError for the first value out of range."""

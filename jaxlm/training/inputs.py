@@ -18,11 +18,14 @@ from jaxlm.tasks.feeding import step_rows
 from jaxlm.tasks.make import make_task
 from jaxlm.tasks.task import Task, WholeSplit
 from jaxlm.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+from jaxlm.training.example_inputs import ExampleInputs, prepare_example_inputs
+from jaxlm.training.starting import adapted_model
+from jaxlm.training.stored import StoredModel
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """The inputs of a run.
+class TextInputs:
+    """The inputs of a run on text.
 
     Attributes:
       experiment: the resolved experiment.
@@ -54,13 +57,20 @@ class Inputs:
             for corpus in self.corpora.values()
         ]
 
-    def training_rows(self, streams: Sequence[TokenStream]) -> StepRows:
-        """Returns the rows that training reads, of the streams 'train'."""
-        return step_rows(self.task.feed, streams, self.experiment.seed)
+    def summary(self) -> list[str]:
+        """Returns what was read, in words."""
+        return [
+            f"text{name and f' of {name}'}: {_counts(corpus)}{', from the cache' if corpus.reused else ''}"
+            for name, corpus in self.corpora.items()
+        ]
 
-    def evaluation_rows(self, streams: Sequence[TokenStream]) -> dict[str, WholeSplit]:
-        """Returns the rows that evaluations read, of the streams 'validation', by the names of `corpora`."""
-        stride = self.experiment.evaluation.stride
+    def training_rows(self) -> StepRows:
+        """Returns the rows that training reads."""
+        return step_rows(self.task.feed, self.streams("train"), self.experiment.seed)
+
+    def evaluation_rows(self) -> dict[str, WholeSplit]:
+        """Returns the rows that evaluations read, by the names of `corpora`."""
+        stride, streams = self.experiment.evaluation.stride, self.streams("validation")
         return {
             name: self.task.feed.evaluation_rows(stream, stride)
             for name, stream in zip(self.corpora, streams, strict=True)
@@ -84,22 +94,45 @@ class Inputs:
         return [replace(own, source=name).to_json() for own, name in zip(accounts, self.source_names, strict=True)]
 
 
-def prepare_inputs(experiment: Experiment, folder: RunFolder) -> Inputs:
+def _counts(corpus: Corpus) -> str:
+    parts = (("train", corpus.train.counts), ("validation", corpus.validation.counts))
+    return ", ".join(f"{name} {counts.documents:,} documents, {counts.bytes:,} bytes" for name, counts in parts)
+
+
+def prepare_inputs(
+    experiment: Experiment, folder: RunFolder, start: StoredModel | None = None
+) -> TextInputs | ExampleInputs:
     """Returns the inputs of an experiment, which is that of the folder or is to be.
+
+    Args:
+      experiment: as it was asked for.
+      folder: the run's.
+      start: the model that a new run begins from, if any.
 
     Raises:
       UsageError: for an impossible experiment.
       DataError: for text that cannot be used.
     """
+    if experiment.data.source == "examples":
+        return prepare_example_inputs(experiment, folder, start)
+    return prepare_text_inputs(experiment, folder, start)
+
+
+def prepare_text_inputs(experiment: Experiment, folder: RunFolder, start: StoredModel | None = None) -> TextInputs:
+    """Returns the inputs of an experiment on text; arguments and errors as `prepare_inputs`."""
     corpora = {name: prepare_corpus(config) for name, config in experiment.data.corpora().items()}
-    tokenizer = _tokenizer(experiment, folder, list(corpora.values()))
+    tokenizer = _tokenizer(experiment, folder, start, list(corpora.values()))
+    if folder.exists() and experiment.start_from:
+        experiment = replace(experiment, model=folder.read_experiment().model)
+    elif start is not None:
+        experiment = replace(experiment, model=adapted_model(start.experiment.model, experiment))
     experiment = experiment.resolve(tokenizer.vocab_size)
-    return Inputs(
+    return TextInputs(
         experiment, corpora, tokenizer, make_task(experiment.task, experiment.model, experiment.data, tokenizer)
     )
 
 
-def refuse_other_text(inputs: Inputs, folder: RunFolder) -> None:
+def refuse_other_text(inputs: TextInputs | ExampleInputs, folder: RunFolder) -> None:
     """Makes sure that the text is the one that the run in the folder began with, as far as the folder says.
 
     Raises:
@@ -113,9 +146,15 @@ def refuse_other_text(inputs: Inputs, folder: RunFolder) -> None:
         )
 
 
-def _tokenizer(experiment: Experiment, folder: RunFolder, corpora: Sequence[Corpus]) -> Tokenizer:
+def _tokenizer(
+    experiment: Experiment, folder: RunFolder, start: StoredModel | None, corpora: Sequence[Corpus]
+) -> Tokenizer:
     if folder.exists():
         return load_tokenizer(folder.tokenizer)
+    if start is not None:
+        if start.tokenizer is None:
+            raise UsageError(f"the model {experiment.start_from} has no tokenizer, which encodes the text")
+        return start.tokenizer
     documents: Iterator[str] = itertools.chain.from_iterable(corpus.train for corpus in corpora)
     if experiment.tokenizer.kind == "character":
         # An alphabet is no statistic: without that of the validation text, some of it could not be represented.

@@ -18,11 +18,11 @@ import optax
 from jax.sharding import NamedSharding
 from rich.console import Console
 
-from jaxlm.data.corpus import Corpus
 from jaxlm.data.loader import training_batches
 from jaxlm.data.step_rows import StepRows
 from jaxlm.errors import NonFiniteLossError, UsageError
-from jaxlm.evaluation.perplexity import Perplexity, make_row_sums, measure
+from jaxlm.evaluation.perplexity import Perplexity, Split, make_row_sums, measure
+from jaxlm.evaluation.scoring import make_scored_rows, measure_examples
 from jaxlm.experiment import Experiment
 from jaxlm.generation.decoding import TokenGenerator
 from jaxlm.generation.text import generate_text
@@ -31,23 +31,29 @@ from jaxlm.parallel.hardware import peak_flops
 from jaxlm.parallel.mesh import batch_sharding, make_mesh, on_mesh, replicated
 from jaxlm.parallel.runtime import release_freed_memory
 from jaxlm.run_folder import RunFolder
-from jaxlm.tasks.task import WholeSplit
+from jaxlm.tasks.labelled import LabelledSplit
+from jaxlm.tasks.task import Task, WholeSplit
 from jaxlm.training.checkpoints import Checkpoints
 from jaxlm.training.counted import counted
-from jaxlm.training.inputs import Inputs, prepare_inputs, refuse_other_text
+from jaxlm.training.example_inputs import ExampleInputs
+from jaxlm.training.inputs import TextInputs, prepare_inputs, refuse_other_text
 from jaxlm.training.ledger import Ledger
 from jaxlm.training.metrics_log import METRICS_FILE, MetricsLog
 from jaxlm.training.optimizers import make_optimizer
+from jaxlm.training.partial import without_frozen
 from jaxlm.training.preemption import Preempted, PreemptionWatch
 from jaxlm.training.progress import TrainingProgress
 from jaxlm.training.report import write_report
 from jaxlm.training.schedules import learning_rate_schedule
 from jaxlm.training.self_checks import check_before_training
+from jaxlm.training.starting import keeps_labels, with_weights
 from jaxlm.training.state import TrainState, init_state, state_shardings
 from jaxlm.training.step import make_train_step
+from jaxlm.training.stored import StoredModel, read_stored
 from jaxlm.training.trackers import Trackers, open_trackers
 
 HostBatch = dict[str, np.ndarray]
+Inputs = TextInputs | ExampleInputs
 
 
 @dataclass(frozen=True)
@@ -88,23 +94,24 @@ def _train(experiment: Experiment, run_folder: RunFolder, watch: PreemptionWatch
     run_folder.refuse_other_models()
     say = print if jax.process_index() == 0 else lambda _: None
 
-    inputs = prepare_inputs(experiment, run_folder)
-    for name, corpus in inputs.corpora.items():
-        say(f"text{name and f' of {name}'}: {_counts(corpus)}{', from the cache' if corpus.reused else ''}")
+    # A run that has begun has all it needs in its folder, but for weights before its first checkpoint.
+    begun = run_folder.exists() and Checkpoints(run_folder.checkpoints).latest_step() is not None
+    start = read_stored(experiment.start_from) if experiment.start_from and not begun else None
+    inputs = prepare_inputs(experiment, run_folder, start)
+    for line in inputs.summary():
+        say(line)
     _refuse_changes(inputs, run_folder)
-    rows = inputs.training_rows(inputs.streams("train"))
-    for name, account in zip(inputs.corpora, rows.accounts(), strict=True):
-        say(f"epoch{name and f' of {name}'}: {account.summary()}")
-    held_out = inputs.evaluation_rows(inputs.streams("validation"))
+    rows = inputs.training_rows()
+    accounts = rows.accounts()
+    for name, account in zip(inputs.source_names, accounts, strict=True):
+        say(f"epoch{f' of {name}' if len(accounts) > 1 else ''}: {account.summary()}")
+    held_out = inputs.evaluation_rows()
     _claim_folder(inputs, run_folder, rows, held_out)
     mesh = make_mesh(inputs.experiment.mesh)
     with on_mesh(mesh):
-        return _Run(inputs, run_folder, mesh, rows, held_out, say).to_the_end(watch)
-
-
-def _counts(corpus: Corpus) -> str:
-    parts = (("train", corpus.train.counts), ("validation", corpus.validation.counts))
-    return ", ".join(f"{name} {counts.documents:,} documents, {counts.bytes:,} bytes" for name, counts in parts)
+        run = _Run(inputs, run_folder, mesh, rows, held_out, start, say)
+        del start  # the run lets go of its weights once it has taken them
+        return run.to_the_end(watch)
 
 
 def _refuse_changes(inputs: Inputs, folder: RunFolder) -> None:
@@ -140,6 +147,7 @@ class _Run:
         mesh: jax.sharding.Mesh,
         rows: StepRows,
         held_out: Mapping[str, WholeSplit],
+        start: StoredModel | None,
         say: Callable[[str], None],
     ):
         self.experiment = experiment = inputs.experiment
@@ -149,9 +157,11 @@ class _Run:
         self.say = say
         self.task = task = inputs.task
         self.objective = task.objective
-        self.samples = task.generates and experiment.sample_every > 0
+        self.samples = isinstance(task, Task) and task.generates and experiment.sample_every > 0
         self.rows = rows
         self.held_out = held_out
+        self.start = start
+        self.results: list[float] = []  # of the evaluations so far; lower is better
         self.source_names = inputs.source_names
         self.schedule = learning_rate_schedule(experiment.optimizer, experiment.steps)
         self.optimizer = make_optimizer(experiment.optimizer, self.schedule)
@@ -171,7 +181,7 @@ class _Run:
         # Rows beyond the last are empty, so a larger batch changes no result.
         self.evaluation_batch = math.ceil(experiment.evaluation.batch_size / shards) * shards
         self.score = jax.jit(
-            make_row_sums(self.objective),
+            (make_row_sums if isinstance(task, Task) else make_scored_rows)(self.objective),
             in_shardings=(self.shardings.params, self.batch_sharding),
             out_shardings=replicated(mesh),
         )
@@ -194,14 +204,16 @@ class _Run:
             return TrainResult(self.folder, start, None)
         # Restore order: a new state is drawn only where no checkpoint is, and records later than it are forgotten.
         if start is None:
-            state = init_state(experiment.model, self.optimizer, self.shardings, experiment.seed)
+            state = self.first_state()
+            release_freed_memory()
         else:
             state = self.checkpoints.load_state(self.abstract, self.shardings, start)
         step = start or 0
         self.ledger = Ledger.empty(len(self.source_names))
         self.compile()
-        if start is None and experiment.self_checks:
-            self.check(state)
+        # What begins from other weights is no fair die, and the rows of labelled examples hide nothing.
+        if start is None and not experiment.start_from and experiment.self_checks and isinstance(self.task, Task):
+            self.check(state, self.task)
         with contextlib.ExitStack() as stack:
             self.trackers = Trackers([])
             if jax.process_index() == 0:
@@ -212,20 +224,50 @@ class _Run:
             if start is not None:
                 records = MetricsLog(self.folder.path / METRICS_FILE).read()
                 self.ledger = Ledger.read(records, step, len(self.source_names))
+                measured = (record for record in records if record["kind"] == "validation" and record["step"] <= step)
+                self.results = [self.rank(record) for record in measured]
                 self.trackers.log(step, "event", {"name": "resumed"})
                 self.progress.message(f"resuming from step {step:,}")
             self.loop(state, step, watch)
         self.say(self.ledger.summary(self.source_names, self.rows.epoch_rows(experiment.steps)))
-        return TrainResult(self.folder, experiment.steps, self.validation)
+        best, last = self.checkpoints.best_step(), self.checkpoints.latest_step()
+        if best is not None:
+            self.say(f"best checkpoint by {experiment.checkpoints.best_by or 'loss'}: step {best:,}")
+        return TrainResult(self.folder, last or 0, self.validation)
 
-    def check(self, state: TrainState) -> None:
+    def first_state(self) -> TrainState:
+        """Draws the initial state, and takes what the model that is begun from has for it."""
+        experiment = self.experiment
+        state = init_state(experiment.model, self.optimizer, self.shardings, experiment.seed)
+        if self.start is None or experiment.start_with == "shape":
+            return state
+        labels = keeps_labels(self.start.experiment, self.start.labels, experiment)
+        state, transfer = with_weights(state, self.shardings, self.start.params, labels)
+        self.say(transfer.summary(f"{experiment.start_from} (step {self.start.step:,})"))
+        self.start = None  # its parameters are not needed any more
+        return state
+
+    def rank(self, values: Mapping[str, Any]) -> float:
+        """Returns what checkpoints.best_by says of the values of an evaluation; lower is better."""
+        name = self.experiment.checkpoints.best_by or "loss"
+        if name not in values:
+            known = ", ".join(key for key in values if isinstance(values[key], float) and key != "seconds")
+            raise UsageError(f"checkpoints.best_by is {name!r}, which this task does not measure; it has {known}")
+        return float(values[name]) if name == "loss" or name.startswith("loss_") else -float(values[name])
+
+    def out_of_patience(self) -> bool:
+        """Whether the last evaluations brought nothing better than one before them."""
+        patience = self.experiment.evaluation.patience
+        return 0 < patience < len(self.results) and min(self.results[:-patience]) <= min(self.results[-patience:])
+
+    def check(self, state: TrainState, task: Task) -> None:
         """Looks for what would spoil the run; see `jaxlm.training.self_checks`."""
         for rows in self.held_out.values():
             batches = rows.batches(
                 self.evaluation_batch, process_index=jax.process_index(), process_count=jax.process_count()
             )
             check_before_training(
-                self.task,
+                task,
                 self.experiment.model,
                 self.tokenizer,
                 next(batches),
@@ -238,7 +280,12 @@ class _Run:
         dropout = model.dropout_rate > 0 or model.attention_dropout_rate > 0
         objective = self.objective
         step = make_train_step(
-            objective.loss, self.optimizer, experiment.seed, experiment.accumulation, dropout, objective.balance
+            without_frozen(objective.loss, experiment.optimizer.freeze),
+            self.optimizer,
+            experiment.seed,
+            experiment.accumulation,
+            dropout,
+            objective.balance,
         )
         jitted = jax.jit(
             counted(step, len(self.source_names)),
@@ -300,7 +347,7 @@ class _Run:
         self.start_interval()
         with contextlib.closing(batches):
             batch = self.next_batch(batches)
-            while step < experiment.steps:
+            while step < experiment.steps and not self.out_of_patience():
                 length = self.rows.parts[self.rows.locate(step)[0]].length
                 state, metrics = self.train_steps[length](state, batch)
                 if one_at_a_time:
@@ -344,6 +391,10 @@ class _Run:
         if evaluating:
             release_freed_memory()
             measured = self.validation = self.evaluate(state, step)
+            if self.out_of_patience() and not last:
+                last = saving = True
+                evaluations = experiment.evaluation.patience
+                self.progress.message(f"step {step:,}: stopping early, {evaluations} evaluations without a better one")
         if self.samples and (step % experiment.sample_every == 0 or last):
             release_freed_memory()
             self.sample(state, step)
@@ -354,7 +405,7 @@ class _Run:
                 self.stop_non_finite(step, "norm of the parameters", norm)
             release_freed_memory()
             self.trackers.sync()
-            self.checkpoints.save(state, step, None if measured is None else measured.loss)
+            self.checkpoints.save(state, step, None if measured is None else self.results[-1])
             if jax.default_backend() == "cpu":
                 # Here the writer would compete with the next step for cores and memory.
                 self.checkpoints.wait()
@@ -421,27 +472,31 @@ class _Run:
     def evaluate(self, state: TrainState, step: int) -> Perplexity:
         """Measures the whole validation split."""
         started = time.perf_counter()
-        measured = measure(
-            self.held_out,
-            lambda rows: (
-                jax.device_get(self.score(state.params, self.put(batch)))
-                for batch in rows.batches(
-                    self.evaluation_batch, process_index=jax.process_index(), process_count=jax.process_count()
-                )
-            ),
-            self.objective.parts,
-        )
+
+        def scored(rows: Split) -> Iterator[Any]:
+            for batch in rows.batches(
+                self.evaluation_batch, process_index=jax.process_index(), process_count=jax.process_count()
+            ):
+                yield jax.device_get(self.score(state.params, self.put(batch)))
+
+        parts = self.objective.parts
+        (first, *_) = self.held_out.values()
+        if isinstance(first, LabelledSplit):
+            measured = measure_examples(first, scored(first), parts)
+        else:
+            measured = measure(self.held_out, scored, parts)
         if not math.isfinite(measured.loss):
             self.stop_non_finite(step, "validation loss", measured.loss)
         values = {
             "loss": measured.loss,
             "standard_error": measured.standard_error,
-            "perplexity": measured.perplexity,
+            **({} if math.isnan(measured.perplexity) else {"perplexity": measured.perplexity}),
             **({} if math.isnan(measured.bits_per_byte) else {"bits_per_byte": measured.bits_per_byte}),
             **measured.metrics,
         }
         self.trackers.log(step, "validation", {**values, "seconds": time.perf_counter() - started})
         self.progress.validation(step, values)
+        self.results.append(self.rank(values))
         return measured
 
     def sample(self, state: TrainState, step: int) -> None:

@@ -9,6 +9,7 @@ from optax import contrib
 
 from jaxlm.models.generator import GENERATOR
 from jaxlm.training.config import OptimizerConfig
+from jaxlm.training.partial import frozen_mask, scale_by_layer
 
 Schedule = Callable[[Any], Any]
 
@@ -62,9 +63,21 @@ def make_optimizer(config: OptimizerConfig, schedule: Schedule) -> optax.Gradien
             ),
             optax.scale(-1.0),
         )
-    return optax.chain(
+    update = optax.chain(
         optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity(),
         rule,
         optax.add_decayed_weights(config.weight_decay, decay_mask),
+        *([scale_by_layer(config.layer_decay)] if config.layer_decay != 1 else []),
         optax.scale_by_learning_rate(schedule),
     )
+    if not config.freeze:
+        return update
+    # Frozen parameters have no state.
+    parts = {"learned": update, "frozen": optax.set_to_zero()}
+
+    def part_of(params: Any) -> Any:
+        if not isinstance(params, dict):  # what optax puts in their place to find them in a state
+            return jax.tree.map(lambda _: "learned", params)
+        return jax.tree.map(lambda frozen: "frozen" if frozen else "learned", frozen_mask(params, config.freeze))
+
+    return optax.partition(parts, part_of)

@@ -14,7 +14,7 @@ from jaxlm.errors import UsageError
 from jaxlm.run_folder import RunFolder
 from jaxlm.text.tokenizer import Tokenizer
 from jaxlm.text.words import special_ids
-from jaxlm.training.inputs import prepare_inputs, refuse_other_text
+from jaxlm.training.inputs import prepare_text_inputs, refuse_other_text
 
 
 @dataclass(frozen=True)
@@ -99,14 +99,16 @@ def show_batch(folder: str | os.PathLike, step: int, rows: int | None = None) ->
     experiment = run.read_experiment()
     if experiment.data.source == "none":
         raise UsageError(f"{run.path} holds an imported model: it has no rows of text to show")
+    if experiment.data.source == "examples":
+        raise UsageError(f"{run.path} was trained on labelled examples: rows of text are what can be shown")
     if not 0 <= step < experiment.steps:
         raise UsageError(f"step {step:,} is not one of {run.path}: its steps are 0 to {experiment.steps - 1:,}")
     if rows is not None and rows < 1:
         raise UsageError(f"{rows} rows cannot be shown; it must be at least 1")
-    inputs = prepare_inputs(experiment, run)
+    inputs = prepare_text_inputs(experiment, run)
     refuse_other_text(inputs, run)
     streams = inputs.streams("train")
-    training_rows = inputs.training_rows(streams)
+    training_rows = inputs.training_rows()
     batch = step_batch(training_rows, step, experiment.batch_size)
     origins = step_origins(training_rows, step, experiment.batch_size)
     offsets = [inputs.task.feed.document_offsets(stream) for stream in streams]

@@ -21,9 +21,11 @@ from jaxlm.training.metrics_log import METRICS_FILE, TIMING_FIELDS, MetricsLog, 
 from jaxlm.training.report_curves import charts_of, figure_of, points_of
 from jaxlm.training.report_data import data_section
 from jaxlm.training.report_markup import Record, bounded, cell, cut, escape, in_words
+from jaxlm.training.report_results import results_section
 
 EXPERIMENT_FILE = "experiment.json"
 REPORT_FILE = "report.html"
+RESULTS_FILE = "results.json"
 
 # What bounds the page, below two megabytes whatever the run.
 _MAX_TABLE_ROWS = 100
@@ -55,17 +57,19 @@ def write_report(run_folder: str | os.PathLike[str]) -> Path:
     experiment = _read_experiment(folder / EXPERIMENT_FILE)
     records = MetricsLog(folder / METRICS_FILE).read()
     path = folder / REPORT_FILE
-    write_atomically(path, render_report(experiment, records, folder.resolve().name).encode("utf-8", "replace"))
+    page = render_report(experiment, records, folder.resolve().name, _read_results(folder / RESULTS_FILE))
+    write_atomically(path, page.encode("utf-8", "replace"))
     return path
 
 
-def render_report(experiment: Mapping[str, Any], records: Sequence[Record], name: str) -> str:
+def render_report(experiment: Mapping[str, Any], records: Sequence[Record], name: str, results: Any = None) -> str:
     """Returns the page as text.
 
     Args:
       experiment: the resolved experiment, nested.
       records: what `MetricsLog.read` returned.
       name: the title, where the experiment has no `name`.
+      results: what fine-tuning found, if this was one.
     """
     train = [record for record in records if record["kind"] == "train"]
     validation = [record for record in records if record["kind"] == "validation"]
@@ -80,6 +84,7 @@ def render_report(experiment: Mapping[str, Any], records: Sequence[Record], name
         "origin": _origin(experiment),
         "facts": _facts(experiment, train, validation),
         "charts": "".join(map(figure_of, charts)) or '<p class="note">Nothing has been measured yet.</p>',
+        "results_section": results_section(results),
         "data_section": data_section(experiment.get("corpus"), records),
         "validation": _validation_table(validation),
         "samples": _samples([record for record in records if record["kind"] == "sample"]),
@@ -91,6 +96,14 @@ def render_report(experiment: Mapping[str, Any], records: Sequence[Record], name
         "script_hash": "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda slot: parts[slot[1]], template)
+
+
+def _read_results(path: Path) -> Any:
+    """What fine-tuning wrote; None where there is nothing that can be read, since the report can do without."""
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def _read_experiment(path: Path) -> dict[str, Any]:

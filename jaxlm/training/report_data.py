@@ -1,13 +1,12 @@
 """The section of a report on its data: what was read of it, what its rows leave out, and what preparation dropped."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxlm.training.ledger import COUNTS, is_ledger
-from jaxlm.training.report_markup import Record, bounded, cell, cut, escape
+from jaxlm.training.report_markup import Record, cell, cut, table
 
 _MAX_SOURCES = 100
-_MAX_TABLE_BYTES = 50_000  # of markup
 
 
 def data_section(corpus: Any, records: Sequence[Record]) -> str:
@@ -47,7 +46,7 @@ def _read_table(ledger: Record | None, train: Sequence[Mapping[str, Any]]) -> st
         (name, *(cell(ledger.get(count + end)) for count in COUNTS), _fill(ledger, end), _epochs(ledger, end))
         for name, end in [*sources, ("all" if sources else _name(train), "")]
     ]
-    return _table(f"Read up to step {ledger['step']:,}{since}.", head, lines)
+    return table(f"Read up to step {ledger['step']:,}{since}.", head, lines)
 
 
 def _name(train: Sequence[Mapping[str, Any]]) -> str:
@@ -83,7 +82,7 @@ def _rows_table(accounts: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     caption = (
         "How documents become rows: those that no row has as a whole are cut; what an epoch has no row for, and why."
     )
-    return _table(caption, head, lines) if lines else ""
+    return table(caption, head, lines) if lines else ""
 
 
 def _prepared_tables(prepared: Any) -> list[str]:
@@ -100,24 +99,10 @@ def _prepared_table(source: str, prepared: Mapping[str, Any]) -> str:
         if isinstance(counts, dict):
             lines += [(f"{fate}: {reason.replace('_', ' ')}", cell(count), what) for reason, count in counts.items()]
     lines.append(("kept", cell(prepared.get("kept")), "documents"))
-    return _table(f"What jaxlm data prepare did for {cut(source, 80)}.", ("", "count", "of"), lines)
+    return table(f"What jaxlm data prepare did for {cut(source, 80)}.", ("", "count", "of"), lines)
 
 
 def _reasons(counts: Any, what: str) -> str:
     if not isinstance(counts, dict) or not counts:
         return "none"
     return "; ".join(f"{cell(count)} {what} ({reason})" for reason, count in counts.items())
-
-
-def _table(caption: str, head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    rows = (
-        f'<tr><th scope="row">{escape(cut(line[0], 80))}</th>'
-        + "".join(f"<td>{escape(cut(text, 300))}</td>" for text in line[1:])
-        + "</tr>\n"
-        for line in lines
-    )
-    return (
-        f"<table><caption>{escape(caption)}</caption><thead><tr>"
-        + "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
-        + f"</tr></thead><tbody>{''.join(bounded(rows, _MAX_TABLE_BYTES))}</tbody></table>"
-    )

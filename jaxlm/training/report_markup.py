@@ -2,10 +2,12 @@
 
 import html
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Record = Mapping[str, Any]
+
+_MAX_TABLE_BYTES = 50_000  # of markup
 
 
 def escape(value: Any) -> str:
@@ -47,3 +49,18 @@ def in_words(value: Any) -> str:
     if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
         return ", ".join(map(in_words, value))
     return json.dumps(value)
+
+
+def table(caption: str, head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A table of texts, whose first column names the rows; rows beyond a bound of bytes are left out."""
+    rows = (
+        f'<tr><th scope="row">{escape(cut(line[0], 80))}</th>'
+        + "".join(f"<td>{escape(cut(text, 300))}</td>" for text in line[1:])
+        + "</tr>\n"
+        for line in lines
+    )
+    return (
+        f"<table><caption>{escape(caption)}</caption><thead><tr>"
+        + "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
+        + f"</tr></thead><tbody>{''.join(bounded(rows, _MAX_TABLE_BYTES))}</tbody></table>"
+    )

@@ -20,7 +20,7 @@ def learning_rate_schedule(config: OptimizerConfig, steps: int) -> Callable[[jax
       A function from the step (0 for the first) to the learning rate, a float32 scalar. The first step is not
       wasted on a rate of zero: with w warmup steps it takes peak / (w + 1).
     """
-    warmup = config.warmup_steps
+    warmup = round(config.warmup_fraction * steps) if config.warmup_fraction else config.warmup_steps
     decay_start = warmup if config.schedule != "wsd" else max(warmup, round(steps * (1 - config.decay_fraction)))
     decay_steps = max(steps - decay_start, 1)
 

@@ -21,7 +21,7 @@ def test_help_lists_the_subverbs(jaxlm):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["data"], "name what to do: jaxlm data tokenizer | prepare | show"),
+        (["data"], "name what to do: jaxlm data tokenizer | prepare | check | show"),
         (["data", "prepar"], "unknown subverb of data 'prepar' (did you mean 'prepare'?)"),
         (["data", "prepare"], "Missing from jaxlm data prepare: OUT"),
         (["data", "prepare", "out", "--fils", "x"], "unknown option --fils (did you mean '--files'?)"),

@@ -25,8 +25,8 @@ def started(folder, experiment):
     """A run folder as it is when training begins, without the training."""
     run = RunFolder(folder)
     inputs = prepare_inputs(experiment, run)
-    rows = inputs.training_rows(inputs.streams("train"))
-    _claim_folder(inputs, run, rows, inputs.evaluation_rows(inputs.streams("validation")))
+    rows = inputs.training_rows()
+    _claim_folder(inputs, run, rows, inputs.evaluation_rows())
     return rows.parts[0]
 
 

@@ -127,7 +127,7 @@ def packed_run(tmp_path_factory):
 def test_the_ledger_of_a_run_is_the_sum_of_its_batches(packed_run):
     run = RunFolder(packed_run)
     inputs = prepare_inputs(run.read_experiment(), run)
-    (rows,) = inputs.training_rows(inputs.streams("train")).parts
+    (rows,) = inputs.training_rows().parts
     totals = dict.fromkeys(COUNTS, 0)
     sums = []
     for step in range(12):

@@ -1,0 +1,246 @@
+"""What pretraining is worth: fine-tuning on ten tasks from random weights, and from the weights of a pretrained run.
+
+    pip install -e '.[metrics]'
+    JAXLM_DATA=/path/to/data python experiments/finetuning.py --pretrained runs/bert-mini --dir runs/finetuning \\
+        [--tasks sst2 trec ewt wnut17 ...] [--seeds 3]
+
+The pretrained run is that of bert_mini_wikitext2.py (README.md says with how many steps); "scratch" has its tokenizer
+and shape and random weights. Translation and summarisation have an encoder-decoder of their own, without pretraining.
+Files that no reader of ours takes as they are (TREC, MR, XQuAD by article, Tatoeba by sentence) are rewritten below
+--dir.
+Prints a line for each setting: means over seeds with standard deviations, and the time of a run.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from jaxlm.data.config import DataConfig
+from jaxlm.data.examples.config import ExamplesConfig
+from jaxlm.evaluation.config import EvaluationConfig
+from jaxlm.experiment import Experiment
+from jaxlm.models.config import ModelConfig
+from jaxlm.tasks.config import TaskConfig
+from jaxlm.text.config import TokenizerConfig
+from jaxlm.training.config import OptimizerConfig
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A task of the table.
+
+    Attributes:
+      task: its kind and options.
+      files: makes the files and names them.
+      length: most tokens of an example.
+      epochs: passes over it.
+      batch_size: examples of a step.
+      rates: learning rates from random and from pretrained weights.
+      pretrained: whether the pretrained encoder can do it.
+    """
+
+    task: TaskConfig
+    files: Callable[[Path, Path], ExamplesConfig]
+    length: int
+    epochs: float
+    batch_size: int = 32
+    rates: tuple[float, float] = (5e-4, 1e-3)
+    pretrained: bool = True
+
+
+def plain(train: str, validation: str) -> Callable[[Path, Path], ExamplesConfig]:
+    """Files that are read as they are."""
+    return lambda data, work: ExamplesConfig((str(data / train),), (str(data / validation),))
+
+
+def is_held_out(text: str, part: float = 0.1) -> bool:
+    """Whether a hash of a text says that it is held out."""
+    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) < part * 2**32
+
+
+def written(work: Path, name: str, lines: Iterable[tuple[str, str]]) -> ExamplesConfig:
+    """Writes (key, line) to train and validation files by a hash of the key."""
+    work.mkdir(parents=True, exist_ok=True)
+    parts: tuple[list[str], list[str]] = ([], [])
+    for key, line in lines:
+        parts[is_held_out(key)].append(line)
+    paths = [work / f"{name}-{part}.tsv" for part in ("train", "validation")]
+    for path, own in zip(paths, parts, strict=True):
+        path.write_text("".join(f"{line}\n" for line in own), "utf-8")
+    return ExamplesConfig((str(paths[0]),), (str(paths[1]),), header="no")
+
+
+def trec(data: Path, work: Path) -> ExamplesConfig:
+    """`COARSE:fine question`, latin-1; a tenth held out, by the question."""
+    rows = [line.split(" ", 1) for line in (data / "trec/TREC.train").read_text("latin-1").splitlines()]
+    return written(work, "trec", ((text, f"{text}\t{label.split(':')[0]}") for label, text in rows))
+
+
+def movie_reviews(data: Path, work: Path) -> ExamplesConfig:
+    """A file for each polarity, latin-1; a tenth held out, by the sentence."""
+    lines = [
+        (text, f"{text.strip()}\t{polarity}")
+        for polarity in ("neg", "pos")
+        for text in (data / f"mr_polarity/rt-polarity.{polarity}").read_text("latin-1").split("\n")
+        if text.strip()
+    ]
+    return written(work, "mr", lines)
+
+
+def xquad(data: Path, work: Path) -> ExamplesConfig:
+    """The first 38 of the 48 articles to learn from, the last 10 to validate on."""
+    articles = json.loads((data / "xquad/xquad.en.json").read_text("utf-8"))["data"]
+    work.mkdir(parents=True, exist_ok=True)
+    for name, part in (("train", articles[:38]), ("validation", articles[38:])):
+        (work / f"xquad-{name}.json").write_text(json.dumps({"data": part}), "utf-8")
+    return ExamplesConfig((str(work / "xquad-train.json"),), (str(work / "xquad-validation.json"),))
+
+
+def tatoeba(data: Path, work: Path) -> ExamplesConfig:
+    """English to Chinese; a twentieth of the distinct English sentences held out."""
+    rows = [line.split("\t")[:2] for line in (data / "tatoeba_eng_cmn/cmn.txt").read_text("utf-8").splitlines()]
+    return written(work, "tatoeba", ((source, f"{source}\t{target}") for source, target in rows))
+
+
+def multi30k(data: Path, work: Path) -> ExamplesConfig:
+    """English to German."""
+    folder = data / "multi30k"
+    train, validation, test = (
+        tuple(str(folder / f"{name}.{language}.gz") for language in ("en", "de"))
+        for name in ("train", "val", "test_2016_flickr")
+    )
+    return ExamplesConfig(train, validation, test, format="parallel")
+
+
+SETTINGS = {
+    "sst2": Setting(TaskConfig("classification"), plain("sst2/train.tsv", "sst2/dev.tsv"), 64, 4),
+    "trec": Setting(TaskConfig("classification"), trec, 48, 6),
+    "ewt": Setting(
+        TaskConfig("tagging"),
+        plain("ud_english_ewt/en_ewt-ud-train.conllu", "ud_english_ewt/en_ewt-ud-dev.conllu"),
+        96,
+        3,
+    ),
+    "wnut17": Setting(TaskConfig("tagging"), plain("wnut17/wnut17train.conll", "wnut17/emerging.dev.conll"), 96, 6),
+    "mr": Setting(TaskConfig("classification"), movie_reviews, 64, 4),
+    "gsd": Setting(
+        TaskConfig("tagging"), plain("ud_chinese_gsd/zh-ud-train.conllu", "ud_chinese_gsd/zh-ud-dev.conllu"), 160, 6
+    ),
+    "xquad": Setting(TaskConfig("question_answering"), xquad, 192, 6, 16, (3e-4, 5e-4)),
+    "multi30k": Setting(
+        TaskConfig("sequence_to_sequence", label_smoothing=0.1), multi30k, 64, 5, 64, (3e-3, 3e-3), pretrained=False
+    ),
+    "tatoeba": Setting(
+        TaskConfig("sequence_to_sequence", label_smoothing=0.1, bleu_tokenizer="zh"),
+        tatoeba,
+        48,
+        6,
+        64,
+        (3e-3, 3e-3),
+        pretrained=False,
+    ),
+    "scitldr": Setting(
+        TaskConfig("sequence_to_sequence", text_score="summarisation", label_smoothing=0.1),
+        plain("scitldr_a/train.jsonl", "scitldr_a/dev.jsonl"),
+        256,
+        10,
+        16,
+        (1e-3, 1e-3),
+        pretrained=False,
+    ),
+}
+
+SMALL_TRANSFORMER = ModelConfig(
+    architecture="encoder_decoder",
+    num_layers=4,
+    embed_dim=128,
+    num_heads=4,
+    mlp_dim=256,
+    positions="rotary",
+    dropout_rate=0.1,
+    matmul_precision="bfloat16",
+    layers="unrolled",
+)
+
+
+def experiment_of(name: str, start: str, setting: Setting, examples: ExamplesConfig, pretrained: str) -> Experiment:
+    """The experiment of a setting, with seed 0; `start` is 'scratch' or 'pretrained'."""
+    base = Experiment(
+        name=f"{name}-{start}",
+        epochs=setting.epochs,
+        batch_size=setting.batch_size,
+        log_every=50,
+        sample_every=0,
+        data=DataConfig(source="examples", length=setting.length),
+        examples=examples,
+        task=setting.task,
+        optimizer=OptimizerConfig(
+            learning_rate=setting.rates[start == "pretrained"],
+            schedule="linear",
+            warmup_fraction=0.1,
+            final_fraction=0.0,
+            weight_decay=0.01,
+            beta2=0.999,
+        ),
+        evaluation=EvaluationConfig(batch_size=64),
+    )
+    if not setting.pretrained:
+        return replace(base, model=SMALL_TRANSFORMER, tokenizer=TokenizerConfig("sentencepiece", vocab_size=6000))
+    return replace(
+        base,
+        start_from=pretrained,
+        start_with="weights" if start == "pretrained" else "shape",
+        model=ModelConfig(dropout_rate=0.1, pooling="mean"),
+    )
+
+
+def main() -> None:
+    """Runs what was asked for and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pretrained", required=True, help="run folder of bert_mini_wikitext2.py")
+    parser.add_argument("--dir", type=Path, default=Path("runs/finetuning"))
+    parser.add_argument("--tasks", nargs="+", choices=SETTINGS, default=list(SETTINGS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--starts", nargs="+", choices=("scratch", "pretrained"), default=("scratch", "pretrained"))
+    options = parser.parse_args()
+
+    from jaxlm.parallel.runtime import prepare_cpu
+
+    prepare_cpu()
+    from jaxlm.finetuning import finetune
+
+    data = Path(os.environ.get("JAXLM_DATA", "data"))
+    for name in options.tasks:
+        setting = SETTINGS[name]
+        examples = setting.files(data, options.dir / "files")
+        for start in options.starts if setting.pretrained else ("scratch",):
+            results, times = [], []
+            for seed in range(options.seeds):
+                run = replace(experiment_of(name, start, setting, examples, options.pretrained), seed=seed)
+                begun = time.perf_counter()
+                results.append(finetune(run, options.dir / name / start / f"seed-{seed}"))
+                times.append(time.perf_counter() - begun)
+            for split in results[0].splits:
+                own = [result.splits[split] for result in results]
+                shown = [
+                    f"{score} {statistics.fmean(values):.4f} +- {statistics.stdev(values) if len(own) > 1 else 0:.4f}"
+                    for score in own[0].scores
+                    for values in [[result.scores[score] for result in own]]
+                ]
+                low, high = own[0].intervals[own[0].main]
+                print(
+                    f"RESULT {name} {start} {split} ({own[0].examples:,} examples, {len(own)} seeds): "
+                    f"{', '.join(shown)}; 95 % of {own[0].main} over examples, seed 0: {low:.4f} to {high:.4f}; "
+                    f"{min(times):.0f} to {max(times):.0f} s a run",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""`jaxlm finetune MODEL --task classification --train FILE`."""
+
+import dataclasses
+import itertools
+import logging
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from jaxlm.cli.options import parse_options
+from jaxlm.data.config import DataConfig
+from jaxlm.data.examples.config import ExamplesConfig
+from jaxlm.errors import UsageError
+from jaxlm.evaluation.config import EvaluationConfig
+from jaxlm.experiment import Experiment
+from jaxlm.models.config import ModelConfig
+from jaxlm.parallel.config import MeshConfig
+from jaxlm.tasks.config import TaskConfig
+from jaxlm.training.config import CheckpointConfig, OptimizerConfig
+
+if TYPE_CHECKING:
+    from jaxlm.finetuning import FinetuneResult
+
+Task = Literal["classification", "multi_label", "regression", "tagging", "question_answering", "sequence_to_sequence"]
+OPTIMIZER = OptimizerConfig(
+    learning_rate=1e-4,
+    schedule="linear",
+    warmup_steps=0,
+    warmup_fraction=0.1,
+    final_fraction=0.0,
+    weight_decay=0.01,
+    beta2=0.999,
+)
+
+
+@dataclass(frozen=True)
+class FinetuneOptions:
+    """Adapts a model to labelled examples, measures the best checkpoint, and says how sure the scores are.
+
+    Several learning rates, batch sizes, epochs or seeds are tried one after the other, in folders of their own.
+    """
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """Run folder or Hugging Face directory to begin from."""
+    task: Task
+    """What is predicted: one label of a text or a pair (classification), any number of labels, a number, or a tag for
+    each word, the span of a text that answers a question, or a text from a text."""
+    examples: Annotated[ExamplesConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=ExamplesConfig)
+    dir: str = ""
+    """Run folder, created or gone on with; by default runs/ and the names of model and task."""
+    epochs: tuple[float, ...] = (3.0,)
+    """Passes over the training examples."""
+    batch_size: tuple[int, ...] = (32,)
+    """Examples of a step."""
+    learning_rate: tuple[float, ...] = (1e-4,)
+    """Peak learning rate."""
+    seed: int = 0
+    """Decides the new head, the order of the examples, and dropout."""
+    seeds: int = 1
+    """How many seeds are tried, from `seed` on; scores are then means with standard deviations."""
+    max_length: int = 128
+    """Most tokens of an example; longer texts are cut, longer sentences of tagging divided."""
+    best_by: str = ""
+    """What chooses the checkpoint: loss, or a score; none takes the task's main one."""
+    patience: int = 0
+    """Evaluations (one an epoch) without a better one after which training stops; 0 never stops it."""
+    start: Literal["weights", "shape"] = "weights"
+    """Whether the weights of MODEL are taken, or its tokenizer and shape only."""
+    dropout: float = 0.1
+    """Dropout of embeddings, sublayers and labels' scores."""
+    pooling: Literal["", "first", "last", "mean"] = ""
+    """What stands for a text: its first or last token, or the mean of all; none takes what the model has, or for one
+    without, the last of a decoder and the first of others."""
+    labels: TaskConfig = dataclasses.field(default_factory=TaskConfig)
+    """Further settings of the task: label_smoothing, class_weights, r_drop."""
+    optimizer: OptimizerConfig = OPTIMIZER
+    mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Fine-tunes each setting and prints a line for each, and the table."""
+    options = parse_options(FinetuneOptions, None, arguments, "jaxlm finetune", without_prefix="examples")
+    _validate(options)
+
+    from jaxlm.parallel.runtime import join_processes, prepare_cpu
+
+    prepare_cpu()
+    join_processes()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+
+    from jaxlm.finetuning import sweep
+    from jaxlm.training.preemption import EXIT_PREEMPTED, Preempted
+
+    settings = experiments(options)
+    folder = options.dir or str(Path("runs") / f"{Path(options.model).name}-{options.task}")
+    seeds = range(options.seed, options.seed + options.seeds)
+    try:
+        results = sweep(settings, seeds, folder)
+    except Preempted as stop:
+        print(f"jaxlm: {stop}", file=sys.stderr)
+        return EXIT_PREEMPTED
+    for line in table(results):
+        print(line)
+    return 0
+
+
+def _validate(options: FinetuneOptions) -> None:
+    for name in ("epochs", "batch_size", "learning_rate"):
+        values = getattr(options, name)
+        if not values or min(values) <= 0:
+            raise UsageError(f"--{name.replace('_', '-')} must have one value or more, all positive")
+    if options.seeds < 1:
+        raise UsageError(f"--seeds is {options.seeds}; it must be at least 1")
+
+
+def experiments(options: FinetuneOptions) -> dict[str, Experiment]:
+    """Returns the experiments to run, by what tells them apart ("" for a single one)."""
+    several = [name for name in ("epochs", "batch_size", "learning_rate") if len(getattr(options, name)) > 1]
+    found = {}
+    for epochs, batch_size, rate in itertools.product(options.epochs, options.batch_size, options.learning_rate):
+        values = {"epochs": epochs, "batch_size": batch_size, "learning_rate": rate}
+        name = "-".join(f"{one}={values[one]:g}" for one in several)
+        found[name] = Experiment(
+            name=f"{Path(options.model).name}-{options.task}",
+            epochs=epochs,
+            batch_size=batch_size,
+            log_every=20,
+            sample_every=0,
+            start_from=options.model,
+            start_with=options.start,
+            model=model_changes(options),
+            data=DataConfig(source="examples", length=options.max_length),
+            examples=options.examples,
+            task=replace(options.labels, kind=options.task),
+            optimizer=replace(options.optimizer, learning_rate=rate),
+            evaluation=EvaluationConfig(patience=options.patience),
+            checkpoints=CheckpointConfig(best_by=options.best_by),
+            mesh=options.mesh,
+        )
+    return found
+
+
+def model_changes(options: FinetuneOptions) -> ModelConfig:
+    """Returns what is laid over the model that is begun from; see `Experiment.start_from`."""
+    model = ModelConfig(dropout_rate=options.dropout)
+    return replace(model, pooling=options.pooling) if options.pooling else model
+
+
+def table(results: "dict[str, list[FinetuneResult]]") -> list[str]:
+    """Returns what came of a sweep: for each setting and split the scores, with their spread over several seeds."""
+    lines = []
+    for name, runs in results.items():
+        for split in runs[0].splits:
+            own = [run.splits[split] for run in runs]
+            head = f"{name and f'{name}: '}{split}, {own[0].examples:,} examples"
+            if len(runs) == 1:
+                lines.append(f"{head}: {own[0].line()}")
+                continue
+            scores = []
+            for score in (own[0].main, *(score for score in own[0].scores if score != own[0].main)):
+                values = [result.scores[score] for result in own]
+                scores.append(f"{score} {statistics.fmean(values):.4f} +- {statistics.stdev(values):.4f}")
+            lines.append(f"{head}, {len(runs)} seeds: {', '.join(scores)}")
+        lines += [f"run folder: {run.folder}   report: {run.folder / 'report.html'}" for run in runs]
+    return lines

@@ -1,0 +1,107 @@
+"""`jaxlm predict MODEL`."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated
+
+import tyro
+
+from jaxlm.cli.main import step_of
+from jaxlm.cli.options import parse_options
+from jaxlm.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from jaxlm.prediction.prediction import Prediction
+
+AT_ONCE = 4096  # lines that are sorted by length together
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """Predicts labels, numbers or tags of texts: one prediction for each, in their order."""
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """Run folder or Hugging Face directory."""
+    text: tuple[str, ...] = ()
+    """Texts to predict for."""
+    file: str = ""
+    """File with a text in each line, or - for standard input; a tab divides a pair, or a question from its text."""
+    json: bool = False
+    """Print JSON Lines with the probability of every label, instead of a table."""
+    step: str = "best"
+    """Which checkpoint: best, latest, or a number of steps."""
+    batch_size: int = 64
+    """Texts at a time; no prediction depends on it."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Predicts and prints."""
+    options = parse_options(PredictOptions, None, arguments, "jaxlm predict")
+    step = step_of(options.step)
+    if bool(options.text) == bool(options.file):
+        raise UsageError("give either --text or --file (- reads standard input)")
+    if options.batch_size < 1:
+        raise UsageError(f"--batch-size is {options.batch_size}; it must be at least 1")
+
+    from jaxlm.parallel.runtime import prepare_cpu
+
+    prepare_cpu()
+    import jaxlm
+
+    model = jaxlm.load(options.model, step)
+    done = 0
+    lines = iter(options.text) if options.text else _lines(options.file)
+    while texts := list(islice(lines, AT_ONCE)):
+        inputs = [tuple(text.split("\t", 1)) if "\t" in text else text for text in texts]
+        for text, prediction in zip(texts, model.predict(inputs, options.batch_size), strict=True):
+            print(json.dumps(as_json(text, prediction), ensure_ascii=False) if options.json else line(text, prediction))
+        done += len(texts)
+        if options.file and sys.stderr.isatty():
+            print(f"\r{done:,} texts", end="", file=sys.stderr)
+    return 0
+
+
+def as_json(text: str, prediction: "Prediction") -> dict[str, object]:
+    """Returns what a line of --json holds: the text, and the fields that the task sets."""
+    fields = {name: value for name, value in asdict(prediction).items() if value not in (None, (), {})}
+    return {"input": text, **fields}
+
+
+def line(text: str, prediction: "Prediction") -> str:
+    """Returns a line of the table: what is predicted, a tab, the text."""
+    if prediction.value is not None:
+        return f"{prediction.value:.4f}\t{text}"
+    if prediction.text is not None:
+        return prediction.text
+    if prediction.answers:
+        best = prediction.answers[0]
+        return f"{best.text}\t{best.start}\t{best.stop}\t{best.score:.4f}\t{text.split(chr(9), 1)[0]}"
+    if prediction.tags:
+        words = text.split()
+        return " ".join(f"{word}/{tag}" for word, tag in zip(words, prediction.tags, strict=True))
+    if prediction.label is None:
+        return f"{'|'.join(prediction.labels)}\t{text}"
+    return f"{prediction.label}\t{prediction.probability:.4f}\t{text}"
+
+
+def _lines(path: str) -> Iterator[str]:
+    if path == "-":
+        yield from _numbered(sys.stdin.buffer, "standard input")
+        return
+    try:
+        with Path(path).open("rb") as file:
+            yield from _numbered(file, path)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _numbered(file: IO[bytes], name: str) -> Iterator[str]:
+    for number, content in enumerate(file, 1):
+        try:
+            yield content.decode().rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{name}:{number}: not UTF-8: {error.reason} at byte {error.start} of the line") from error

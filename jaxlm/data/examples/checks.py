@@ -1,0 +1,131 @@
+"""What is wrong with labelled examples before anything is trained on them: counts, doubles, leaks, lengths."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from jaxlm.data.examples.example import Example, ExampleSet
+from jaxlm.text.tokenizer import Tokenizer
+
+SHOWN = 3  # places that are named of each finding
+
+
+@dataclass(frozen=True)
+class SplitCheck:
+    """What was found in a split.
+
+    Attributes:
+      examples: how many there are.
+      problems: records that are no examples, or were repaired, by reason, with the first places.
+      labels: how often each label occurs.
+      duplicates: examples whose text occurred before in the split.
+      conflicts: texts that occur with different labels.
+      leaked: examples whose text is in the training split (of the others).
+      only_here: labels that the training split does not have (of the others).
+      leaked_places: the first of them.
+      tokens: median, 95 % and longest length in tokens, if a tokenizer was given.
+      truncated: share of the examples that is longer than max_length.
+      unknown: share of the tokens that the tokenizer does not know.
+    """
+
+    examples: int
+    problems: Mapping[str, tuple[int, tuple[str, ...]]]
+    labels: Mapping[str, int]
+    duplicates: int
+    conflicts: int
+    leaked: int = 0
+    only_here: tuple[str, ...] = ()
+    leaked_places: tuple[str, ...] = ()
+    tokens: tuple[int, int, int] | None = None
+    truncated: float | None = None
+    unknown: float | None = field(default=None)
+
+
+def check_examples(
+    splits: Mapping[str, ExampleSet], tokenizer: Tokenizer | None = None, max_length: int | None = None
+) -> dict[str, SplitCheck]:
+    """Looks through the splits of a dataset.
+
+    Texts are equal here if they are so without regard to case and space.
+
+    Args:
+      splits: by name; 'train' is what the others are held against.
+      tokenizer: to count tokens by.
+      max_length: the most tokens that an example will have.
+    """
+    train = splits.get("train")
+    seen = Counter() if train is None else Counter(map(normalized_text, train.examples))
+    known = set() if train is None else set(_label_counts(train))
+    found = {}
+    for name, own in splits.items():
+        texts: dict[str, set[str]] = {}
+        duplicates = 0
+        leaks = []
+        for example in own.examples:
+            text = normalized_text(example)
+            duplicates += text in texts
+            texts.setdefault(text, set()).add(str(_label(example)))
+            if name != "train" and seen[text]:
+                leaks.append(example.place)
+        labels = _label_counts(own)
+        found[name] = SplitCheck(
+            examples=len(own.examples),
+            problems=_problems(own),
+            labels=labels,
+            duplicates=duplicates,
+            conflicts=sum(len(labels) > 1 for labels in texts.values()),
+            leaked=len(leaks),
+            only_here=tuple(sorted(set(labels) - known)) if name != "train" else (),
+            leaked_places=tuple(leaks[:SHOWN]),
+            **_lengths(own, tokenizer, max_length),
+        )
+    return found
+
+
+def normalized_text(example: Example) -> str:
+    """Returns all that an example is predicted from, in lower case and without superfluous space."""
+    fields = example.fields
+    parts = [fields.get(name) for name in ("text", "pair", "source", "question", "context")]
+    parts.append(" ".join(fields.get("words", ())))
+    return "\n".join(" ".join(part.lower().split()) for part in parts if part)
+
+
+def _label(example: Example) -> Any:
+    fields = example.fields
+    return next(fields[name] for name in ("label", "labels", "value", "tags", "targets", "answers") if name in fields)
+
+
+def _label_counts(own: ExampleSet) -> dict[str, int]:
+    """How often labels and tags occur, the most frequent first; numbers and texts are no labels."""
+    counts: Counter[str] = Counter()
+    for example in own.examples:
+        if "label" in example.fields:
+            counts[example.fields["label"]] += 1
+        counts.update(example.fields.get("labels", ()))
+        counts.update(example.fields.get("tags", ()))
+    return dict(counts.most_common())
+
+
+def _problems(own: ExampleSet) -> dict[str, tuple[int, tuple[str, ...]]]:
+    places: dict[str, list[str]] = {}
+    for problem in own.problems:
+        places.setdefault(problem.reason + (", repaired" if problem.repaired else ""), []).append(problem.place)
+    return {reason: (len(found), tuple(found[:SHOWN])) for reason, found in places.items()}
+
+
+def _lengths(own: ExampleSet, tokenizer: Tokenizer | None, max_length: int | None) -> dict[str, Any]:
+    if tokenizer is None or not own.examples:
+        return {}
+    sizes, unknown = [], 0
+    for example in own.examples:
+        fields = example.fields
+        text = fields.get("text") or fields.get("source") or fields.get("question") or " ".join(fields.get("words", ()))
+        ids = tokenizer.encode_for_model(text, fields.get("pair") or fields.get("context")).ids
+        sizes.append(len(ids))
+        unknown += 0 if tokenizer.unk_id is None else ids.count(tokenizer.unk_id)
+    middle, most, longest = (int(size) for size in np.percentile(sizes, [50, 95, 100], method="higher"))
+    truncated = None if max_length is None else float(np.mean(np.array(sizes) > max_length))
+    return {"tokens": (middle, most, longest), "truncated": truncated, "unknown": unknown / sum(sizes)}

@@ -1,0 +1,1 @@
+"""How good predictions are: scores by the field's own libraries, from sums over examples."""

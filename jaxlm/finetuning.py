@@ -1,0 +1,98 @@
+"""Fine-tuning as a whole: train, measure the best checkpoint with intervals, and write down what came of it."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from jaxlm.data.examples.reading import read_examples
+from jaxlm.errors import UsageError
+from jaxlm.evaluation.predictions_file import PredictionsWriter
+from jaxlm.evaluation.results import SplitResult
+from jaxlm.evaluation.scoring import metric_kind
+from jaxlm.experiment import Experiment
+from jaxlm.language_model import load
+from jaxlm.run_folder import RunFolder
+from jaxlm.training.loop import train
+from jaxlm.training.model_card import write_model_card
+from jaxlm.training.report import RESULTS_FILE, write_report
+
+REPLICATES = 1000
+
+
+@dataclass(frozen=True)
+class FinetuneResult:
+    """What fine-tuning came to.
+
+    Attributes:
+      folder: the run folder.
+      step: the checkpoint that was measured, which `jaxlm.load(folder)` gives.
+      splits: what was measured, by 'validation' and 'test'.
+    """
+
+    folder: Path
+    step: int
+    splits: Mapping[str, SplitResult]
+
+
+def finetune(experiment: Experiment, folder: str | os.PathLike) -> FinetuneResult:
+    """Trains on labelled examples (or goes on with it), then measures the best checkpoint.
+
+    Beside what `jaxlm.train` leaves, the folder then holds results.json, predictions_SPLIT.jsonl for `jaxlm compare`,
+    and a model card, README.md.
+
+    Args:
+      experiment: with data.source 'examples'.
+      folder: the run folder.
+
+    Raises:
+      UsageError, DataError, CheckpointError, NonFiniteLossError, Preempted: as `jaxlm.training.loop.train`.
+    """
+    if experiment.data.source != "examples":
+        raise UsageError(f"data.source is {experiment.data.source!r}; fine-tuning needs 'examples'")
+    train(experiment, folder)
+    return measure_run(folder)
+
+
+def measure_run(folder: str | os.PathLike) -> FinetuneResult:
+    """Measures the best checkpoint of a run on its validation and test examples; see `finetune`."""
+    run = RunFolder(folder)
+    model = load(folder)
+    experiment = model.experiment
+    config, task = experiment.examples, experiment.task
+    splits = {}
+    for name in ("validation", "test") if config.test else ("validation",):
+        examples = read_examples(config, task.kind, name, task.labels or None)
+        path = run.path / f"predictions_{name}.jsonl"
+        with PredictionsWriter(path, metric_kind(task), task.labels, task.bleu_tokenizer) as writer:
+            splits[name] = model.evaluate_examples(examples.examples, replicates=REPLICATES, keep=writer.write)
+    result = FinetuneResult(run.path, model.step, splits)
+    values = {
+        "step": model.step,
+        "best_by": experiment.checkpoints.best_by,
+        **{name: own.to_json() for name, own in splits.items()},
+    }
+    (run.path / RESULTS_FILE).write_text(json.dumps(values, indent=1) + "\n", "utf-8")
+    write_model_card(run, experiment, values)
+    write_report(run.path)
+    return result
+
+
+def sweep(
+    settings: Mapping[str, Experiment], seeds: Sequence[int], folder: str | os.PathLike
+) -> dict[str, list[FinetuneResult]]:
+    """Fine-tunes each setting with each seed, in folders of their own below `folder`; goes on where it was stopped.
+
+    Args:
+      settings: experiments by name.
+      seeds: decide initial heads, data order and dropout.
+      folder: where to.
+    """
+    return {
+        name: [
+            finetune(replace(experiment, seed=seed), Path(folder) / name / (f"seed-{seed}" if len(seeds) > 1 else ""))
+            for seed in seeds
+        ]
+        for name, experiment in settings.items()
+    }

@@ -1,0 +1,115 @@
+"""What a prediction is to a reader: a label with its probability, tags with the words they span, a number."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from jaxlm.data.examples.example import Example
+from jaxlm.errors import UsageError
+from jaxlm.tasks.config import TaskConfig
+from jaxlm.tasks.question_answering import Answer
+
+DECIDED = 0.5  # from which probability on a label of several is given
+
+
+@dataclass(frozen=True)
+class Span:
+    """An entity.
+
+    Attributes:
+      label: its type.
+      start, stop: which words it has.
+      text: these words.
+    """
+
+    label: str
+    start: int
+    stop: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one input; which fields are set depends on the task.
+
+    Attributes:
+      label: the most probable label.
+      probability: of it.
+      labels: of multi_label, all that are more probable than not.
+      probabilities: of every label, by name.
+      value: of regression.
+      tags: of tagging, one for each word.
+      spans: of tagging with tags that begin with B- and I-, the entities.
+      answers: to a question, the best first.
+      text: of sequence_to_sequence, what the model writes.
+    """
+
+    label: str | None = None
+    probability: float | None = None
+    labels: tuple[str, ...] = ()
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+    value: float | None = None
+    tags: tuple[str, ...] = ()
+    spans: tuple[Span, ...] = ()
+    answers: tuple[Answer, ...] = ()
+    text: str | None = None
+
+
+def as_example(kind: str, given: Any, place: str) -> Example:
+    """Returns an input of `LanguageModel.predict` as an example without a label.
+
+    Raises:
+      UsageError: it is not what the task reads; the message calls it `place`.
+    """
+    if kind == "tagging":
+        words = given.split() if isinstance(given, str) else list(given)
+        if not words or not all(isinstance(word, str) and word for word in words):
+            raise UsageError(f"{place} has no words, or empty ones: give a text, or a list of words")
+        return Example(place, {"words": tuple(words)})
+    if kind == "question_answering":
+        if isinstance(given, Mapping):
+            given = (given.get("question"), given.get("context"))
+        if not isinstance(given, Sequence) or len(given) != 2 or not all(isinstance(part, str) for part in given):
+            raise UsageError(f"{place} must be a question and a text (context), as a pair or by these names")
+        return Example(place, {"question": given[0], "context": given[1], "answers": ()})
+    if kind == "sequence_to_sequence" and isinstance(given, str):
+        return Example(place, {"source": given, "targets": ("",)})
+    if isinstance(given, str):
+        return Example(place, {"text": given, "pair": None})
+    if isinstance(given, Sequence) and len(given) == 2 and all(isinstance(part, str) for part in given):
+        return Example(place, {"text": given[0], "pair": given[1]})
+    raise UsageError(f"{place} is {type(given).__name__}; give a text, or a pair of texts")
+
+
+def as_prediction(config: TaskConfig, example: Example, found: Any) -> Prediction:
+    """Returns what `predict_examples` found for an example, in words."""
+    if config.kind == "regression":
+        return Prediction(value=float(found))
+    if config.kind == "sequence_to_sequence":
+        return Prediction(text=found)
+    if config.kind == "question_answering":
+        return Prediction(answers=tuple(found))
+    if config.kind == "tagging":
+        return Prediction(tags=tuple(found), spans=spans_of(found, example.fields["words"]))
+    probabilities = dict(zip(config.labels, np.asarray(found, np.float64).tolist(), strict=True))
+    if config.kind == "multi_label":
+        chosen = tuple(label for label, probability in probabilities.items() if probability > DECIDED)
+        return Prediction(labels=chosen, probabilities=probabilities)
+    best = config.labels[int(np.argmax(found))]
+    return Prediction(label=best, probability=probabilities[best], probabilities=probabilities)
+
+
+def spans_of(tags: Sequence[str], words: Sequence[str]) -> tuple[Span, ...]:
+    """Returns the entities of a sentence: an I- that follows no tag of its own type begins one, as in conlleval."""
+    spans: list[Span] = []
+    start, label = 0, ""
+    for index, tag in enumerate([*tags, "O"]):
+        prefix, _, kind = tag.partition("-")
+        if label and (prefix != "I" or kind != label):
+            spans.append(Span(label, start, index, " ".join(words[start:index])))
+            label = ""
+        if not label and prefix in ("B", "I") and kind:
+            start, label = index, kind
+    return tuple(spans)

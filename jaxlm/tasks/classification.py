@@ -1,0 +1,157 @@
+"""Labels of a text or a pair of texts: one of several, any of several, or a number."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlm.data.examples.example import Example
+from jaxlm.errors import UsageError
+from jaxlm.models.config import ModelConfig
+from jaxlm.models.model import apply_model
+from jaxlm.tasks.config import TaskConfig
+from jaxlm.tasks.cross_entropy import token_losses
+from jaxlm.tasks.labelled import NOBODY, EncodedRow, int32
+from jaxlm.tasks.task import Batch, SumOfRows, Sums
+from jaxlm.text.tokenizer import Tokenizer
+
+# What the scores of a class are for a reader, by the kind of task.
+KINDS = ("classification", "multi_label", "regression")
+
+
+@dataclass(frozen=True)
+class SequenceClassification(SumOfRows):
+    """Prediction of the label of a row (Devlin et al. 2019, section 4.1).
+
+    Attributes:
+      model: the configuration, with task_head 'sequence_classification'.
+      config: the task's: its kind, label_smoothing and r_drop.
+    """
+
+    model: ModelConfig
+    config: TaskConfig
+
+    def __post_init__(self) -> None:
+        """Raises UsageError where the model has no scores of labels."""
+        if self.model.task_head != "sequence_classification":
+            raise UsageError(
+                f"task.kind {self.config.kind!r} needs model.task_head 'sequence_classification', not "
+                f"{self.model.task_head!r}"
+            )
+
+    def row_sums(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> Sums:
+        """Sums of each row: `loss` in nats (of regression, the squared error) and `weight`.
+
+        With r_drop, a row is seen twice, each time with dropout of its own, and what is minimised is the mean of both
+        losses + r_drop / 4 * (KL(p || q) + KL(q || p)) of both predictions (Liang et al. 2021, equations 2 to 4, by 2).
+
+        Args:
+          params: the model's parameters.
+          batch: tokens, segment_ids (token_types) [batch, time], label [batch] or, of multi_label, [batch, labels],
+            and loss_weights [batch, 1].
+          dropout_rng: key for dropout; none turns it off.
+        """
+        weights = batch["loss_weights"][:, 0]
+        if dropout_rng is None or not self.config.r_drop:
+            losses = self._losses(self._scores(params, batch, dropout_rng), batch["label"])
+        else:
+            first, second = (self._scores(params, batch, key) for key in jax.random.split(dropout_rng))
+            mean = (self._losses(first, batch["label"]) + self._losses(second, batch["label"])) / 2
+            losses = mean + self.config.r_drop / 4 * _divergence(first, second)
+        return {"loss": losses * weights, "weight": weights}
+
+    def predictions(self, params: dict, batch: Batch) -> dict[str, jax.Array]:
+        """Returns `example` [batch] and `scores`: float32 [batch, labels] probabilities, or of regression [batch]."""
+        scores = self._scores(params, batch, None)
+        if self.config.kind == "regression":
+            scores = scores[:, 0]
+        else:
+            scores = jax.nn.sigmoid(scores) if self.config.kind == "multi_label" else jax.nn.softmax(scores)
+        return {"example": batch["example"], "scores": scores}
+
+    def _scores(self, params: dict, batch: Batch, dropout_rng: jax.Array | None) -> jax.Array:
+        return classifier_scores(self.model, params, batch, dropout_rng)
+
+    def _losses(self, scores: jax.Array, labels: jax.Array) -> jax.Array:
+        if self.config.kind == "regression":
+            return jnp.square(scores[:, 0] - labels)
+        if self.config.kind == "multi_label":
+            # The mean over labels, as PyTorch's BCEWithLogitsLoss; log(1 + e^-x) = softplus(-x).
+            return (labels * jax.nn.softplus(-scores) + (1 - labels) * jax.nn.softplus(scores)).mean(-1)
+        return token_losses(scores, labels, self.config.label_smoothing)
+
+
+def classifier_scores(
+    model: ModelConfig, params: dict, batch: Mapping[str, jax.Array], dropout_rng: jax.Array | None = None
+) -> jax.Array:
+    """The model's scores of labels: float32 [batch, labels], or [batch, time, labels] of tokens."""
+    output = apply_model(
+        model,
+        params,
+        batch["tokens"],
+        segment_ids=batch["segment_ids"],
+        **({"token_types": batch["token_types"]} if model.token_types else {}),
+        deterministic=dropout_rng is None,
+        rngs=None if dropout_rng is None else {"dropout": dropout_rng},
+    )
+    assert output.logits is not None
+    return output.logits
+
+
+def _divergence(first: jax.Array, second: jax.Array) -> jax.Array:
+    """KL(p || q) + KL(q || p) of two predictions of a row: [batch, labels] to [batch]."""
+    p, q = jax.nn.log_softmax(first), jax.nn.log_softmax(second)
+    return jnp.sum((jnp.exp(p) - jnp.exp(q)) * (p - q), -1)
+
+
+def encode_labelled_text(
+    config: TaskConfig, model: ModelConfig, tokenizer: Tokenizer, length: int, number: int, example: Example
+) -> list[EncodedRow]:
+    """Returns the row of a text or a pair; one that is longer than `length` is cut, and its loss counted.
+
+    Args:
+      config: the task's, with the labels.
+      model: whose inputs are made.
+      tokenizer: of the model.
+      length: the most ids.
+      number: of the example in its split.
+      example: with a label, or without one if it is to be predicted.
+    """
+    encoding = tokenizer.encode_for_model(example.fields["text"], example.fields.get("pair"), length)
+    columns = {"tokens": int32(encoding.ids)}
+    if model.token_types:
+        columns["token_types"] = int32(encoding.token_type_ids)
+    values = {"label": _label(config, example.fields), "loss_weights": np.ones(1, np.float32)}
+    return [EncodedRow(number, columns, values, encoding.truncated)]
+
+
+def _label(config: TaskConfig, fields: Mapping[str, object]) -> np.ndarray:
+    if config.kind == "regression":
+        return np.asarray(fields.get("value", 0.0), np.float32)
+    if config.kind == "multi_label":
+        own = fields.get("labels", ())
+        assert isinstance(own, tuple)
+        return np.array([label in own for label in config.labels], np.float32)
+    label = fields.get("label")
+    return int32(0 if label is None else config.labels.index(str(label)))
+
+
+def class_weights(labels: Sequence[int], num_labels: int) -> np.ndarray:
+    """Returns float32 [labels]: the weights that make all classes count alike, those of an example having mean 1.
+
+    weight = examples / (classes * examples of the class), as scikit-learn's `balanced`; 0 for a class without examples.
+    """
+    counts = np.bincount(np.asarray(labels, np.int64), minlength=num_labels)
+    present = counts > 0
+    weights = np.zeros(num_labels, np.float32)
+    weights[present] = counts.sum() / (present.sum() * counts[present])
+    return weights
+
+
+def decode_scores(predictions: Mapping[str, np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
+    """Yields the number of each example of a batch of `SequenceClassification.predictions`, with its scores."""
+    for number, scores in zip(predictions["example"].tolist(), predictions["scores"], strict=True):
+        if number != NOBODY:
+            yield number, scores

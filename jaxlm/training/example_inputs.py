@@ -1,0 +1,180 @@
+"""What a run on labelled examples is made from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from jaxlm.data.cache import digest
+from jaxlm.data.examples.example import Example, ExampleSet
+from jaxlm.data.examples.reading import read_examples
+from jaxlm.data.step_rows import StepRows
+from jaxlm.errors import DataError, UsageError
+from jaxlm.evaluation.scoring import ExampleScorer, task_metric
+from jaxlm.experiment import Experiment
+from jaxlm.run_folder import RunFolder
+from jaxlm.tasks.classification import class_weights
+from jaxlm.tasks.labelled import EncodedRow, LabelledSplit, padding_of, training_steps
+from jaxlm.tasks.make import LabelledTask, make_labelled_task
+from jaxlm.tasks.task import WholeSplit
+from jaxlm.tasks.text_to_text import with_start
+from jaxlm.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+from jaxlm.training.starting import adapted_model
+from jaxlm.training.stored import StoredModel
+
+
+@dataclass(frozen=True)
+class ExampleInputs:
+    """The inputs of such a run.
+
+    Attributes:
+      experiment: the resolved experiment.
+      sets: the examples of 'train' and 'validation'.
+      tokenizer: that of the run folder, where there is one.
+      task: what is learned.
+      train_rows: what the training examples are to the model.
+      source_names: what the source is called.
+    """
+
+    experiment: Experiment
+    sets: Mapping[str, ExampleSet]
+    tokenizer: Tokenizer
+    task: LabelledTask
+    train_rows: Sequence[EncodedRow]
+    source_names: tuple[str, ...] = ("examples",)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all examples."""
+        return digest({name: own.fingerprint for name, own in self.sets.items()})
+
+    def summary(self) -> list[str]:
+        """Returns what was read, in words."""
+        lines = []
+        for name, own in self.sets.items():
+            columns = ", ".join(f"{role} from {column}" for role, column in own.columns.items())
+            lines.append(f"{name}: {len(own.examples):,} examples{columns and f' ({columns})'}")
+            reasons: dict[str, list[str]] = {}
+            for problem in own.problems:
+                reasons.setdefault(problem.reason, []).append(problem.place)
+            lines += [
+                f"  left out, {reason.replace('_', ' ')}: {len(places):,} ({', '.join(places[:3])}"
+                f"{', ...' if len(places) > 3 else ''})"
+                for reason, places in reasons.items()
+            ]
+        if self.task.config.labels:
+            shown = ", ".join(self.task.config.labels[:20])
+            lines.append(f"labels: {shown}{', ...' if len(self.task.config.labels) > 20 else ''}")
+        return lines
+
+    def training_rows(self) -> StepRows:
+        """Returns the rows of every step."""
+        rows = self.train_rows
+        if self.task.config.class_weights == "balanced":
+            weights = class_weights([int(row.values["label"]) for row in rows], len(self.task.config.labels))
+            rows = [
+                replace(row, values={**row.values, "loss_weights": weights[row.values["label"]][None]}) for row in rows
+            ]
+        return training_steps(rows, padding_of(self.tokenizer), self.experiment.data.length, self.experiment.seed)
+
+    def evaluation_rows(self) -> dict[str, WholeSplit]:
+        """Returns the rows that evaluations read."""
+        return {"": labelled_split(self.task, self.tokenizer, self.experiment, self.sets["validation"].examples)}
+
+    def facts(self, rows: StepRows, held_out: Mapping[str, WholeSplit]) -> dict[str, Any]:
+        """Returns what the run folder keeps of them."""
+        named = {"train": rows.accounts(), "validation": [split.account() for split in held_out.values()]}
+        return {
+            "fingerprint": self.fingerprint,
+            **{name: [replace(own, source="examples").to_json() for own in found] for name, found in named.items()},
+            "files": {name: list(own.files) for name, own in self.sets.items()},
+            "columns": {name: dict(own.columns) for name, own in self.sets.items()},
+            "problems": {name: len(own.problems) for name, own in self.sets.items()},
+        }
+
+
+def labelled_split(
+    task: LabelledTask, tokenizer: Tokenizer, experiment: Experiment, examples: Sequence[Example]
+) -> LabelledSplit:
+    """Returns the rows of an exact evaluation of examples."""
+    rows = task.encode(tokenizer, experiment.data.length, examples)
+    scorer = None if task.generates else lambda: ExampleScorer(task, examples, rows)
+    return LabelledSplit(rows, padding_of(tokenizer), experiment.data.length, scorer)
+
+
+def prepare_example_inputs(experiment: Experiment, folder: RunFolder, start: StoredModel | None) -> ExampleInputs:
+    """Returns the inputs of an experiment on labelled examples.
+
+    Args:
+      experiment: that of the folder, or that is to be.
+      folder: the run's.
+      start: the model that a new run begins from, if any.
+
+    Raises:
+      UsageError: an impossible experiment, files that are not there.
+      DataError: examples that cannot be used.
+    """
+    config, kind = experiment.examples, experiment.task.kind
+    train = read_examples(config, kind, "train", experiment.task.labels or None)
+    labels = experiment.task.labels or labels_of(train.examples, kind)
+    validation = read_examples(config, kind, "validation", labels or None)
+    for name, own in (("train", train), ("validation", validation)):
+        if not own.examples:
+            raise DataError(f"the {name} split has no usable example of {len(own.problems):,}: {own.problems[:1]}")
+    experiment = replace(experiment, task=replace(experiment.task, labels=labels))
+    if folder.exists():
+        tokenizer = load_tokenizer(folder.tokenizer)
+        if experiment.start_from:
+            experiment = replace(experiment, model=folder.read_experiment().model)
+    elif start is not None:
+        if start.tokenizer is None:
+            raise UsageError(f"the model {experiment.start_from} has no tokenizer, which encodes the examples")
+        tokenizer = start.tokenizer
+        experiment = replace(experiment, model=adapted_model(start.experiment.model, experiment))
+    else:
+        tokenizer = train_tokenizer(experiment.tokenizer, texts_of(train.examples))
+    if not experiment.start_from:
+        experiment = replace(experiment, model=adapted_model(experiment.model, experiment))
+    experiment = experiment.resolve(tokenizer.vocab_size)
+    experiment = replace(experiment, model=with_start(experiment.model, tokenizer))
+    experiment.validate()  # the model may be another one now
+    task = make_labelled_task(experiment.task, experiment.model)
+    rows = task.encode(tokenizer, experiment.data.length, train.examples)
+    main = "loss" if task.generates else task_metric(experiment.task).main
+    checkpoints = replace(experiment.checkpoints, best_by=experiment.checkpoints.best_by or main)
+    experiment = _by_epochs(replace(experiment, checkpoints=checkpoints), len(rows))
+    return ExampleInputs(experiment, {"train": train, "validation": validation}, tokenizer, task, rows)
+
+
+def _by_epochs(experiment: Experiment, rows: int) -> Experiment:
+    """Lets epochs decide the steps, if they are given."""
+    if not experiment.epochs:
+        return experiment
+    each = max(round(rows / experiment.batch_size), 1)
+    return replace(
+        experiment,
+        steps=max(round(experiment.epochs * rows / experiment.batch_size), 1),
+        evaluation=replace(experiment.evaluation, every=each),
+        checkpoints=replace(experiment.checkpoints, every=each),
+    )
+
+
+def labels_of(examples: Sequence[Example], kind: str) -> tuple[str, ...]:
+    """Returns the labels that examples have, in alphabetical order."""
+    name = {"classification": "label", "multi_label": "labels", "tagging": "tags"}.get(kind)
+    if name is None:
+        return ()
+    values = (example.fields[name] for example in examples)
+    found = set(values) if kind == "classification" else {label for own in values for label in own}
+    return tuple(sorted(found))
+
+
+def texts_of(examples: Sequence[Example]) -> list[str]:
+    """Returns the texts of examples, as a tokenizer learns them."""
+    texts = []
+    for example in examples:
+        for value in example.fields.values():
+            if isinstance(value, str):
+                texts.append(value)
+            elif isinstance(value, tuple) and value and isinstance(value[0], str):
+                texts.append(" ".join(value))
+    return texts

@@ -1,0 +1,129 @@
+"""Beginning from the weights of another model: what it gives, and what is drawn anew."""
+
+import dataclasses
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from jaxlm.errors import UsageError
+from jaxlm.experiment import Experiment
+from jaxlm.models.config import ModelConfig
+from jaxlm.tasks.config import LABELLED
+from jaxlm.training.state import TrainState
+
+TABLES = ("learned",)  # positions that there are only so many of
+HEADS: dict[str, Literal["sequence_classification", "token_classification", "question_answering", "language_model"]] = {
+    "sequence_to_sequence": "language_model",
+    "classification": "sequence_classification",
+    "multi_label": "sequence_classification",
+    "regression": "sequence_classification",
+    "tagging": "token_classification",
+    "question_answering": "question_answering",
+}
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What became of the parameters of the one model in the other.
+
+    Attributes:
+      taken: paths that both have.
+      new: paths that only the new model has, or in another shape.
+      unused: paths that only the old model has.
+    """
+
+    taken: tuple[str, ...]
+    new: tuple[str, ...]
+    unused: tuple[str, ...]
+
+    def summary(self, source: str) -> str:
+        """Returns in words what was taken from `source` and what was not."""
+        new = f"; drawn anew: {', '.join(self.new)}" if self.new else ""
+        unused = f"; not used: {', '.join(self.unused)}" if self.unused else ""
+        return f"weights: {len(self.taken)} of {len(self.taken) + len(self.new)} arrays from {source}{new}{unused}"
+
+
+def adapted_model(source: ModelConfig, experiment: Experiment) -> ModelConfig:
+    """Returns the configuration of the model that begins from `source`: its own with the head that the task needs.
+
+    What the experiment sets in `model`, other than the defaults, is laid over it: dropout, dtype, attention. A model
+    whose positions are computed, and not looked up in a table, takes rows as long as the experiment's.
+    """
+    default = ModelConfig()
+    changes: dict[str, Any] = {
+        field.name: getattr(experiment.model, field.name)
+        for field in fields(ModelConfig)
+        if getattr(experiment.model, field.name) != getattr(default, field.name)
+    }
+    kind = experiment.task.kind
+    if source.positions not in TABLES and (source.max_length or 0) < experiment.data.length:
+        changes.setdefault("max_length", experiment.data.length)
+    if kind in LABELLED:
+        changes |= {"task_head": HEADS[kind], "family": None, "generator_heads": 0}
+        if experiment.task.labels or kind == "regression":
+            changes["num_labels"] = len(experiment.task.labels) or 1
+        if HEADS[kind] == "sequence_classification" and source.task_head != "sequence_classification":
+            changes |= _summary_of_text(source) | {
+                name: changes[name] for name in ("pooling", "pooler") if name in changes
+            }
+        elif source.family is not None and source.task_head == HEADS[kind]:
+            changes["family"] = source.family
+    return replace(source, **changes)
+
+
+def _summary_of_text(source: ModelConfig) -> dict[str, Any]:
+    """What stands for a text where the model has not settled it: the last token it read, or the first by a pooler."""
+    if source.architecture in ("decoder", "lstm"):
+        return {"pooling": "last", "pooler": "none"}
+    if source.architecture == "permutation":
+        return {"pooling": "last", "pooler": "tanh"}
+    return {"pooling": source.pooling, "pooler": source.pooler if source.pooler != "none" else "tanh"}
+
+
+def keeps_labels(source: Experiment, labels: tuple[str, ...], experiment: Experiment) -> bool:
+    """Whether the scores of labels that a model has are those of the task: of the same head and the same labels."""
+    return source.model.task_head == experiment.model.task_head and labels == experiment.task.labels
+
+
+def with_weights(
+    state: TrainState, shardings: TrainState, weights: dict, labels: bool = True
+) -> tuple[TrainState, Transfer]:
+    """Puts the weights of another model into a fresh state, where both have a parameter of one name and shape.
+
+    Args:
+      state: a new one, whose optimizer has seen nothing.
+      shardings: of it.
+      weights: parameters of the other model.
+      labels: whether its scores of labels are to be taken too.
+
+    Raises:
+      UsageError: they have nothing in common.
+    """
+    given = {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(weights)}
+    taken, new = [], []
+
+    def choose(path: tuple, leaf: Any, sharding: Any) -> Any:
+        name = _name(path)
+        other = given.get(name)
+        scores_labels = path[0].key == "classifier"
+        if other is None or other.shape != leaf.shape or (scores_labels and not labels):
+            new.append(name)
+            return leaf
+        taken.append(name)
+        # By way of the host: the weights may lie on one device, and the state on many.
+        return jax.device_put(np.asarray(other, leaf.dtype), sharding)
+
+    params = jax.tree_util.tree_map_with_path(choose, state.params, shardings.params)
+    unused = tuple(name for name in given if name not in taken and name not in new)
+    if not taken:
+        raise UsageError(
+            "start_from names a model that has no parameter in common with this one: leave model's size and make out, "
+            "so that they are taken from there"
+        )
+    return dataclasses.replace(state, params=params), Transfer(tuple(taken), tuple(new), unused)
+
+
+def _name(path: tuple) -> str:
+    return "/".join(str(getattr(key, "key", key)) for key in path)

@@ -1,0 +1,109 @@
+"""A model as it lies on disk, in a run folder or imported: read in one way by all who need one."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+
+from jaxlm.data.config import DataConfig
+from jaxlm.errors import CheckpointError, DataError, UsageError
+from jaxlm.experiment import Experiment
+from jaxlm.generation.config import GenerationConfig
+from jaxlm.hub.directory import ComputeDtype, is_model_directory, read_directory
+from jaxlm.models.config import ModelConfig
+from jaxlm.models.counts import abstract_params
+from jaxlm.run_folder import RunFolder
+from jaxlm.text.tokenizer import Tokenizer, has_tokenizer, load_tokenizer
+from jaxlm.training.checkpoints import Checkpoints
+
+# Window of an imported model's evaluation, where its context is not shorter.
+LONGEST_WINDOW = 1024
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """Parameters with what is needed to use them.
+
+    Attributes:
+      experiment: the resolved experiment that trained them; of an imported model, its description and data.source
+        'none'.
+      params: nested dict of arrays: float32, or the types that they were imported in.
+      tokenizer: of the model; None where the directory that it was imported from has none.
+      step: the checkpoint's number of updates; 0 for an imported model.
+      token_ids: ids of special tokens under the names of config.json, as the model was imported with.
+      labels: names of a classifier's labels, if it has any.
+    """
+
+    experiment: Experiment
+    params: dict
+    tokenizer: Tokenizer | None
+    step: int
+    token_ids: Mapping[str, Any]
+    labels: tuple[str, ...]
+
+
+def read_stored(
+    path: str | os.PathLike,
+    step: int | Literal["best", "latest"] = "best",
+    *,
+    dtype: str | None = None,
+    compute_dtype: ComputeDtype | None = None,
+) -> StoredModel:
+    """Reads a model onto the first device; see `jaxlm.language_model.load` for arguments and errors."""
+    run = RunFolder(path)
+    if not run.exists() and is_model_directory(path):
+        return _read_directory(path, dtype, compute_dtype)
+    if run.path.is_dir() and not run.exists():
+        raise UsageError(
+            f"{path} holds no model: neither the experiment.json of a run nor the config.json of a Hugging Face "
+            "directory" + (" (take the folder in its snapshots/)" if (run.path / "snapshots").is_dir() else "")
+        )
+    if not run.path.exists():
+        raise UsageError(f"there is no folder {path}; jaxlm downloads nothing: fetch the model first")
+    if dtype is not None:
+        raise UsageError("dtype is for directories that are imported; a run keeps the types it was saved in")
+    experiment = run.read_experiment()
+    if compute_dtype is not None:
+        experiment = replace(experiment, model=replace(experiment.model, dtype=compute_dtype))
+    imported = experiment.data.source == "none"
+    tokenizer = None if imported and not has_tokenizer(run.tokenizer) else load_tokenizer(run.tokenizer)
+    _check_vocabulary(tokenizer, experiment.model, run.tokenizer)
+    checkpoints = Checkpoints(run.checkpoints)
+    if step == "best":
+        chosen = checkpoints.best_step()
+    elif step == "latest":
+        chosen = checkpoints.latest_step()
+    else:
+        chosen = step
+    if chosen is None:
+        raise CheckpointError(f"{run.path} has no checkpoint yet: train until the first one is written")
+    abstract = abstract_params(experiment.model)
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    params = checkpoints.load_params(abstract, jax.tree.map(lambda _: device, abstract), chosen)
+    token_ids, labels = run.read_imported()
+    return StoredModel(experiment, params, tokenizer, chosen, token_ids, labels or experiment.task.labels)
+
+
+def _read_directory(path: str | os.PathLike, dtype: str | None, compute_dtype: ComputeDtype | None) -> StoredModel:
+    directory = read_directory(path, dtype=dtype, compute_dtype=compute_dtype)
+    model = directory.model
+    _check_vocabulary(directory.tokenizer, model.config, path)
+    experiment = Experiment(
+        name=Path(path).absolute().stem,
+        model=model.config,
+        data=DataConfig(source="none", length=min(model.config.max_length or LONGEST_WINDOW, LONGEST_WINDOW)),
+        sampling=directory.generation or GenerationConfig(),
+    )
+    experiment.validate()
+    return StoredModel(experiment, model.params, directory.tokenizer, 0, model.token_ids, model.labels)
+
+
+def _check_vocabulary(tokenizer: Tokenizer | None, config: ModelConfig, where: str | os.PathLike) -> None:
+    if tokenizer is not None and tokenizer.vocab_size > (config.vocab_size or 0):
+        raise DataError(
+            f"the tokenizer in {where} has {tokenizer.vocab_size} tokens and the model {config.vocab_size}: it is not "
+            "the one that the model was trained with; put that one there, or none to work with ids"
+        )

@@ -1,0 +1,47 @@
+import json
+
+import pytest
+
+from jaxlm.cli.main import main
+from jaxlm.text.byte import ByteTokenizer
+
+
+@pytest.fixture
+def files(tmp_path):
+    train = "text,label\na good film,pos\nA  Good film,neg\nbad,neg\n,pos\n"
+    (tmp_path / "train.csv").write_text(train)
+    (tmp_path / "dev.csv").write_text("text,label\nBAD,neg\nnew,other\nnew,other\n")
+    return ["--train", str(tmp_path / "train.csv"), "--validation", str(tmp_path / "dev.csv")]
+
+
+def test_what_is_found_is_counted_and_named(files, capsys):
+    assert main(["data", "check", "--task", "classification", *files, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    train, validation = found["train"], found["validation"]
+    assert train["examples"] == 3
+    (count, places), *_ = train["problems"].values()
+    assert count == 1
+    assert places[0].endswith("train.csv:5")
+    assert train["labels"] == {"neg": 2, "pos": 1}
+    assert (train["duplicates"], train["conflicts"]) == (1, 1)
+    assert (validation["duplicates"], validation["leaked"]) == (1, 1)
+    assert validation["leaked_places"][0].endswith("dev.csv:2")
+    assert validation["only_here"] == ["other"]
+
+
+def test_lengths_are_those_of_a_tokenizer(files, tmp_path, capsys):
+    ByteTokenizer().save(tmp_path / "bytes")
+    options = ["--tokenizer", str(tmp_path / "bytes"), "--max-length", "10", "--json"]
+    assert main(["data", "check", "--task", "classification", *files, *options]) == 0
+    train = json.loads(capsys.readouterr().out)["train"]
+    sizes = sorted(len(ByteTokenizer().encode_for_model(text).ids) for text in ("a good film", "A  Good film", "bad"))
+    assert train["tokens"] == [sizes[1], sizes[2], sizes[2]]
+    assert train["truncated"] == pytest.approx(2 / 3)
+    assert train["unknown"] == 0
+
+
+def test_words_say_the_same(files, capsys):
+    assert main(["data", "check", "--task", "classification", *files]) == 0
+    said = capsys.readouterr().out
+    for part in ("train: 3 examples", "no text: 1 (", "neg 2 (66.7 %)", "texts that are in the training split: 1 ("):
+        assert part in said

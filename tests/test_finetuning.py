@@ -1,0 +1,256 @@
+"""Fine-tuning from end to end on examples of our own: from a run and from nothing, by functions and commands."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import jaxlm
+from jaxlm.cli.main import main
+from jaxlm.data.config import DataConfig
+from jaxlm.data.examples.config import ExamplesConfig
+from jaxlm.data.examples.reading import read_examples
+from jaxlm.errors import UsageError
+from jaxlm.evaluation.config import EvaluationConfig
+from jaxlm.evaluation.predictions_file import read_predictions
+from jaxlm.experiment import Experiment
+from jaxlm.finetuning import finetune
+from jaxlm.models.config import ModelConfig
+from jaxlm.parallel.config import MeshConfig
+from jaxlm.tasks.config import TaskConfig
+from jaxlm.text.config import TokenizerConfig
+from jaxlm.training.checkpoints import Checkpoints
+from jaxlm.training.config import CheckpointConfig, OptimizerConfig
+from jaxlm.training.loop import train
+from jaxlm.training.metrics_log import METRICS_FILE
+
+GOOD, BAD = ("good", "fine", "great"), ("bad", "dull", "poor")
+
+
+def sentences(count, seed):
+    random = np.random.default_rng(seed)
+    for _ in range(count):
+        kind = int(random.integers(2))
+        words = random.choice(["the", "film", "was", "a", "plot"], random.integers(1, 12)).tolist()
+        words.insert(int(random.integers(len(words) + 1)), str(random.choice(BAD if kind == 0 else GOOD)))
+        yield words, ("bad", "good")[kind]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    for name, count, seed in (("train", 200, 0), ("dev", 45, 1)):
+        rows = list(sentences(count, seed))
+        table = "".join(f"{' '.join(words)}\t{label}\n" for words, label in rows)
+        (folder / f"{name}.tsv").write_text("text\tlabel\n" + table)
+        tagged = "\n".join(
+            "".join(f"{word}\t{'B-OPINION' if word in GOOD + BAD else 'O'}\n" for word in words) for words, _ in rows
+        )
+        (folder / f"{name}.conll").write_text(tagged)
+    return folder
+
+
+def experiment(files, kind="classification", **changes):
+    suffix = "conll" if kind == "tagging" else "tsv"
+    made = Experiment(
+        steps=40,
+        batch_size=16,
+        log_every=10,
+        sample_every=0,
+        model=ModelConfig(
+            architecture="encoder", num_layers=1, embed_dim=32, num_heads=2, pooling="mean", layers="unrolled"
+        ),
+        tokenizer=TokenizerConfig("wordpiece", vocab_size=60, special_tokens=("[CLS]", "[SEP]")),
+        data=DataConfig(source="examples", length=24),
+        examples=ExamplesConfig((str(files / f"train.{suffix}"),), (str(files / f"dev.{suffix}"),)),
+        task=TaskConfig(kind),
+        optimizer=OptimizerConfig(learning_rate=1e-2, warmup_steps=4),
+        evaluation=EvaluationConfig(every=10, batch_size=16),
+        checkpoints=CheckpointConfig(every=10),
+    )
+    return replace(made, **changes)
+
+
+def records(folder):
+    return [json.loads(line) for line in (folder / METRICS_FILE).read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def classifier(files, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "classifier"
+    return folder, finetune(experiment(files), folder)
+
+
+def test_what_is_learned_is_measured_and_written_down(classifier, files):
+    folder, result = classifier
+    split = result.splits["validation"]
+    assert split.examples == 45
+    assert split.main == "accuracy"
+    assert split.scores["accuracy"] > 0.9
+    low, high = split.intervals["accuracy"]
+    assert low <= split.scores["accuracy"] <= high
+    kept = read_predictions(folder / "predictions_validation.jsonl")
+    assert len(kept.predictions) == 45
+    metric = kept.metric()
+    again = metric.scores(kept.statistics(metric).sum(0))
+    assert again["accuracy"] == split.scores["accuracy"]
+    values = json.loads((folder / "results.json").read_text())
+    assert values["best_by"] == "accuracy"
+    assert values["step"] == Checkpoints(folder / "checkpoints").best_step() == result.step
+    report = (folder / "report.html").read_text()
+    for part in ("Results", "each label", "confusions", "95 % interval"):
+        assert part in report
+    card = (folder / "README.md").read_text()
+    assert "| validation | 45 | accuracy |" in card
+    assert "dev.tsv" in card
+
+
+def test_predictions_are_those_of_the_evaluation_whatever_the_batch(classifier, files):
+    folder, result = classifier
+    model = jaxlm.load(folder)
+    assert model.labels == ("bad", "good")
+    lines = [line.split("\t") for line in (files / "dev.tsv").read_text().splitlines()[1:]]
+    one, other = (model.predict([text for text, _ in lines], batch_size) for batch_size in (7, 64))
+    assert [each.label for each in one] == [each.label for each in other]
+    np.testing.assert_allclose([each.probability for each in one], [each.probability for each in other], rtol=1e-5)
+    right = np.mean([found.label == label for found, (_, label) in zip(one, lines, strict=True)])
+    assert right == pytest.approx(result.splits["validation"].scores["accuracy"])
+    assert sum(one[0].probabilities.values()) == pytest.approx(1)
+    assert model.predict([]) == []
+
+
+def test_a_finished_run_is_measured_again_and_another_experiment_refused(classifier, files):
+    folder, result = classifier
+    assert finetune(experiment(files), folder).splits["validation"] == result.splits["validation"]
+    with pytest.raises(UsageError, match="batch_size: 16 -> 8"):
+        finetune(experiment(files, batch_size=8), folder)
+
+
+@pytest.mark.parametrize("kind", ["classification", pytest.param("tagging", marks=pytest.mark.slow)])
+def test_every_example_counts_once_on_one_device_and_on_eight(files, tmp_path, kind):
+    """45 examples divide neither by the batch nor by the devices; training measures on eight, a loaded model on one."""
+    run = experiment(files, kind, steps=6, batch_size=8, mesh=MeshConfig(data=8))
+    run = replace(run, evaluation=EvaluationConfig(every=6, batch_size=16), checkpoints=CheckpointConfig(every=6))
+    measured = train(run, tmp_path / "run").validation
+    model = jaxlm.load(tmp_path / "run")
+    examples = read_examples(run.examples, kind, "validation").examples
+    assert len(examples) == 45
+    for batch_size in (7, 64):
+        found = model.evaluate_examples(examples, batch_size, replicates=0)
+        assert found.examples == 45
+        assert found.loss == pytest.approx(measured.loss, abs=1e-6)
+        for name in found.scores:
+            assert found.scores[name] == pytest.approx(measured.metrics[name], abs=1e-6), name
+
+
+@pytest.mark.slow
+def test_tags_of_long_sentences_are_all_there(files, tmp_path):
+    run = experiment(files, "tagging", data=DataConfig(source="examples", length=8))
+    result = finetune(run, tmp_path / "tags")
+    assert result.splits["validation"].main == "f1"
+    assert result.splits["validation"].scores["f1"] > 0.9
+    model = jaxlm.load(tmp_path / "tags")
+    words = ["the", "film"] * 10 + ["good"]
+    (found,) = model.predict([words])
+    assert len(found.tags) == 21
+    assert found.tags[-1] == "B-OPINION"
+    assert [(span.label, span.start, span.stop, span.text) for span in found.spans][-1] == ("OPINION", 20, 21, "good")
+
+
+@pytest.mark.slow
+def test_another_model_is_begun_from(classifier, files, tmp_path, capsys):
+    folder, _ = classifier
+    run = experiment(files, model=ModelConfig(), start_from=str(folder), steps=10)
+    train(run, tmp_path / "again")
+    said = capsys.readouterr().out
+    assert f"arrays from {folder} (step" in said
+    assert "drawn anew" not in said
+    first = records(tmp_path / "again")[0]
+    assert first["loss"] < 0.4, "it knows already"
+    train(replace(run, start_with="shape"), tmp_path / "shape")
+    first = records(tmp_path / "shape")[0]
+    assert first["loss"] > 0.5
+    assert jaxlm.load(tmp_path / "shape").config == jaxlm.load(tmp_path / "again").config
+
+
+@pytest.mark.slow
+def test_a_new_head_is_announced(classifier, files, tmp_path, capsys):
+    folder, _ = classifier
+    run = experiment(files, "tagging", model=ModelConfig(), start_from=str(folder), steps=2)
+    train(run, tmp_path / "tags")
+    said = capsys.readouterr().out
+    assert "drawn anew: classifier/bias, classifier/kernel" in said, "two labels as well, but others"
+    assert str(folder) in said
+
+
+@pytest.mark.slow
+def test_training_stops_once_nothing_gets_better(files, tmp_path):
+    patient = EvaluationConfig(every=5, batch_size=16, patience=2)
+    run = experiment(files, steps=200, evaluation=patient, checkpoints=CheckpointConfig(every=50))
+    result = train(run, tmp_path / "run")
+    assert result.step < 200
+    accuracies = [record["accuracy"] for record in records(tmp_path / "run") if record["kind"] == "validation"]
+    assert max(accuracies[:-2]) >= max(accuracies[-2:])
+    assert Checkpoints(tmp_path / "run" / "checkpoints").latest_step() == result.step
+    assert train(run, tmp_path / "run").step == result.step, "started again, it is done"
+
+
+@pytest.mark.slow
+def test_best_by_what_is_not_measured_is_refused(files, tmp_path):
+    run = experiment(files, checkpoints=CheckpointConfig(every=10, best_by="bleu"))
+    with pytest.raises(UsageError, match="best_by is 'bleu', which this task does not measure; it has loss, "):
+        train(run, tmp_path / "run")
+
+
+def test_the_commands(classifier, files, tmp_path, capsys):
+    folder, _ = classifier
+    train_file, dev_file = (str(files / f"{name}.tsv") for name in ("train", "dev"))
+    words = ["finetune", str(folder), "--task", "classification", "--train", train_file, "--validation", dev_file]
+    options = [
+        "--epochs",
+        "1",
+        "--max-length",
+        "24",
+        "--seeds",
+        "2",
+        "--dir",
+        str(tmp_path / "sweep"),
+        "--dropout",
+        "0",
+    ]
+    assert main([*words, *options]) == 0
+    said = capsys.readouterr().out
+    assert "validation, 45 examples, 2 seeds: accuracy 0." in said or "2 seeds: accuracy 1." in said
+    assert "+-" in said
+    for seed in (0, 1):
+        assert (tmp_path / "sweep" / f"seed-{seed}" / "results.json").is_file()
+    assert main(["predict", str(folder), "--text", "a good film", "a dull plot"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("\t")[0] for line in lines] == ["good", "bad"]
+    assert main(["predict", str(folder), "--text", "a good film", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["label"] == "good"
+    assert main(["compare", str(folder), str(tmp_path / "sweep" / "seed-0")]) == 0
+    assert "accuracy" in capsys.readouterr().out
+    assert main(["compare", str(folder), str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["accuracy"]["p_value"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["predict", "{run}"], "give either --text or --file"),
+        (["predict", "{run}", "--file", "none.txt"], "none.txt cannot be read"),
+        (["compare", "{run}", "{files}"], "has no predictions_validation.jsonl"),
+        (["finetune", "{run}", "--task", "classification"], "examples.train is empty"),
+        (["finetune", "{run}", "--task", "classification", "--train", "none.tsv"], "'none.tsv' does not exist"),
+        (["finetune", "{run}", "--task", "tagging", "--train", "{files}/train.tsv"], "which column is the"),
+        (["finetune", "{run}", "--task", "classification", "--seeds", "0"], "--seeds is 0"),
+    ],
+)
+def test_misuse_is_one_line(classifier, files, capsys, words, message):
+    filled = [word.format(run=classifier[0], files=files) for word in words]
+    assert main(filled) in (1, 2)
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
