@@ -203,7 +203,19 @@ def test_best_by_what_is_not_measured_is_refused(files, tmp_path):
         train(run, tmp_path / "run")
 
 
-def test_the_commands(classifier, files, tmp_path, capsys):
+def test_a_model_predicts_and_is_compared_by_commands(classifier, capsys):
+    folder, _ = classifier
+    assert main(["predict", str(folder), "--text", "a good film", "a dull plot"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("\t")[0] for line in lines] == ["good", "bad"]
+    assert main(["predict", str(folder), "--text", "a good film", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["label"] == "good"
+    assert main(["compare", str(folder), str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["accuracy"]["p_value"] == 1.0
+
+
+@pytest.mark.slow
+def test_a_sweep_by_command(classifier, files, tmp_path, capsys):
     folder, _ = classifier
     train_file, dev_file = (str(files / f"{name}.tsv") for name in ("train", "dev"))
     words = ["finetune", str(folder), "--task", "classification", "--train", train_file, "--validation", dev_file]
@@ -225,15 +237,8 @@ def test_the_commands(classifier, files, tmp_path, capsys):
     assert "+-" in said
     for seed in (0, 1):
         assert (tmp_path / "sweep" / f"seed-{seed}" / "results.json").is_file()
-    assert main(["predict", str(folder), "--text", "a good film", "a dull plot"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split("\t")[0] for line in lines] == ["good", "bad"]
-    assert main(["predict", str(folder), "--text", "a good film", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["label"] == "good"
     assert main(["compare", str(folder), str(tmp_path / "sweep" / "seed-0")]) == 0
     assert "accuracy" in capsys.readouterr().out
-    assert main(["compare", str(folder), str(folder), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["accuracy"]["p_value"] == 1.0
 
 
 @pytest.mark.parametrize(
