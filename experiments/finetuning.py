@@ -2,10 +2,11 @@
 
     pip install -e '.[metrics]'
     JAXLM_DATA=/path/to/data python experiments/finetuning.py --pretrained runs/bert-mini --dir runs/finetuning \\
-        [--tasks sst2 trec ewt wnut17 ...] [--seeds 3]
+        [--pretrained-chinese runs/mlm-poetry] [--tasks sst2 trec ewt wnut17 ...] [--seeds 3]
 
-The pretrained run is that of bert_mini_wikitext2.py (README.md says with how many steps); "scratch" has its tokenizer
-and shape and random weights. Translation and summarisation have an encoder-decoder of their own, without pretraining.
+The pretrained runs are those of bert_mini_wikitext2.py (README.md says with how many steps) and, for gsd_poetry, of
+mlm_chinese_poetry.py; "scratch" has their tokenizer and shape and random weights, and the same learning rate. Chinese
+tags (gsd), translation and summarisation have models and vocabularies of their own, without pretraining.
 Files that no reader of ours takes as they are (TREC, MR, XQuAD by article, Tatoeba by sentence) are rewritten below
 --dir.
 Prints a line for each setting: means over seeds with standard deviations, and the time of a run.
@@ -30,6 +31,23 @@ from jaxlm.tasks.config import TaskConfig
 from jaxlm.text.config import TokenizerConfig
 from jaxlm.training.config import OptimizerConfig
 
+ENGLISH, CHINESE = "english", "chinese"  # pretrained runs
+
+SMALL_TRANSFORMER = ModelConfig(
+    architecture="encoder_decoder",
+    num_layers=4,
+    embed_dim=128,
+    num_heads=4,
+    mlp_dim=256,
+    positions="rotary",
+    dropout_rate=0.1,
+    matmul_precision="bfloat16",
+    layers="unrolled",
+)
+SMALL_ENCODER = replace(
+    SMALL_TRANSFORMER, architecture="encoder", mlp_dim=None, window=16, layer_pattern=("local", "global")
+)
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -41,8 +59,8 @@ class Setting:
       length: most tokens of an example.
       epochs: passes over it.
       batch_size: examples of a step.
-      rates: learning rates from random and from pretrained weights.
-      pretrained: whether the pretrained encoder can do it.
+      rate: peak learning rate.
+      base: the pretrained run that it may begin from, or the model that it has instead.
     """
 
     task: TaskConfig
@@ -50,8 +68,8 @@ class Setting:
     length: int
     epochs: float
     batch_size: int = 32
-    rates: tuple[float, float] = (5e-4, 1e-3)
-    pretrained: bool = True
+    rate: float = 5e-4
+    base: str | ModelConfig = ENGLISH
 
 
 def plain(train: str, validation: str) -> Callable[[Path, Path], ExamplesConfig]:
@@ -118,6 +136,9 @@ def multi30k(data: Path, work: Path) -> ExamplesConfig:
     return ExamplesConfig(train, validation, test, format="parallel")
 
 
+GSD = plain("ud_chinese_gsd/zh-ud-train.conllu", "ud_chinese_gsd/zh-ud-dev.conllu")
+TRANSLATION = TaskConfig("sequence_to_sequence", label_smoothing=0.1)
+
 SETTINGS = {
     "sst2": Setting(TaskConfig("classification"), plain("sst2/train.tsv", "sst2/dev.tsv"), 64, 4),
     "trec": Setting(TaskConfig("classification"), trec, 48, 6),
@@ -129,48 +150,25 @@ SETTINGS = {
     ),
     "wnut17": Setting(TaskConfig("tagging"), plain("wnut17/wnut17train.conll", "wnut17/emerging.dev.conll"), 96, 6),
     "mr": Setting(TaskConfig("classification"), movie_reviews, 64, 4),
-    "gsd": Setting(
-        TaskConfig("tagging"), plain("ud_chinese_gsd/zh-ud-train.conllu", "ud_chinese_gsd/zh-ud-dev.conllu"), 160, 6
-    ),
-    "xquad": Setting(TaskConfig("question_answering"), xquad, 192, 6, 16, (3e-4, 5e-4)),
-    "multi30k": Setting(
-        TaskConfig("sequence_to_sequence", label_smoothing=0.1), multi30k, 64, 5, 64, (3e-3, 3e-3), pretrained=False
-    ),
-    "tatoeba": Setting(
-        TaskConfig("sequence_to_sequence", label_smoothing=0.1, bleu_tokenizer="zh"),
-        tatoeba,
-        48,
-        6,
-        64,
-        (3e-3, 3e-3),
-        pretrained=False,
-    ),
+    "gsd": Setting(TaskConfig("tagging"), GSD, 160, 8, base=SMALL_ENCODER),
+    "gsd_poetry": Setting(TaskConfig("tagging"), GSD, 160, 8, base=CHINESE),
+    "xquad": Setting(TaskConfig("question_answering"), xquad, 192, 8, 16),
+    "multi30k": Setting(TRANSLATION, multi30k, 64, 6, 64, 3e-3, SMALL_TRANSFORMER),
+    "tatoeba": Setting(replace(TRANSLATION, bleu_tokenizer="zh"), tatoeba, 48, 6, 64, 3e-3, SMALL_TRANSFORMER),
     "scitldr": Setting(
-        TaskConfig("sequence_to_sequence", text_score="summarisation", label_smoothing=0.1),
+        replace(TRANSLATION, text_score="summarisation"),
         plain("scitldr_a/train.jsonl", "scitldr_a/dev.jsonl"),
         256,
         10,
         16,
-        (1e-3, 1e-3),
-        pretrained=False,
+        1e-3,
+        SMALL_TRANSFORMER,
     ),
 }
 
-SMALL_TRANSFORMER = ModelConfig(
-    architecture="encoder_decoder",
-    num_layers=4,
-    embed_dim=128,
-    num_heads=4,
-    mlp_dim=256,
-    positions="rotary",
-    dropout_rate=0.1,
-    matmul_precision="bfloat16",
-    layers="unrolled",
-)
-
 
 def experiment_of(name: str, start: str, setting: Setting, examples: ExamplesConfig, pretrained: str) -> Experiment:
-    """The experiment of a setting, with seed 0; `start` is 'scratch' or 'pretrained'."""
+    """The experiment of a setting, with seed 0; `start` is 'scratch' or 'pretrained' (the folder of that run)."""
     base = Experiment(
         name=f"{name}-{start}",
         epochs=setting.epochs,
@@ -181,7 +179,7 @@ def experiment_of(name: str, start: str, setting: Setting, examples: ExamplesCon
         examples=examples,
         task=setting.task,
         optimizer=OptimizerConfig(
-            learning_rate=setting.rates[start == "pretrained"],
+            learning_rate=setting.rate,
             schedule="linear",
             warmup_fraction=0.1,
             final_fraction=0.0,
@@ -190,8 +188,10 @@ def experiment_of(name: str, start: str, setting: Setting, examples: ExamplesCon
         ),
         evaluation=EvaluationConfig(batch_size=64),
     )
-    if not setting.pretrained:
-        return replace(base, model=SMALL_TRANSFORMER, tokenizer=TokenizerConfig("sentencepiece", vocab_size=6000))
+    if isinstance(setting.base, ModelConfig):
+        around = ("[CLS]", "[SEP]") if setting.base is SMALL_ENCODER else ()
+        pieces = TokenizerConfig("sentencepiece", vocab_size=6000, special_tokens=around)
+        return replace(base, model=setting.base, tokenizer=pieces)
     return replace(
         base,
         start_from=pretrained,
@@ -203,7 +203,8 @@ def experiment_of(name: str, start: str, setting: Setting, examples: ExamplesCon
 def main() -> None:
     """Runs what was asked for and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pretrained", required=True, help="run folder of bert_mini_wikitext2.py")
+    parser.add_argument("--pretrained", default="", help="run folder of bert_mini_wikitext2.py")
+    parser.add_argument("--pretrained-chinese", default="", help="run folder of mlm_chinese_poetry.py")
     parser.add_argument("--dir", type=Path, default=Path("runs/finetuning"))
     parser.add_argument("--tasks", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--seeds", type=int, default=3)
@@ -219,10 +220,15 @@ def main() -> None:
     for name in options.tasks:
         setting = SETTINGS[name]
         examples = setting.files(data, options.dir / "files")
-        for start in options.starts if setting.pretrained else ("scratch",):
+        pretrained = ""
+        if isinstance(setting.base, str):
+            pretrained = {ENGLISH: options.pretrained, CHINESE: options.pretrained_chinese}[setting.base]
+            if not pretrained:
+                parser.error(f"{name} needs the run folder of a pretrained {setting.base} model")
+        for start in options.starts if pretrained else ("scratch",):
             results, times = [], []
             for seed in range(options.seeds):
-                run = replace(experiment_of(name, start, setting, examples, options.pretrained), seed=seed)
+                run = replace(experiment_of(name, start, setting, examples, pretrained), seed=seed)
                 begun = time.perf_counter()
                 results.append(finetune(run, options.dir / name / start / f"seed-{seed}"))
                 times.append(time.perf_counter() - begun)
