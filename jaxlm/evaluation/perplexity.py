@@ -1,7 +1,7 @@
 """Loss, perplexity and bits per byte of a language model over a whole split."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -70,7 +70,7 @@ def measure(
     Args:
       splits: by the corpus's name.
       score: from a split to what `make_row_sums` gave for each of its batches.
-      parts: see `summarize`.
+      parts: see `RowTally.result`.
 
     Returns:
       The means over all targets; of several corpora, `loss_NAME` for each among the metrics.
@@ -78,57 +78,107 @@ def measure(
     Raises:
       DataError: if there is nothing to measure.
     """
-    sums = {name: list(score(split)) for name, split in splits.items()}
-    everything = [batch for batches in sums.values() for batch in batches]
-    total = summarize(everything, sum(split.text_bytes for split in splits.values()), parts)
+    tallies = {name: tallied(score(split)) for name, split in splits.items()}
+    (whole, *others) = tallies.values()
+    for tally in others:
+        whole = whole.plus(tally)
+    total = whole.result(sum(split.text_bytes for split in splits.values()), parts)
     if len(splits) == 1:
         return total
-    own = {f"loss_{name}": summarize(sums[name], splits[name].text_bytes, parts).loss for name in splits}
+    own = {f"loss_{name}": tallies[name].result(splits[name].text_bytes, parts).loss for name in splits}
     return replace(total, metrics=total.metrics | own)
 
 
-def summarize(
-    rows: Iterable[Mapping[str, Any]], text_bytes: int, parts: Mapping[str, float] | None = None
-) -> Perplexity:
-    """Adds up what `make_row_sums` gave for the batches of a split, in float64.
+@dataclass(frozen=True)
+class RowTally:
+    """What is kept of the sums of rows: as much for any number of them.
 
-    What is minimised is the mean of `loss` and the other means that `parts` names, times their factors. Its standard
-    error is that of a sum of ratios of row sums (Cochran 1977, eq. 2.46): with residuals r_i = sum over parts of factor
-    * (loss_i - mean * weight_i) / total weight over n rows, sqrt(n / (n - 1) * sum r_i^2).
+    Attributes:
+      names: of the sums.
+      rows: how many count.
+      sums: float64 [names], over all rows.
+      products: float64 [names, names], the sum over rows of the products of each two, from which variances follow.
+    """
 
-    Args:
-      rows: sums [batch]; rows of weight 0 do not count.
-      text_bytes: UTF-8 bytes that the predictions are a code of; 0 for none, which leaves bits per byte NaN.
-      parts: see `jaxlm.tasks.task.Objective`.
+    names: tuple[str, ...]
+    rows: int
+    sums: np.ndarray
+    products: np.ndarray
+
+    @staticmethod
+    def empty(names: Sequence[str]) -> "RowTally":
+        """Returns the tally of no rows."""
+        return RowTally(tuple(names), 0, np.zeros(len(names)), np.zeros((len(names), len(names))))
+
+    def with_rows(self, batch: Mapping[str, Any]) -> "RowTally":
+        """Adds the sums [batch] of rows, one after the other, so that it does not matter how they are batched.
+
+        Where a weight is 0 the sum that it belongs to may be anything, and counts as 0.
+        """
+        values = {name: np.asarray(batch[name], np.float64) for name in self.names}
+        counted = values["weight"] > 0
+        columns = []
+        for name, sums in values.items():
+            own = values.get("weight" if name == "loss" else f"{name}_weight", values["weight"])
+            columns.append(np.where((own > 0) & counted, sums, 0.0))
+        rows = np.stack(columns, 1)
+        sums = np.cumsum([self.sums, *rows], 0)[-1]
+        products = np.cumsum([self.products, *(rows[:, :, None] * rows[:, None, :])], 0)[-1]
+        return RowTally(self.names, self.rows + int(counted.sum()), sums, products)
+
+    def plus(self, other: "RowTally") -> "RowTally":
+        """Returns the tally of both's rows."""
+        return RowTally(self.names, self.rows + other.rows, self.sums + other.sums, self.products + other.products)
+
+    def result(self, text_bytes: int, parts: Mapping[str, float] | None = None) -> Perplexity:
+        """Returns the means of all rows.
+
+        What is minimised is the mean of `loss` and the other means that `parts` names, times their factors. Its
+        standard error is that of a sum of ratios of row sums (Cochran 1977, eq. 2.46): with residuals r_i = sum over
+        parts of factor * (loss_i - mean * weight_i) / total weight over n rows, sqrt(n / (n - 1) * sum r_i^2).
+
+        Args:
+          text_bytes: UTF-8 bytes that the predictions are a code of; 0 for none, which leaves bits per byte NaN.
+          parts: see `jaxlm.tasks.task.Objective`.
+
+        Raises:
+          DataError: there is nothing to measure.
+        """
+        sums = dict(zip(self.names, self.sums.tolist(), strict=True))
+        if not sums.get("weight"):
+            raise DataError("nothing to evaluate: the split has no target to predict")
+        means = {"loss": sums["loss"] / sums["weight"]}
+        means |= {
+            name: sums[name] / max(sums[f"{name}_weight"], 1e-9) for name in self.names if f"{name}_weight" in sums
+        }
+        factors = {"loss": 1.0, **(parts or {})}
+        residual = np.zeros(len(self.names))  # r_i = residual @ (sums of row i)
+        for name, factor in factors.items():
+            weight = "weight" if name == "loss" else f"{name}_weight"
+            share = factor / max(sums[weight], 1e-9)
+            residual[self.names.index(name)] += share
+            residual[self.names.index(weight)] -= share * means[name]
+        squares = max(float(residual @ self.products @ residual), 0.0) if np.isfinite(self.sums).all() else math.nan
+        loss = sum(factor * means[name] for name, factor in factors.items())
+        return Perplexity(
+            loss=loss,
+            standard_error=math.sqrt(self.rows / (self.rows - 1) * squares) if self.rows > 1 else math.nan,
+            perplexity=math.inf if means["loss"] > 700 else math.exp(means["loss"]),
+            bits_per_byte=sums["loss"] / math.log(2) / text_bytes if text_bytes else math.nan,
+            targets=int(sums["weight"]),
+            metrics={name: mean for name, mean in means.items() if name != "loss"},
+        )
+
+
+def tallied(batches: Iterable[Mapping[str, Any]]) -> RowTally:
+    """Adds up what `make_row_sums` gave for batches, in float64.
 
     Raises:
-      DataError: if there is nothing to measure.
+      DataError: there is none.
     """
-    fetched = [{name: np.asarray(sums, np.float64) for name, sums in batch.items()} for batch in rows]
-    names = fetched[0] if fetched else ("loss", "weight")
-    sums = {name: np.concatenate([batch[name] for batch in fetched]) if fetched else np.zeros(0) for name in names}
-    counted = sums["weight"] > 0
-    total = sums["weight"][counted].sum()
-    if total == 0:
+    tally: RowTally | None = None
+    for batch in batches:
+        tally = (RowTally.empty(tuple(batch)) if tally is None else tally).with_rows(batch)
+    if tally is None:
         raise DataError("nothing to evaluate: the split has no target to predict")
-    means = {"loss": sums["loss"][counted].sum() / total}
-    for name in sums:
-        if f"{name}_weight" in sums:
-            present = sums[f"{name}_weight"] > 0
-            means[name] = sums[name][present].sum() / max(sums[f"{name}_weight"][present].sum(), 1e-9)
-    factors = {"loss": 1.0, **(parts or {})}
-    residuals = np.zeros(int(counted.sum()))
-    for name, factor in factors.items():
-        losses, weights = sums[name][counted], sums["weight" if name == "loss" else f"{name}_weight"][counted]
-        residuals += factor * (losses - means[name] * weights) / weights.sum()
-    count = len(residuals)
-    token_loss, loss = float(means["loss"]), float(sum(factor * means[name] for name, factor in factors.items()))
-    code = sums["loss"][counted].sum() / math.log(2)
-    return Perplexity(
-        loss=loss,
-        standard_error=math.sqrt(count / (count - 1) * (residuals**2).sum()) if count > 1 else math.nan,
-        perplexity=math.inf if token_loss > 700 else math.exp(token_loss),
-        bits_per_byte=float(code / text_bytes) if text_bytes else math.nan,
-        targets=int(total),
-        metrics={name: float(mean) for name, mean in means.items() if name != "loss"},
-    )
+    return tally

@@ -16,10 +16,10 @@ from jaxlm.evaluation.details import WorstErrors, class_details
 from jaxlm.evaluation.metrics.make import make_metric
 from jaxlm.evaluation.metrics.metric import Metric
 from jaxlm.evaluation.metrics.tally import Tally
-from jaxlm.evaluation.perplexity import Perplexity, summarize
+from jaxlm.evaluation.perplexity import Perplexity, tallied
 from jaxlm.evaluation.results import SplitResult
 from jaxlm.tasks.config import TaskConfig
-from jaxlm.tasks.labelled import EncodedRow, LabelledSplit
+from jaxlm.tasks.labelled import EncodedRow, LabelledObjective, LabelledSplit
 from jaxlm.tasks.make import LabelledTask
 
 
@@ -108,19 +108,11 @@ def task_metric(config: TaskConfig) -> Metric:
 
 
 @partial(jax.jit, static_argnums=0)
-def scored_rows(objective: Any, params: Any, batch: Mapping[str, np.ndarray]) -> tuple[dict, dict]:
-    """What `make_scored_rows` computes, compiled once for an objective and each shape of batches."""
-    return make_scored_rows(objective)(params, {name: jnp.asarray(own) for name, own in batch.items()})
-
-
-def make_scored_rows(objective: Any) -> Callable[[Any, dict[str, jax.Array]], tuple[dict, dict]]:
-    """Builds the function, to be jitted, from (params, batch) to the sums and the predictions of each row."""
-
-    def scored_rows(params: Any, batch: dict[str, jax.Array]) -> tuple[dict, dict]:
-        # Both run the model on the same batch, which XLA finds and does once.
-        return objective.row_sums(params, batch), objective.predictions(params, batch)
-
-    return scored_rows
+def scored_rows(
+    objective: LabelledObjective, params: Any, batch: Mapping[str, np.ndarray]
+) -> tuple[Mapping[str, jax.Array], Mapping[str, jax.Array]]:
+    """The sums and predictions of each row, compiled once for an objective and each shape of batches."""
+    return objective.measured(params, {name: jnp.asarray(own) for name, own in batch.items()})
 
 
 def measure_examples(
@@ -132,8 +124,8 @@ def measure_examples(
 
     Args:
       split: what is measured.
-      outputs: what `make_scored_rows` gave for each of its batches.
-      parts: see `jaxlm.evaluation.perplexity.summarize`.
+      outputs: what `LabelledObjective.measured` gave for each of its batches.
+      parts: see `jaxlm.evaluation.perplexity.RowTally.result`.
 
     Raises:
       DataError: an example has no prediction.
@@ -147,6 +139,6 @@ def measure_examples(
                 scorer.add(predictions)
             yield batch
 
-    measured = summarize(sums(), split.text_bytes, parts)
+    measured = tallied(sums()).result(split.text_bytes, parts)
     scores = {} if scorer is None else scorer.scores()
     return replace(measured, perplexity=math.nan, metrics={**measured.metrics, **scores})

@@ -13,8 +13,8 @@ from jaxlm.models.config import ModelConfig
 from jaxlm.models.model import apply_model
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.tasks.cross_entropy import token_losses
-from jaxlm.tasks.labelled import NOBODY, EncodedRow, int32
-from jaxlm.tasks.task import Batch, SumOfRows, Sums
+from jaxlm.tasks.labelled import NOBODY, EncodedRow, LabelledObjective, int32
+from jaxlm.tasks.task import Batch, Sums
 from jaxlm.text.tokenizer import Tokenizer
 
 # What the scores of a class are for a reader, by the kind of task.
@@ -22,7 +22,7 @@ KINDS = ("classification", "multi_label", "regression")
 
 
 @dataclass(frozen=True)
-class SequenceClassification(SumOfRows):
+class SequenceClassification(LabelledObjective):
     """Prediction of the label of a row (Devlin et al. 2019, section 4.1).
 
     Attributes:
@@ -41,11 +41,8 @@ class SequenceClassification(SumOfRows):
                 f"{self.model.task_head!r}"
             )
 
-    def row_sums(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> Sums:
-        """Sums of each row: `loss` in nats (of regression, the squared error) and `weight`.
-
-        With r_drop, a row is seen twice, each time with dropout of its own, and what is minimised is the mean of both
-        losses + r_drop / 4 * (KL(p || q) + KL(q || p)) of both predictions (Liang et al. 2021, equations 2 to 4, by 2).
+    def outputs(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> tuple[jax.Array, ...]:
+        """Returns the scores of labels; with r_drop twice, each with dropout of its own.
 
         Args:
           params: the model's parameters.
@@ -53,26 +50,29 @@ class SequenceClassification(SumOfRows):
             and loss_weights [batch, 1].
           dropout_rng: key for dropout; none turns it off.
         """
+        keys = (dropout_rng,) if dropout_rng is None or not self.config.r_drop else jax.random.split(dropout_rng)
+        return tuple(classifier_scores(self.model, params, batch, key) for key in keys)
+
+    def sums(self, outputs: tuple[jax.Array, ...], batch: Batch) -> Sums:
+        """Sums of each row: `loss` in nats (of regression, the squared error) and `weight`.
+
+        With r_drop, a row is seen twice, and what is minimised is the mean of both losses
+        + r_drop / 4 * (KL(p || q) + KL(q || p)) of both predictions (Liang et al. 2021, equations 2 to 4, by 2).
+        """
         weights = batch["loss_weights"][:, 0]
-        if dropout_rng is None or not self.config.r_drop:
-            losses = self._losses(self._scores(params, batch, dropout_rng), batch["label"])
-        else:
-            first, second = (self._scores(params, batch, key) for key in jax.random.split(dropout_rng))
-            mean = (self._losses(first, batch["label"]) + self._losses(second, batch["label"])) / 2
-            losses = mean + self.config.r_drop / 4 * _divergence(first, second)
+        losses = sum(self._losses(scores, batch["label"]) for scores in outputs) / len(outputs)
+        if len(outputs) > 1:
+            losses = losses + self.config.r_drop / 4 * _divergence(*outputs)
         return {"loss": losses * weights, "weight": weights}
 
-    def predictions(self, params: dict, batch: Batch) -> dict[str, jax.Array]:
+    def predicted(self, outputs: tuple[jax.Array, ...], batch: Batch) -> dict[str, jax.Array]:
         """Returns `example` [batch] and `scores`: float32 [batch, labels] probabilities, or of regression [batch]."""
-        scores = self._scores(params, batch, None)
+        (scores,) = outputs
         if self.config.kind == "regression":
             scores = scores[:, 0]
         else:
             scores = jax.nn.sigmoid(scores) if self.config.kind == "multi_label" else jax.nn.softmax(scores)
         return {"example": batch["example"], "scores": scores}
-
-    def _scores(self, params: dict, batch: Batch, dropout_rng: jax.Array | None) -> jax.Array:
-        return classifier_scores(self.model, params, batch, dropout_rng)
 
     def _losses(self, scores: jax.Array, labels: jax.Array) -> jax.Array:
         if self.config.kind == "regression":

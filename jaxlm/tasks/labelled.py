@@ -5,14 +5,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import jax
 import numpy as np
 
 from jaxlm.data.account import Account, combined
-from jaxlm.data.batch import Batch
+from jaxlm.data.batch import Batch as HostBatch
 from jaxlm.data.example_rows import ExampleEvaluation, ExampleRows, Row
 from jaxlm.data.origins import Origin
 from jaxlm.data.step_rows import Buckets
 from jaxlm.errors import DataError
+from jaxlm.tasks.task import Batch, SumOfRows, Sums
 from jaxlm.text.tokenizer import Tokenizer
 
 NOBODY = -1  # the number of a row of padding
@@ -37,6 +39,38 @@ class EncodedRow:
     columns: Mapping[str, np.ndarray]
     values: Mapping[str, np.ndarray] = field(default_factory=dict)
     truncated: int = 0
+
+
+class LabelledObjective(SumOfRows):
+    """An objective whose loss and predictions are made of one output of the model.
+
+    A subclass has `outputs`, `sums` and `predicted`.
+    """
+
+    def outputs(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> Any:
+        """Returns what the model makes of a batch; without a key there is no dropout."""
+        raise NotImplementedError
+
+    def sums(self, outputs: Any, batch: Batch) -> Sums:
+        """Returns the sums of each row; see `jaxlm.tasks.task.Objective.row_sums`."""
+        raise NotImplementedError
+
+    def predicted(self, outputs: Any, batch: Batch) -> dict[str, jax.Array]:
+        """Returns the predictions for each row: arrays [batch, ...], `example` [batch] among them."""
+        raise NotImplementedError
+
+    def row_sums(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> Sums:
+        """See `sums`."""
+        return self.sums(self.outputs(params, batch, dropout_rng), batch)
+
+    def predictions(self, params: dict, batch: Batch) -> dict[str, jax.Array]:
+        """See `predicted`."""
+        return self.predicted(self.outputs(params, batch), batch)
+
+    def measured(self, params: dict, batch: Batch) -> tuple[Sums, dict[str, jax.Array]]:
+        """Returns both, having run the model once."""
+        outputs = self.outputs(params, batch)
+        return self.sums(outputs, batch), self.predicted(outputs, batch)
 
 
 class Scorer(Protocol):
@@ -179,7 +213,7 @@ class LabelledSplit:
         self._parts = by_width(rows, padding, limit)
         self.scorer = scorer
 
-    def batches(self, batch_size: int, *, process_index: int = 0, process_count: int = 1) -> Iterator[Batch]:
+    def batches(self, batch_size: int, *, process_index: int = 0, process_count: int = 1) -> Iterator[HostBatch]:
         """Yields all rows once, as arrays [batch_size / process_count, ...]; those of a width end in empty rows."""
         for part in self._parts:
             yield from ExampleEvaluation(part).batches(

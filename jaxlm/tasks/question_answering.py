@@ -19,9 +19,9 @@ from jaxlm.models.config import ModelConfig
 from jaxlm.tasks.classification import classifier_scores
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.tasks.cross_entropy import token_losses
-from jaxlm.tasks.labelled import NOBODY, EncodedRow, int32
+from jaxlm.tasks.labelled import NOBODY, EncodedRow, LabelledObjective, int32
 from jaxlm.tasks.tagging import word_ids
-from jaxlm.tasks.task import Batch, SumOfRows, Sums
+from jaxlm.tasks.task import Batch, Sums
 from jaxlm.text.tokenizer import Tokenizer
 
 # A run of letters and digits, or a single other character; Chinese and Japanese have no spaces, and go by characters.
@@ -48,7 +48,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class SpanPrediction(SumOfRows):
+class SpanPrediction(LabelledObjective):
     """Prediction of where the answer begins and ends.
 
     Attributes:
@@ -67,8 +67,8 @@ class SpanPrediction(SumOfRows):
                 f"{self.model.task_head!r}"
             )
 
-    def row_sums(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> Sums:
-        """Sums of each row: `loss`, the mean of those of both ends in nats, and `weight`.
+    def outputs(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> jax.Array:
+        """Logits of both ends, [batch, time, 2]: only words of the text, or the token for none, can be chosen.
 
         Args:
           params: the model's parameters.
@@ -76,18 +76,22 @@ class SpanPrediction(SumOfRows):
             its first and last token, `NO_ANSWER` where the window has none; loss_weights [batch, 1].
           dropout_rng: key for dropout; none turns it off.
         """
-        scores = self._scores(params, batch, dropout_rng)
-        losses = token_losses(scores.swapaxes(1, 2), batch["answer"]).mean(-1)
+        scores = classifier_scores(self.model, params, batch, dropout_rng)
+        allowed = (batch["words"] > 0).at[:, NO_ANSWER].set(True)
+        return jnp.where(allowed[..., None], scores, IMPOSSIBLE)
+
+    def sums(self, outputs: jax.Array, batch: Batch) -> Sums:
+        """Sums of each row: `loss`, the mean of those of both ends in nats, and `weight`."""
+        losses = token_losses(outputs.swapaxes(1, 2), batch["answer"]).mean(-1)
         weights = batch["loss_weights"][:, 0]
         return {"loss": losses * weights, "weight": weights}
 
-    def predictions(self, params: dict, batch: Batch) -> dict[str, jax.Array]:
+    def predicted(self, outputs: jax.Array, batch: Batch) -> dict[str, jax.Array]:
         """Returns the best spans of each row: `example` and `part` [batch], `spans` [batch, n, 2] of words, `scores`.
 
         Words are numbered from 0 in the whole text; `scores` [batch, n], and `no_answer` [batch], that of none.
         """
-        scores = self._scores(params, batch, None)
-        start, stop = scores[..., 0], scores[..., 1]
+        start, stop = outputs[..., 0], outputs[..., 1]
         time = start.shape[1]
         words = batch["words"]
         size = words[:, None, :] - words[:, :, None]
@@ -107,12 +111,6 @@ class SpanPrediction(SumOfRows):
             "scores": best,
             "no_answer": start[:, NO_ANSWER] + stop[:, NO_ANSWER],
         }
-
-    def _scores(self, params: dict, batch: Mapping[str, jax.Array], dropout_rng: jax.Array | None) -> jax.Array:
-        """Logits of both ends, [batch, time, 2]: only words of the text, or the token for none, can be chosen."""
-        scores = classifier_scores(self.model, params, batch, dropout_rng)
-        allowed = (batch["words"] > 0).at[:, NO_ANSWER].set(True)
-        return jnp.where(allowed[..., None], scores, IMPOSSIBLE)
 
 
 def encode_question(

@@ -14,13 +14,13 @@ from jaxlm.models.config import ModelConfig
 from jaxlm.tasks.classification import classifier_scores
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.tasks.cross_entropy import token_losses
-from jaxlm.tasks.labelled import NOBODY, EncodedRow, int32
-from jaxlm.tasks.task import Batch, SumOfRows, Sums, weighted
+from jaxlm.tasks.labelled import NOBODY, EncodedRow, LabelledObjective, int32
+from jaxlm.tasks.task import Batch, Sums, weighted
 from jaxlm.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
-class TokenClassification(SumOfRows):
+class TokenClassification(LabelledObjective):
     """Prediction of the tag of each word.
 
     Attributes:
@@ -38,8 +38,8 @@ class TokenClassification(SumOfRows):
                 f"task.kind 'tagging' needs model.task_head 'token_classification', not {self.model.task_head!r}"
             )
 
-    def row_sums(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> Sums:
-        """Sums of each row: `loss` in nats and `weight`, whose quotient is the mean loss of a word.
+    def outputs(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> jax.Array:
+        """Returns the scores of tags, float32 [batch, time, tags].
 
         Args:
           params: the model's parameters.
@@ -47,18 +47,20 @@ class TokenClassification(SumOfRows):
             first token of a word, else 0.
           dropout_rng: key for dropout; none turns it off.
         """
-        scores = classifier_scores(self.model, params, batch, dropout_rng)
+        return classifier_scores(self.model, params, batch, dropout_rng)
+
+    def sums(self, outputs: jax.Array, batch: Batch) -> Sums:
+        """Sums of each row: `loss` in nats and `weight`, whose quotient is the mean loss of a word."""
         weights = batch["loss_weights"]
-        losses = token_losses(scores, batch["targets"], self.config.label_smoothing)
+        losses = token_losses(outputs, batch["targets"], self.config.label_smoothing)
         return {"loss": weighted(losses, weights), "weight": weights.sum(-1)}
 
-    def predictions(self, params: dict, batch: Batch) -> dict[str, jax.Array]:
+    def predicted(self, outputs: jax.Array, batch: Batch) -> dict[str, jax.Array]:
         """Returns `example` and `part` [batch], `tags` and `words` [batch, time]: the best tag, and where a word is."""
-        scores = classifier_scores(self.model, params, batch)
         return {
             "example": batch["example"],
             "part": batch["part"],
-            "tags": jnp.argmax(scores, -1).astype(jnp.int32),
+            "tags": jnp.argmax(outputs, -1).astype(jnp.int32),
             "words": batch["words"],
         }
 

@@ -12,8 +12,8 @@ from jaxlm.models.config import ModelConfig
 from jaxlm.models.model import apply_model
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.tasks.cross_entropy import token_losses
-from jaxlm.tasks.labelled import EncodedRow, int32
-from jaxlm.tasks.task import Batch, SumOfRows, Sums, weighted
+from jaxlm.tasks.labelled import EncodedRow, LabelledObjective, int32
+from jaxlm.tasks.task import Batch, Sums, weighted
 from jaxlm.text.tokenizer import Tokenizer
 
 _INPUTS = ("positions", "segment_ids")
@@ -21,7 +21,7 @@ _SOURCE = ("encoder_tokens", "encoder_positions", "encoder_segment_ids")
 
 
 @dataclass(frozen=True)
-class TextToText(SumOfRows):
+class TextToText(LabelledObjective):
     """Prediction of a target, each of its tokens from those before it and from the source.
 
     Attributes:
@@ -44,8 +44,8 @@ class TextToText(SumOfRows):
                 f"{self.model.task_head!r}"
             )
 
-    def row_sums(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> Sums:
-        """Sums of each row: `loss` in nats and `weight`, whose quotient is the mean loss of a token of the target.
+    def outputs(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> jax.Array:
+        """Returns logits, float32 [batch, time, vocab_size].
 
         Args:
           params: the model's parameters.
@@ -63,9 +63,13 @@ class TextToText(SumOfRows):
             rngs=None if dropout_rng is None else {"dropout": dropout_rng},
         )
         assert output.logits is not None
+        return output.logits
+
+    def sums(self, outputs: jax.Array, batch: Batch) -> Sums:
+        """Sums of each row: `loss` in nats and `weight`, whose quotient is the mean loss of a token of the target."""
         weights = batch["loss_weights"]
-        losses = token_losses(output.logits, batch["targets"], self.config.label_smoothing)
-        right = (jnp.argmax(output.logits, -1) == batch["targets"]).astype(jnp.float32)
+        losses = token_losses(outputs, batch["targets"], self.config.label_smoothing)
+        right = (jnp.argmax(outputs, -1) == batch["targets"]).astype(jnp.float32)
         total = weights.sum(-1)
         return {
             "loss": weighted(losses, weights),
@@ -74,7 +78,7 @@ class TextToText(SumOfRows):
             "token_accuracy_weight": total,
         }
 
-    def predictions(self, params: dict, batch: Batch) -> dict[str, jax.Array]:
+    def predicted(self, outputs: jax.Array, batch: Batch) -> dict[str, jax.Array]:
         """Returns `example` alone: texts are generated, token by token, by `jaxlm.generation`."""
         return {"example": batch["example"]}
 

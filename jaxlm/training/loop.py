@@ -22,7 +22,7 @@ from jaxlm.data.loader import training_batches
 from jaxlm.data.step_rows import StepRows
 from jaxlm.errors import NonFiniteLossError, UsageError
 from jaxlm.evaluation.perplexity import Perplexity, Split, make_row_sums, measure
-from jaxlm.evaluation.scoring import make_scored_rows, measure_examples
+from jaxlm.evaluation.scoring import measure_examples
 from jaxlm.experiment import Experiment
 from jaxlm.generation.decoding import TokenGenerator
 from jaxlm.generation.text import generate_text
@@ -181,7 +181,7 @@ class _Run:
         # Rows beyond the last are empty, so a larger batch changes no result.
         self.evaluation_batch = math.ceil(experiment.evaluation.batch_size / shards) * shards
         self.score = jax.jit(
-            (make_row_sums if isinstance(task, Task) else make_scored_rows)(self.objective),
+            make_row_sums(task.objective) if isinstance(task, Task) else task.objective.measured,
             in_shardings=(self.shardings.params, self.batch_sharding),
             out_shardings=replicated(mesh),
         )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxlm.errors import DataError
-from jaxlm.evaluation.perplexity import Perplexity, make_row_sums, summarize
+from jaxlm.evaluation.perplexity import Perplexity, make_row_sums, tallied
 from jaxlm.tasks.causal_lm import CausalLM
 from jaxlm.tasks.task import weighted
 
@@ -38,7 +38,7 @@ def test_the_summary_is_that_of_the_sums():
     losses, weights = rows_of_a_split(37)
     total = sum(float(weight) for weight in weights)
     mean = sum(float(loss) for loss in losses) / total
-    measured = summarize(batches(losses, weights, 10), TEXT_BYTES)
+    measured = tallied(batches(losses, weights, 10)).result(TEXT_BYTES)
     assert measured.loss == pytest.approx(mean, rel=1e-12)
     assert measured.perplexity == pytest.approx(math.exp(mean), rel=1e-12)
     assert measured.bits_per_byte == pytest.approx(mean * total / math.log(2) / TEXT_BYTES, rel=1e-12)
@@ -51,21 +51,21 @@ def test_the_summary_is_that_of_the_sums():
 @pytest.mark.parametrize("size", [1, 2, 7, 36, 37, 64])
 def test_the_summary_does_not_depend_on_the_batch_size(size):
     losses, weights = rows_of_a_split(37)
-    expected, measured = (summarize(batches(losses, weights, n), TEXT_BYTES) for n in (37, size))
+    expected, measured = (tallied(batches(losses, weights, n)).result(TEXT_BYTES) for n in (37, size))
     assert measured == expected
 
 
 def test_sums_are_kept_in_float64():
     # In float32, 2^24 + 1 is 2^24: the small rows would vanish.
     losses = np.array([2.0**24] + [1.0] * 100, np.float32)
-    measured = summarize([sums(losses, np.ones(101, np.float32))], TEXT_BYTES)
+    measured = tallied([sums(losses, np.ones(101, np.float32))]).result(TEXT_BYTES)
     assert measured.loss * 101 == pytest.approx(2**24 + 100, abs=1e-6)
 
 
 def test_rows_without_a_target_do_not_count():
     losses, weights = rows_of_a_split(20)
     padded = sums(np.concatenate([losses, np.zeros(9, np.float32)]), np.concatenate([weights, np.zeros(9, np.float32)]))
-    assert summarize([padded], TEXT_BYTES) == summarize([sums(losses, weights)], TEXT_BYTES)
+    assert tallied([padded]).result(TEXT_BYTES) == tallied([sums(losses, weights)]).result(TEXT_BYTES)
 
 
 def test_the_standard_error_is_that_of_resampled_rows():
@@ -73,12 +73,12 @@ def test_the_standard_error_is_that_of_resampled_rows():
     random = np.random.default_rng(1)
     chosen = random.integers(0, 300, (4000, 300))
     means = losses[chosen].sum(1) / weights[chosen].sum(1)
-    measured = summarize([sums(losses, weights)], TEXT_BYTES)
+    measured = tallied([sums(losses, weights)]).result(TEXT_BYTES)
     assert measured.standard_error == pytest.approx(means.std(), rel=0.05)
 
 
 def test_the_standard_error_of_a_single_row_is_not_known():
-    measured = summarize([sums(np.array([3.0]), np.array([2.0]))], TEXT_BYTES)
+    measured = tallied([sums(np.array([3.0]), np.array([2.0]))]).result(TEXT_BYTES)
     assert math.isnan(measured.standard_error)
     assert measured.loss == 1.5
 
@@ -86,12 +86,12 @@ def test_the_standard_error_of_a_single_row_is_not_known():
 @pytest.mark.parametrize("rows", [[], [sums(np.zeros(3), np.zeros(3))]], ids=["no batch", "no target"])
 def test_nothing_to_evaluate_is_an_error(rows):
     with pytest.raises(DataError, match="nothing to evaluate"):
-        summarize(rows, TEXT_BYTES)
+        tallied(rows).result(TEXT_BYTES)
 
 
 def test_a_hopeless_model_has_infinite_perplexity_and_a_broken_one_none():
-    assert summarize([sums(np.array([1e4]), np.ones(1))], TEXT_BYTES).perplexity == math.inf
-    broken = summarize([sums(np.array([np.nan, 1.0]), np.ones(2))], TEXT_BYTES)
+    assert tallied([sums(np.array([1e4]), np.ones(1))]).result(TEXT_BYTES).perplexity == math.inf
+    broken = tallied([sums(np.array([np.nan, 1.0]), np.ones(2))]).result(TEXT_BYTES)
     assert math.isnan(broken.loss)
     assert math.isnan(broken.perplexity)
 
@@ -113,7 +113,7 @@ score = quick_jit(make_row_sums(CausalLM(BASE, segmented=True)))
 
 def measure(params: dict, batch: dict[str, np.ndarray], size: int) -> Perplexity:
     parts = [{name: value[i : i + size] for name, value in batch.items()} for i in range(0, len(batch["tokens"]), size)]
-    return summarize((score(params, part) for part in parts), TEXT_BYTES)
+    return tallied(score(params, part) for part in parts).result(TEXT_BYTES)
 
 
 def test_every_weighted_target_counts_once_whatever_the_batch_size():
@@ -148,7 +148,7 @@ def test_a_loss_of_two_parts_is_the_sum_of_their_means_with_the_error_of_resampl
     second = random.normal(2, 1, 300) + losses / 20
     rows = sums(losses, weights) | {"second": second, "second_weight": np.ones(300), "right": weights / 2}
     rows["right_weight"] = weights
-    measured = summarize([rows], 0, {"second": 0.5})
+    measured = tallied([rows]).result(0, {"second": 0.5})
     assert measured.loss == pytest.approx(losses.sum() / weights.sum() + 0.5 * second.mean(), rel=1e-6)
     assert measured.metrics == {"second": pytest.approx(second.mean()), "right": pytest.approx(0.5)}
     assert math.isnan(measured.bits_per_byte)
