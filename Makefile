@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 DEMO   ?= runs/demo
 # A file of tests stays in one process, since its tests share what they compile.
 PARALLEL ?= -n logical --maxprocesses 8 --dist loadfile
+# Half of the suite is compiling: LLVM's optimisations, not XLA's own, are left to `make test-all`.
+QUICK    ?= --xla_backend_optimization_level=0
 
 .PHONY: demo test test-all lint format setup clean
 
@@ -15,7 +17,7 @@ demo: $(VENV)/.core
 	@echo "report: $(DEMO)/report.html   try: $(BIN)/jaxlm generate $(DEMO) --prompt \"JULIET:\""
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(PARALLEL)
+	XLA_FLAGS="$(QUICK)" $(BIN)/python -m pytest $(PARALLEL)
 
 test-all: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PARALLEL) -m "slow or not slow"

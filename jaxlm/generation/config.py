@@ -26,6 +26,11 @@ class GenerationConfig:
     """Token ids that end the generation, beside the tokenizer's own end id."""
     overflow: Literal["slide", "error"] = "slide"
     """When prompt and result outgrow the model's context: go on from the newest half of it, or refuse."""
+    num_beams: int = 1
+    """Texts that beam search follows at once, to find a likelier one than greedy decoding does; 1 for none. It needs
+    temperature 0, and a text ends where the context does."""
+    length_penalty: float = 1.0
+    """num_beams: power of the length that a text's log probability is divided by; more favours longer texts."""
 
     def validate(self) -> None:
         """Raises UsageError for the first value out of range."""
@@ -39,6 +44,15 @@ class GenerationConfig:
             raise UsageError(f"top_p is {self.top_p}; it must be in (0, 1]")
         if not 0 <= self.seed < 2**32:
             raise UsageError(f"seed is {self.seed}; it must be in [0, 2^32)")
+        if self.num_beams < 1:
+            raise UsageError(f"num_beams is {self.num_beams}; it must be at least 1")
+        if self.num_beams > 1 and self.temperature:
+            raise UsageError(
+                f"num_beams is {self.num_beams} and temperature {self.temperature}: beam search draws nothing: set "
+                "temperature to 0, or num_beams to 1"
+            )
+        if not -10 <= self.length_penalty <= 10:
+            raise UsageError(f"length_penalty is {self.length_penalty}; it must be from -10 to 10")
         if any(token < 0 for token in self.end_ids):
             raise UsageError(f"end_ids are {', '.join(map(str, self.end_ids))}; ids are not negative")
         if any(not text for text in self.stop):

@@ -9,81 +9,17 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
 from jaxlm.errors import UsageError
+from jaxlm.generation.beam import Hypothesis, hypotheses, search
 from jaxlm.generation.config import GenerationConfig
+from jaxlm.generation.prefill import DecodingState, prefill, run_decoder
 from jaxlm.generation.sampling import sample
 from jaxlm.models.config import ModelConfig
-from jaxlm.models.model import Cache, apply_model, init_cache
 from jaxlm.nn.linear import DecodingKernel
 from jaxlm.nn.stack import unroll
 
 SMALLEST_BUCKET = 16
-
-
-@struct.dataclass
-class DecodingState:
-    """Where the decoding of a batch stands.
-
-    Attributes:
-      cache: what the model has seen.
-      logits: [batch, vocab_size] float32 of the next token.
-      positions: [batch] int32 of the next token.
-      done: [batch] bool, rows that have ended.
-      drawn: int32 scalar, tokens drawn so far; it selects the randomness.
-    """
-
-    cache: Cache
-    logits: jax.Array
-    positions: jax.Array
-    done: jax.Array
-    drawn: jax.Array
-
-
-def run_decoder(
-    config: ModelConfig,
-    params: dict,
-    tokens: jax.Array,
-    positions: jax.Array,
-    segment_ids: jax.Array | None,
-    cache: Cache,
-    **inputs: Any,
-) -> tuple[jax.Array, Cache]:
-    """Applies the model to new tokens behind a cache; see `Decoder.__call__` and `EncoderDecoder.__call__`."""
-    output = apply_model(config, params, tokens, positions=positions, segment_ids=segment_ids, cache=cache, **inputs)
-    assert output.logits is not None
-    assert output.cache is not None
-    return output.logits, output.cache
-
-
-@partial(jax.jit, static_argnums=(0, 3))
-def prefill(
-    config: ModelConfig,
-    params: dict,
-    prompts: tuple[jax.Array, jax.Array],
-    capacity: int,
-    drawn: jax.Array,
-    sources: tuple[jax.Array, jax.Array] | None = None,
-) -> DecodingState:
-    """Reads left-padded prompts.
-
-    Args:
-      config: of a model with unrolled layers.
-      params: its parameters.
-      prompts: tokens [batch, time] int32, and segment ids in the same shape, 0 where padded, 1 elsewhere.
-      capacity: slots of the cache, at least `time`.
-      drawn: tokens drawn before these prompts.
-      sources: what an encoder reads, right-padded: as prompts, [batch, encoder_time].
-    """
-    tokens, segment_ids = prompts
-    positions = jnp.maximum(jnp.cumsum(segment_ids, axis=1) - 1, 0)
-    cache = init_cache(config, tokens.shape[0], capacity)
-    inputs = {} if sources is None else {"encoder_tokens": sources[0], "encoder_segment_ids": sources[1]}
-    if config.prefix == "bidirectional":
-        inputs["prefix"] = segment_ids != 0
-    logits, cache = run_decoder(config, params, tokens, positions, segment_ids, cache, num_logits=1, **inputs)
-    return DecodingState(cache, logits[:, 0], positions[:, -1] + 1, jnp.zeros(tokens.shape[0], bool), drawn)
 
 
 @partial(jax.jit, static_argnums=(0, 3, 4, 5), donate_argnums=2)
@@ -219,6 +155,48 @@ class TokenGenerator:
           UsageError: if a prompt is empty or longer than the context, or, with overflow 'error', if the result may
             outgrow it.
         """
+        texts, sources = self._checked(prompts, options)
+        return self._stream(texts, sources, options, _ends(options, eos_id), chunk)
+
+    def search(
+        self, prompts: Sequence[Sequence[int]], options: GenerationConfig, eos_id: int | None
+    ) -> list[list[Hypothesis]]:
+        """Finds the most likely texts for each prompt by beam search; see `jaxlm.generation.beam`.
+
+        Args:
+          prompts, eos_id: see `stream`.
+          options: num_beams, length_penalty, max_new_tokens; a text also ends where the context does.
+
+        Returns:
+          Up to num_beams texts for each prompt, the best first.
+
+        Raises:
+          UsageError: as `stream`; or a prompt that fills the context.
+        """
+        texts, sources = self._checked(prompts, options)
+        lengths = np.array([len(text) for text in texts])
+        # The token after a full context is still drawn from it.
+        limits = np.minimum(options.max_new_tokens, self.max_length - lengths + 1)
+        tokens, segment_ids = _padded(texts, "left")
+        capacity = min(_capacity(tokens.shape[1] + int(limits.max())), tokens.shape[1] + self.max_length)
+        state = prefill(self.config, self.params, (tokens, segment_ids), capacity, jnp.int32(0), sources)
+        ends = _ends(options, eos_id)
+        tokens, scores = search(
+            self.config,
+            self.params,
+            state,
+            options.num_beams,
+            _bucket(int(limits.max())),
+            ends,
+            jnp.asarray(limits, jnp.int32),
+            jnp.float32(options.length_penalty),
+        )
+        return hypotheses(tokens, scores, ends)
+
+    def _checked(
+        self, prompts: Sequence[Sequence[int]], options: GenerationConfig
+    ) -> tuple[list[list[int]], tuple[jax.Array, jax.Array] | None]:
+        """The texts to go on from and, of two towers, what the encoder reads; see `stream`."""
         options.validate()
         longest = max((len(prompt) for prompt in prompts), default=0)
         if not prompts or any(len(prompt) == 0 for prompt in prompts):
@@ -239,8 +217,7 @@ class TokenGenerator:
             if start is None:
                 raise UsageError("the model has no model.decoder_start_id, which every output starts from")
             texts, sources = [[start]] * len(texts), _padded(texts, "right")
-        end_ids = options.end_ids if eos_id is None else (*options.end_ids, eos_id)
-        return self._stream(texts, sources, options, end_ids, chunk)
+        return texts, sources
 
     def _stream(
         self,
@@ -281,6 +258,10 @@ class TokenGenerator:
                 yield new
                 if all(ended):
                     return
+
+
+def _ends(options: GenerationConfig, eos_id: int | None) -> tuple[int, ...]:
+    return options.end_ids if eos_id is None else (*options.end_ids, eos_id)
 
 
 def _bucket(length: int) -> int:

@@ -103,7 +103,10 @@ def stream_text(
     """
     encode = encode_source if generator.config.architecture == "encoder_decoder" else encode_prompt
     ids = [encode(tokenizer, prompt, cut) for prompt in prompts]
-    tokens = generator.stream(ids, options, tokenizer.eos_id, chunk)
+    if options.num_beams > 1:  # what is best is known at the end
+        tokens = iter([[found[0].tokens for found in generator.search(ids, options, tokenizer.eos_id)]])
+    else:
+        tokens = generator.stream(ids, options, tokenizer.eos_id, chunk)
     return _decoded(tokens, tokenizer, len(prompts), options.stop)
 
 

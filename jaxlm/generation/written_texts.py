@@ -19,12 +19,12 @@ def write_texts(
     length: int,
     batch_size: int,
 ) -> Iterator[tuple[int, str]]:
-    """Yields the number of each example and the text that the model most readily writes for its source (greedy).
+    """Yields the number of each example and the text that the model writes for its source: greedily, or by beam search.
 
     Args:
       generator: the model.
       tokenizer: its tokenizer.
-      config: the task's.
+      config: the task's, with num_beams and length_penalty.
       examples: with a source.
       length: the most tokens of a source, which is cut to it, and of a text.
       batch_size: sources at a time, those of a length together.
@@ -32,7 +32,9 @@ def write_texts(
     Raises:
       DataError: a source that the tokenizer cannot represent.
     """
-    options = GenerationConfig(temperature=0.0, max_new_tokens=length)
+    options = GenerationConfig(
+        temperature=0.0, max_new_tokens=length, num_beams=config.num_beams, length_penalty=config.length_penalty
+    )
     order = sorted(range(len(examples)), key=lambda number: len(examples[number].fields["source"]))
     for start in range(0, len(order), batch_size):
         numbers = order[start : start + batch_size]

@@ -20,11 +20,12 @@ SILENT = (
     *("transformers_version", "_from_model_config", "use_cache", "cache_implementation", "max_cache_len"),
     *("return_dict_in_generate", "output_attentions", "output_hidden_states", "output_scores", "output_logits"),
     *("bos_token_id", "pad_token_id", "decoder_start_token_id", "disable_compile", "remove_invalid_values"),
-    *("early_stopping", "length_penalty", "num_beam_groups", "diversity_penalty"),  # of beam search, noted as such
 )
 # Values that change nothing.
 NEUTRAL: Mapping[str, Any] = {
-    "num_beams": 1,
+    "early_stopping": False,
+    "num_beam_groups": 1,
+    "diversity_penalty": 0.0,
     "num_return_sequences": 1,
     "min_length": 0,
     "min_p": 0.0,
@@ -64,12 +65,17 @@ def read_generation_config(folder: Path, token_ids: Mapping[str, Any]) -> tuple[
     top_k = reader.get("top_k", int, DEFAULT_TOP_K)
     top_p = reader.get("top_p", float, 1.0)
     settings: dict[str, Any] = {"temperature": 0.0}
+    notes: list[str] = []
+    beams, penalty = reader.get("num_beams", int, 1), reader.get("length_penalty", float, 1.0)
+    if not sampling:
+        settings |= {"num_beams": beams, "length_penalty": penalty}
+    elif beams != 1:
+        notes.append(f"num_beams = {beams} together with do_sample is not done here")
     if sampling:
         settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     if reader.has("max_new_tokens"):
         settings["max_new_tokens"] = reader.get("max_new_tokens", int)
     reader.ignore(*SILENT)
-    notes = []
     if reader.has("max_length"):
         # 20 is the default that older versions wrote.
         if not reader.has("max_new_tokens") and reader.get("max_length", int) != 20:
@@ -102,6 +108,8 @@ def generation_values(config: GenerationConfig, token_ids: Mapping[str, Any]) ->
     if config.max_new_tokens != GenerationConfig().max_new_tokens:
         values["max_new_tokens"] = config.max_new_tokens
     values["do_sample"] = config.temperature > 0
+    if config.num_beams > 1:
+        values |= {"num_beams": config.num_beams, "length_penalty": config.length_penalty}
     if config.temperature > 0:
         values |= {"temperature": config.temperature, "top_k": config.top_k, "top_p": config.top_p}
     return values

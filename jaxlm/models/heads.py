@@ -11,6 +11,7 @@ from jaxlm.models.config import ModelConfig
 from jaxlm.models.output import ModelOutput
 from jaxlm.nn.activations import ACTIVATIONS
 from jaxlm.nn.attention import soft_cap_scores
+from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.embedding import Embedding
 from jaxlm.nn.linear import Linear, matmul
 from jaxlm.nn.parameter import parameter
@@ -97,7 +98,7 @@ def _pooled(x: jax.Array, segment_ids: jax.Array | None, pooling: str) -> jax.Ar
 def classify(config: ModelConfig, x: jax.Array, labels: int, name: str, deterministic: bool) -> jax.Array:
     """Scores [..., labels] float32 of [..., embed_dim] by a linear map called `name` in the calling module."""
     rate = config.resolved_classifier_dropout_rate
-    x = nn.Dropout(rate, deterministic=deterministic, name=f"{name}_dropout")(x)
+    x = Dropout(rate, deterministic=deterministic, name=f"{name}_dropout")(x)
     return Linear(
         labels, ("embed", "labels"), config.classifier_bias, jnp.dtype(config.dtype), normal_init(config), name=name
     )(x).astype(jnp.float32)

@@ -15,6 +15,7 @@ from jaxlm.models.heads import apply_task_head
 from jaxlm.models.output import ModelOutput
 from jaxlm.models.tower import token_embedding
 from jaxlm.nn.attention import segment_mask
+from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.feed_forward import FeedForward
 from jaxlm.nn.parameter import parameter
 from jaxlm.nn.relative_attention import (
@@ -74,7 +75,7 @@ class Permutation(nn.Module):
         dtype = jnp.dtype(config.dtype)
         time = tokens.shape[1]
         memory_time = 0 if memory is None else memory.segment_ids.shape[1]
-        dropout = nn.Dropout(config.dropout_rate, deterministic=deterministic)
+        dropout = Dropout(config.dropout_rate, deterministic=deterministic)
 
         table = token_embedding(config)
         content = nn.with_logical_constraint(dropout(table(tokens)), ("batch", "time", "activation_embed"))

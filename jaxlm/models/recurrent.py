@@ -12,6 +12,7 @@ from jaxlm.models.config import ModelConfig
 from jaxlm.models.heads import apply_task_head
 from jaxlm.models.output import ModelOutput
 from jaxlm.models.tower import token_embedding
+from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.lstm import LSTMLayer, LSTMStack, LSTMState, RecurrentCache, segment_changes
 
 
@@ -60,7 +61,7 @@ class Recurrent(nn.Module):
             changes, _ = segment_changes(segment_ids, jnp.zeros_like(segment_ids[:, 0]))
 
         table = token_embedding(config)
-        x = nn.Dropout(config.dropout_rate, deterministic=deterministic)(table(tokens))
+        x = Dropout(config.dropout_rate, deterministic=deterministic)(table(tokens))
         x = nn.with_logical_constraint(x, ("batch", "time", "activation_embed"))
         layer = partial(
             LSTMLayer,

@@ -14,6 +14,7 @@ from jaxlm.nn.alibi import alibi_bias
 from jaxlm.nn.attention import causal_mask, segment_mask, window_mask
 from jaxlm.nn.block import BlockInputs
 from jaxlm.nn.cache import DecoderCache, LayerCache
+from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.embedding import Embedding
 from jaxlm.nn.linear import Linear
 from jaxlm.nn.relative_buckets import RelativeBias
@@ -66,7 +67,7 @@ def embed(
         x = x + types(jnp.zeros_like(tokens) if token_types is None else token_types)
     if config.embedding_norm:
         x = norm_of(config)(name="embedding_norm")(x)
-    x = nn.Dropout(config.dropout_rate, deterministic=deterministic)(x)
+    x = Dropout(config.dropout_rate, deterministic=deterministic)(x)
     if width != config.embed_dim:
         x = Linear(
             config.embed_dim, ("features", "embed"), True, dtype, normal_init(config), name="embedding_projection"

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxlm.nn.cache import LayerCache
+from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.multi_head_attention import MultiHeadAttention, Phases
 from jaxlm.nn.norms import Norm
 
@@ -124,4 +125,4 @@ class Block(nn.Module):
         return self.norm(name=f"{sublayer}_norm")(x) if self.norm_position == "post" else x
 
     def _dropout(self, x: jax.Array) -> jax.Array:
-        return nn.Dropout(self.dropout_rate, deterministic=self.deterministic)(x)
+        return Dropout(self.dropout_rate, deterministic=self.deterministic)(x)

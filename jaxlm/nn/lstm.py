@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.linear import Linear, matmul
 from jaxlm.nn.parameter import Initializer, parameter
 from jaxlm.nn.stack import REMAT_POLICIES
@@ -207,7 +208,7 @@ class LSTMLayer(nn.Module):
         # The product with the inputs needs no state: one for all tokens, outside of the loop.
         project = Linear(4 * features, ("embed", "gates"), self.use_bias, self.dtype, self.kernel_init, name="input")
         x, state = Recurrence(self.dtype, self.kernel_init, name="recurrent")(project(x), changes, state)
-        x = nn.Dropout(self.dropout_rate, deterministic=self.deterministic)(x)
+        x = Dropout(self.dropout_rate, deterministic=self.deterministic)(x)
         self.sow("taps", "hidden_states", x)
         return nn.with_logical_constraint(x, ("batch", "time", "activation_embed")), state
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from jaxlm.nn.attention import attention, attention_weights, combine_masks, weighted_values
 from jaxlm.nn.cache import LayerCache
+from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.linear import Linear
 from jaxlm.nn.norms import Norm
 from jaxlm.nn.parameter import Initializer
@@ -148,7 +149,7 @@ class MultiHeadAttention(nn.Module):
             seen = combine_masks(causal, time, mask)
             weights = attention_weights(query, key, seen, scale, bias, self.soft_cap)
             self.sow("taps", "attention_weights", weights)
-            weights = nn.Dropout(self.dropout_rate, deterministic=self.deterministic)(weights)
+            weights = Dropout(self.dropout_rate, deterministic=self.deterministic)(weights)
             out = weighted_values(weights, value)
         else:
             out = attention(

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxlm.nn.attention import attention_weights, weighted_values
+from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.feed_forward import FeedForward
 from jaxlm.nn.linear import Linear
 from jaxlm.nn.norms import Norm
@@ -165,7 +166,7 @@ class RelativeAttention(nn.Module):
             scale = 1 / math.sqrt(self.head_dim)
             weights = attention_weights(query + to_content[:, None], keys, mask, scale, bias * scale)
             self.sow("taps", tap, weights)
-            weights = nn.Dropout(self.dropout_rate, deterministic=self.deterministic)(weights)
+            weights = Dropout(self.dropout_rate, deterministic=self.deterministic)(weights)
             return weighted_values(weights, values)
 
         gathered = back(self._merged(attend(project(content), inputs.content_mask, "attention_weights")))
@@ -217,7 +218,7 @@ class TwoStreamBlock(nn.Module):
         content, query = streams
         attention_norm, mlp_norm = self.norm(name="attention_norm"), self.norm(name="mlp_norm")
         feed_forward = self.feed_forward(name="mlp")
-        dropout = nn.Dropout(self.dropout_rate, deterministic=self.deterministic)
+        dropout = Dropout(self.dropout_rate, deterministic=self.deterministic)
 
         def finish(x: jax.Array, gathered: jax.Array) -> jax.Array:
             x = attention_norm(x + dropout(gathered))

@@ -115,12 +115,17 @@ class TaskConfig:
     r_drop: float = 0.0
     """classification, multi_label: weight of the divergence of two predictions of an example with other dropout
     (R-Drop); 0 turns it off."""
+    num_beams: int = 1
+    """sequence_to_sequence: texts that are followed at once when one is written; 1 takes the likeliest token each
+    time (greedy)."""
+    length_penalty: float = 1.0
+    """sequence_to_sequence: see generation's length_penalty."""
 
     def validate(self) -> None:
         """Raises UsageError for the first unknown name or value out of range."""
         if not 0 <= self.label_smoothing < 1:
             raise UsageError(f"task.label_smoothing is {self.label_smoothing}; it must be in [0, 1)")
-        for name in ("window_stride", "max_answer", "n_best"):
+        for name in ("window_stride", "max_answer", "n_best", "num_beams"):
             if getattr(self, name) < 1:
                 raise UsageError(f"task.{name} is {getattr(self, name)}; it must be at least 1")
         if self.r_drop < 0:

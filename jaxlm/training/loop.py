@@ -341,8 +341,9 @@ class _Run:
             threads=experiment.data.reader_threads,
             prefetch=experiment.data.prefetch_batches,
         )
-        # Steps in flight on several virtual CPU devices deadlock in their collectives.
-        one_at_a_time = jax.default_backend() == "cpu" and jax.device_count() > 1
+        # On CPU a step is over when its call returns; several in flight on virtual devices deadlock in their
+        # collectives, and arrays kept from each would lie between the blocks of the next, which could not be joined.
+        on_cpu = jax.default_backend() == "cpu"
         self.pending: list[dict[str, Any]] = []
         self.start_interval()
         with contextlib.closing(batches):
@@ -350,8 +351,8 @@ class _Run:
             while step < experiment.steps and not self.out_of_patience():
                 length = self.rows.parts[self.rows.locate(step)[0]].length
                 state, metrics = self.train_steps[length](state, batch)
-                if one_at_a_time:
-                    jax.block_until_ready(metrics)
+                if on_cpu:
+                    metrics = jax.device_get(metrics)
                 step += 1
                 self.columns += experiment.batch_size * length
                 self.flops += experiment.batch_size * length * self.flops_per_token[length]

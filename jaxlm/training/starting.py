@@ -112,8 +112,9 @@ def with_weights(
             new.append(name)
             return leaf
         taken.append(name)
-        # By way of the host: the weights may lie on one device, and the state on many.
-        return jax.device_put(np.asarray(other, leaf.dtype), sharding)
+        # By way of the host: the weights may lie on one device, and the state on many. A copy, since a step can only
+        # write over what is its own.
+        return jax.device_put(np.asarray(other, leaf.dtype), sharding, may_alias=False)
 
     params = jax.tree_util.tree_map_with_path(choose, state.params, shardings.params)
     unused = tuple(name for name in given if name not in taken and name not in new)

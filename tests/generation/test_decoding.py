@@ -18,8 +18,8 @@ from jaxlm.generation.decoding import (
     _capacity,
     decode,
     decoding_layout,
-    prefill,
 )
+from jaxlm.generation.prefill import prefill
 from jaxlm.models.config import ModelConfig
 from jaxlm.nn.linear import DecodingKernel
 

@@ -108,10 +108,10 @@ def test_tokenizer_generation_and_ids_come_back(tmp_path):
 
 
 def test_what_the_directory_wants_and_we_do_not_do_is_said(folder, caplog):
-    (folder / "generation_config.json").write_text(json.dumps({"num_beams": 4}))
+    (folder / "generation_config.json").write_text(json.dumps({"num_beam_groups": 4}))
     directory = read_directory(folder)
     assert directory.tokenizer is None
-    assert "num_beams = 4 is not done here" in caplog.text
+    assert "num_beam_groups = 4 is not done here" in caplog.text
 
 
 def test_labels_are_kept(tmp_path):

@@ -25,6 +25,9 @@ def test_greedy_is_the_default_and_sampling_has_theirs(tmp_path):
     assert (config, notes) == (GenerationConfig(temperature=0.0, end_ids=(5, 6), max_new_tokens=9), [])
     config, _ = read(tmp_path, do_sample=True, temperature=0.7)
     assert config == GenerationConfig(temperature=0.7, top_k=50)
+    config, _ = read(tmp_path, num_beams=4, length_penalty=2.0)
+    assert config == GenerationConfig(temperature=0.0, num_beams=4, length_penalty=2.0)
+    assert "num_beams = 4 together with do_sample" in read(tmp_path, num_beams=4, do_sample=True)[1][0]
     config, _ = read(tmp_path, {"eos_token_id": 9}, do_sample=True, top_k=0, top_p=0.9)
     assert config == GenerationConfig(top_p=0.9, end_ids=(9,))
 
@@ -39,12 +42,12 @@ def test_what_we_do_not_do_is_noted_and_what_changes_nothing_is_not(tmp_path):
     }
     assert read(tmp_path, **neutral)[1] == []
     _, notes = read(
-        tmp_path, num_beams=4, repetition_penalty=1.1, bad_words_ids=[[3]], some_future_field=1, max_length=99
+        tmp_path, num_beam_groups=2, repetition_penalty=1.1, bad_words_ids=[[3]], some_future_field=1, max_length=99
     )
     said = " ".join(notes)
     assert len(notes) == 5
     for name in (
-        "num_beams = 4",
+        "num_beam_groups = 2",
         "repetition_penalty = 1.1",
         "bad_words_ids",
         "some_future_field",
