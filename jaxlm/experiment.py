@@ -16,6 +16,7 @@ from jaxlm.data.examples.config import ExamplesConfig
 from jaxlm.errors import DataError, UsageError, did_you_mean
 from jaxlm.evaluation.config import EvaluationConfig
 from jaxlm.generation.config import GenerationConfig
+from jaxlm.models.adapter_config import AdapterConfig
 from jaxlm.models.config import ModelConfig
 from jaxlm.parallel.config import MeshConfig
 from jaxlm.tasks.config import LABELLED, TaskConfig
@@ -74,6 +75,7 @@ class Experiment:
     sampling: GenerationConfig = field(default_factory=GenerationConfig)
     checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
+    adapter: AdapterConfig = field(default_factory=AdapterConfig)
 
     def validate(self) -> None:
         """Checks each part and what must hold between them.
@@ -110,6 +112,10 @@ class Experiment:
             raise UsageError(
                 f"task.kind {self.task.kind!r} and data.source {self.data.source!r} do not go together: labelled "
                 f"examples (data.source 'examples') are for {', '.join(LABELLED)}"
+            )
+        if self.adapter.kind != "none" and not self.start_from:
+            raise UsageError(
+                f"adapter.kind is {self.adapter.kind!r}, and there are no weights to adapt: name them by start_from"
             )
         if self.data.source == "examples" and not self.examples.train:
             raise UsageError("data.source is 'examples' but examples.train is empty; name the files to read")

@@ -18,6 +18,7 @@ from jaxlm.data.examples.config import ExamplesConfig
 from jaxlm.errors import UsageError
 from jaxlm.evaluation.config import EvaluationConfig
 from jaxlm.experiment import Experiment
+from jaxlm.models.adapter_config import AdapterConfig
 from jaxlm.models.config import ModelConfig
 from jaxlm.parallel.config import MeshConfig
 from jaxlm.tasks.config import TaskConfig
@@ -79,6 +80,7 @@ class FinetuneOptions:
     labels: TaskConfig = dataclasses.field(default_factory=TaskConfig)
     """Further settings of the task: label_smoothing, class_weights, r_drop."""
     optimizer: OptimizerConfig = OPTIMIZER
+    adapter: AdapterConfig = dataclasses.field(default_factory=AdapterConfig)
     mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
 
 
@@ -141,6 +143,7 @@ def experiments(options: FinetuneOptions) -> dict[str, Experiment]:
             evaluation=EvaluationConfig(patience=options.patience),
             checkpoints=CheckpointConfig(best_by=options.best_by),
             mesh=options.mesh,
+            adapter=options.adapter,
         )
     return found
 

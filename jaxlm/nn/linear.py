@@ -56,7 +56,47 @@ class DecodingKernel:
         return jnp.concatenate(columns).T[:rows].astype(dtype)
 
 
-def matmul(x: jax.Array, kernel: jax.Array | DecodingKernel, dtype: jnp.dtype, turned: bool = False) -> jax.Array:
+@struct.dataclass
+class AdaptedKernel:
+    """A weight matrix with a low-rank adapter beside it (Hu et al. 2021), which alone is learned.
+
+    Attributes:
+      base: [in_features, out_features].
+      lora_a: [in_features, rank].
+      lora_b: [rank, out_features].
+      magnitude: [out_features] of DoRA (Liu et al. 2024, eq. 5), the lengths of the columns; None for LoRA.
+      scale: what the adapter's product is multiplied by.
+    """
+
+    base: jax.Array
+    lora_a: jax.Array
+    lora_b: jax.Array
+    magnitude: jax.Array | None = None
+    scale: float = struct.field(pytree_node=False, default=1.0)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(in_features, out_features)."""
+        return self.base.shape
+
+    def product(self, x: jax.Array, dtype: jnp.dtype) -> jax.Array:
+        """Maps [rows, in_features] to [rows, out_features]."""
+        y = matmul(x, self.base, dtype) + self.scale * matmul(matmul(x, self.lora_a, dtype), self.lora_b, dtype)
+        if self.magnitude is None:
+            return y
+        whole = self.base + self.scale * (self.lora_a @ self.lora_b)
+        # The lengths count as constants in the gradient (section 4.3).
+        return y * (self.magnitude / jax.lax.stop_gradient(column_norms(whole))).astype(dtype)
+
+
+def column_norms(kernel: jax.Array) -> jax.Array:
+    """Lengths of the columns of [..., in_features, out_features], float32 [..., out_features]."""
+    return jnp.sqrt(jnp.square(kernel.astype(jnp.float32)).sum(-2))
+
+
+def matmul(
+    x: jax.Array, kernel: jax.Array | DecodingKernel | AdaptedKernel, dtype: jnp.dtype, turned: bool = False
+) -> jax.Array:
     """Multiplies activations by a weight matrix in the compute dtype.
 
     The leading axes of `x` are flattened into one: the gradient of a rank-3 product contracts two axes, which XLA
@@ -72,7 +112,7 @@ def matmul(x: jax.Array, kernel: jax.Array | DecodingKernel, dtype: jnp.dtype, t
       [..., out_features].
     """
     flat = x.astype(dtype).reshape(-1, x.shape[-1])
-    if isinstance(kernel, DecodingKernel):
+    if isinstance(kernel, DecodingKernel | AdaptedKernel):
         y = kernel.product(flat, dtype)
     else:
         y = checkpoint_name(product(flat[None], kernel.astype(dtype)[None], dtype, turned)[0], PRODUCT)

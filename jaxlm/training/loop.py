@@ -26,6 +26,7 @@ from jaxlm.evaluation.scoring import measure_examples
 from jaxlm.experiment import Experiment
 from jaxlm.generation.decoding import TokenGenerator
 from jaxlm.generation.text import generate_text
+from jaxlm.models.adapters import as_kernels, merged
 from jaxlm.models.counts import count_params, training_flops_per_token
 from jaxlm.parallel.hardware import peak_flops
 from jaxlm.parallel.mesh import batch_sharding, make_mesh, on_mesh, replicated
@@ -40,7 +41,7 @@ from jaxlm.training.inputs import TextInputs, prepare_inputs, refuse_other_text
 from jaxlm.training.ledger import Ledger
 from jaxlm.training.metrics_log import METRICS_FILE, MetricsLog
 from jaxlm.training.optimizers import make_optimizer
-from jaxlm.training.partial import without_frozen
+from jaxlm.training.partial import frozen_parts, without_frozen
 from jaxlm.training.preemption import Preempted, PreemptionWatch
 from jaxlm.training.progress import TrainingProgress
 from jaxlm.training.report import write_report
@@ -164,8 +165,10 @@ class _Run:
         self.results: list[float] = []  # of the evaluations so far; lower is better
         self.source_names = inputs.source_names
         self.schedule = learning_rate_schedule(experiment.optimizer, experiment.steps)
-        self.optimizer = make_optimizer(experiment.optimizer, self.schedule)
-        self.abstract, self.shardings, self.sharding_notes = state_shardings(experiment.model, self.optimizer, mesh)
+        self.optimizer = make_optimizer(experiment.optimizer, self.schedule, experiment.adapter)
+        self.abstract, self.shardings, self.sharding_notes = state_shardings(
+            experiment.model, self.optimizer, mesh, experiment.adapter
+        )
         self.batch_sharding = batch_sharding(mesh)
         if jax.local_device_count() % mesh.shape["tensor"]:
             raise UsageError(
@@ -180,8 +183,9 @@ class _Run:
             )
         # Rows beyond the last are empty, so a larger batch changes no result.
         self.evaluation_batch = math.ceil(experiment.evaluation.batch_size / shards) * shards
+        measured = make_row_sums(task.objective) if isinstance(task, Task) else task.objective.measured
         self.score = jax.jit(
-            make_row_sums(task.objective) if isinstance(task, Task) else task.objective.measured,
+            lambda params, batch: measured(as_kernels(experiment.adapter, params), batch),
             in_shardings=(self.shardings.params, self.batch_sharding),
             out_shardings=replicated(mesh),
         )
@@ -238,7 +242,7 @@ class _Run:
     def first_state(self) -> TrainState:
         """Draws the initial state, and takes what the model that is begun from has for it."""
         experiment = self.experiment
-        state = init_state(experiment.model, self.optimizer, self.shardings, experiment.seed)
+        state = init_state(experiment.model, self.optimizer, self.shardings, experiment.seed, experiment.adapter)
         if self.start is None or experiment.start_with == "shape":
             return state
         labels = keeps_labels(self.start.experiment, self.start.labels, experiment)
@@ -278,9 +282,10 @@ class _Run:
         """Compiles the step for each length of rows, and says what was chosen and what it needs."""
         experiment, model = self.experiment, self.experiment.model
         dropout = model.dropout_rate > 0 or model.attention_dropout_rate > 0
-        objective = self.objective
+        objective, adapter = self.objective, experiment.adapter
+        frozen = frozen_parts(experiment.optimizer.freeze, adapter)
         step = make_train_step(
-            without_frozen(objective.loss, experiment.optimizer.freeze),
+            without_frozen(lambda params, *inputs: objective.loss(as_kernels(adapter, params), *inputs), frozen),
             self.optimizer,
             experiment.seed,
             experiment.accumulation,
@@ -312,6 +317,11 @@ class _Run:
             analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
             for analysis in (step.memory_analysis() for step in self.train_steps.values())
         )
+        if frozen is not None:
+            still = jax.tree.leaves(frozen(self.abstract.params))
+            sizes = [math.prod(leaf.shape) for leaf in jax.tree.leaves(self.abstract.params)]
+            learned = sum(size for size, fixed in zip(sizes, still, strict=True) if not fixed)
+            self.say(f"learned: {learned:,} of {sum(sizes):,} parameters")
         device = jax.devices()[0]
         axes = " x ".join(f"{name} {size}" for name, size in self.mesh.shape.items())
         self.say(
@@ -504,7 +514,7 @@ class _Run:
         """Generates from the prompt of the experiment."""
         if jax.process_count() > 1:
             return  # parameters may lie on several machines; `jaxlm generate` samples from a checkpoint
-        generator = TokenGenerator(self.experiment.model, state.params)
+        generator = TokenGenerator(self.experiment.model, merged(self.experiment.adapter, state.params))
         prompt = self.experiment.sample_prompt
         (text,) = generate_text(generator, self.tokenizer, [prompt], self.experiment.sampling)
         self.trackers.log(step, "sample", {"text": [prompt + text]})

@@ -7,9 +7,10 @@ import jax
 import optax
 from optax import contrib
 
+from jaxlm.models.adapter_config import AdapterConfig
 from jaxlm.models.generator import GENERATOR
 from jaxlm.training.config import OptimizerConfig
-from jaxlm.training.partial import frozen_mask, scale_by_layer
+from jaxlm.training.partial import frozen_parts, scale_by_layer
 
 Schedule = Callable[[Any], Any]
 
@@ -36,12 +37,15 @@ def muon_dimensions(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(dimensions, params)
 
 
-def make_optimizer(config: OptimizerConfig, schedule: Schedule) -> optax.GradientTransformation:
+def make_optimizer(
+    config: OptimizerConfig, schedule: Schedule, adapter: AdapterConfig = AdapterConfig()
+) -> optax.GradientTransformation:
     """Chains clipping, the named update rule, decoupled weight decay and the learning rate.
 
     Args:
       config: names and coefficients.
       schedule: learning rate by step.
+      adapter: with adapters, all but them is frozen.
     """
     rule: optax.GradientTransformation
     if config.name == "adamw":
@@ -70,7 +74,8 @@ def make_optimizer(config: OptimizerConfig, schedule: Schedule) -> optax.Gradien
         *([scale_by_layer(config.layer_decay)] if config.layer_decay != 1 else []),
         optax.scale_by_learning_rate(schedule),
     )
-    if not config.freeze:
+    frozen = frozen_parts(config.freeze, adapter)
+    if frozen is None:
         return update
     # Frozen parameters have no state.
     parts = {"learned": update, "frozen": optax.set_to_zero()}
@@ -78,6 +83,6 @@ def make_optimizer(config: OptimizerConfig, schedule: Schedule) -> optax.Gradien
     def part_of(params: Any) -> Any:
         if not isinstance(params, dict):  # what optax puts in their place to find them in a state
             return jax.tree.map(lambda _: "learned", params)
-        return jax.tree.map(lambda frozen: "frozen" if frozen else "learned", frozen_mask(params, config.freeze))
+        return jax.tree.map(lambda own: "frozen" if own else "learned", frozen(params))
 
     return optax.partition(parts, part_of)

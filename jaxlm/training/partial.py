@@ -1,7 +1,9 @@
 """Which parameters learn, and how fast those of each layer do."""
 
+import operator
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,11 +11,8 @@ import jax.numpy as jnp
 import optax
 
 from jaxlm.errors import UsageError
-
-
-def path_of(path: tuple) -> str:
-    """Returns the path of a parameter as it is written: "layers/0/attention/query/kernel"."""
-    return "/".join(str(key.key) for key in path)
+from jaxlm.models.adapter_config import AdapterConfig
+from jaxlm.models.adapters import frozen_bases, path_of
 
 
 def frozen_mask(params: Any, patterns: Sequence[str]) -> Any:
@@ -39,13 +38,30 @@ def frozen_mask(params: Any, patterns: Sequence[str]) -> Any:
     return mask
 
 
-def without_frozen(loss: Callable[..., Any], patterns: Sequence[str]) -> Callable[..., Any]:
-    """Returns a loss that computes no gradients of frozen parameters."""
-    if not patterns:
+def frozen_parts(patterns: Sequence[str], adapter: AdapterConfig) -> Callable[[Any], Any] | None:
+    """Returns what tells the frozen parameters of a tree by True; None if there are none.
+
+    Args:
+      patterns: see `frozen_mask`.
+      adapter: with adapters, all but them is frozen.
+    """
+    if adapter.kind == "none":
+        return partial(frozen_mask, patterns=patterns) if patterns else None
+
+    def mask(params: Any) -> Any:
+        bases = frozen_bases(adapter, params)
+        return jax.tree.map(operator.or_, bases, frozen_mask(params, patterns)) if patterns else bases
+
+    return mask
+
+
+def without_frozen(loss: Callable[..., Any], frozen: Callable[[Any], Any] | None) -> Callable[..., Any]:
+    """Returns a loss that computes no gradients of frozen parameters (see `frozen_parts`)."""
+    if frozen is None:
         return loss
 
     def partial_loss(params: Any, *arguments: Any) -> Any:
-        mask = frozen_mask(params, patterns)
+        mask = frozen(params)
         return loss(
             jax.tree.map(lambda frozen, leaf: jax.lax.stop_gradient(leaf) if frozen else leaf, mask, params), *arguments
         )

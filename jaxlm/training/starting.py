@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxlm.errors import UsageError
 from jaxlm.experiment import Experiment
+from jaxlm.models.adapters import PARTS, measure_magnitudes, path_of
 from jaxlm.models.config import ModelConfig
 from jaxlm.tasks.config import LABELLED
 from jaxlm.training.state import TrainState
@@ -101,11 +102,13 @@ def with_weights(
     Raises:
       UsageError: they have nothing in common.
     """
-    given = {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(weights)}
+    given = {path_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(weights)}
     taken, new = [], []
 
     def choose(path: tuple, leaf: Any, sharding: Any) -> Any:
-        name = _name(path)
+        name = path_of(path).removesuffix("/base")
+        if path[-1].key in PARTS:
+            return leaf
         other = given.get(name)
         scores_labels = path[0].key == "classifier"
         if other is None or other.shape != leaf.shape or (scores_labels and not labels):
@@ -123,8 +126,6 @@ def with_weights(
             "start_from names a model that has no parameter in common with this one: leave model's size and make out, "
             "so that they are taken from there"
         )
+    # Lengths of columns are those of the weights that were drawn.
+    params = jax.jit(measure_magnitudes, out_shardings=shardings.params)(params)
     return dataclasses.replace(state, params=params), Transfer(tuple(taken), tuple(new), unused)
-
-
-def _name(path: tuple) -> str:
-    return "/".join(str(getattr(key, "key", key)) for key in path)

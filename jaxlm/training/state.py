@@ -8,6 +8,8 @@ import optax
 from flax import struct
 from jax.sharding import Mesh, NamedSharding
 
+from jaxlm.models.adapter_config import AdapterConfig
+from jaxlm.models.adapters import abstract_adapted, with_adapter_axes, with_adapters
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.counts import abstract_params, param_axes
 from jaxlm.models.model import init_params
@@ -30,15 +32,21 @@ class TrainState:
 
 
 def state_shardings(
-    config: ModelConfig, optimizer: optax.GradientTransformation, mesh: Mesh
+    config: ModelConfig,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    adapter: AdapterConfig = AdapterConfig(),
 ) -> tuple[TrainState, TrainState, list[str]]:
     """Shapes and shardings of the whole state, without allocating any of it.
 
     Returns:
       The abstract state, the shardings in the same structure, and notes on dimensions that are not split.
     """
-    params = abstract_params(config)
-    shardings, notes = param_shardings(mesh, params, param_axes(config))
+    params, axes = abstract_params(config), param_axes(config)
+    if adapter.kind != "none":
+        axes = with_adapter_axes(adapter, params, axes)
+        params = abstract_adapted(adapter, params)
+    shardings, notes = param_shardings(mesh, params, axes)
     opt_state = jax.eval_shape(optimizer.init, params)
     whole = replicated(mesh)
 
@@ -62,12 +70,18 @@ def state_shardings(
 
 
 def init_state(
-    config: ModelConfig, optimizer: optax.GradientTransformation, shardings: TrainState, seed: int
+    config: ModelConfig,
+    optimizer: optax.GradientTransformation,
+    shardings: TrainState,
+    seed: int,
+    adapter: AdapterConfig = AdapterConfig(),
 ) -> TrainState:
     """Draws the initial state, each part on the devices that hold it; the same on every mesh, to rounding."""
 
     def init(key: jax.Array) -> TrainState:
         params = nn.unbox(init_params(config, key))
+        if adapter.kind != "none":
+            params = with_adapters(adapter, params, jax.random.fold_in(key, 2))
         return TrainState(jax.numpy.zeros((), "int32"), params, optimizer.init(params))
 
     return jax.jit(init, out_shardings=shardings)(jax.random.key(seed))

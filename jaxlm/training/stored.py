@@ -13,6 +13,8 @@ from jaxlm.errors import CheckpointError, DataError, UsageError
 from jaxlm.experiment import Experiment
 from jaxlm.generation.config import GenerationConfig
 from jaxlm.hub.directory import ComputeDtype, is_model_directory, read_directory
+from jaxlm.models.adapter_config import AdapterConfig
+from jaxlm.models.adapters import abstract_adapted, merged
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.counts import abstract_params
 from jaxlm.run_folder import RunFolder
@@ -51,8 +53,14 @@ def read_stored(
     *,
     dtype: str | None = None,
     compute_dtype: ComputeDtype | None = None,
+    apart: bool = False,
 ) -> StoredModel:
-    """Reads a model onto the first device; see `jaxlm.language_model.load` for arguments and errors."""
+    """Reads a model onto the first device; see `jaxlm.language_model.load` for arguments and errors.
+
+    Args:
+      path, step, dtype, compute_dtype: see there.
+      apart: whether adapters are left beside their bases, and not merged into them; see `jaxlm.models.adapters`.
+    """
     run = RunFolder(path)
     if not run.exists() and is_model_directory(path):
         return _read_directory(path, dtype, compute_dtype)
@@ -81,8 +89,14 @@ def read_stored(
     if chosen is None:
         raise CheckpointError(f"{run.path} has no checkpoint yet: train until the first one is written")
     abstract = abstract_params(experiment.model)
+    adapter = experiment.adapter
+    if adapter.kind != "none":
+        abstract = abstract_adapted(adapter, abstract)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     params = checkpoints.load_params(abstract, jax.tree.map(lambda _: device, abstract), chosen)
+    if adapter.kind != "none" and not apart:
+        params = merged(adapter, params)
+        experiment = replace(experiment, adapter=AdapterConfig())
     token_ids, labels = run.read_imported()
     return StoredModel(experiment, params, tokenizer, chosen, token_ids, labels or experiment.task.labels)
 

@@ -1,0 +1,129 @@
+"""Adapters from end to end: trained beside a base that stays, saved alone, merged, taken back."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+import jaxlm
+from jaxlm.adapters import WEIGHTS, save_adapter, with_adapter, without_adapter
+from jaxlm.cli.main import main
+from jaxlm.errors import UsageError
+from jaxlm.finetuning import finetune
+from jaxlm.models.adapter_config import AdapterConfig
+from jaxlm.models.config import ModelConfig
+from jaxlm.parallel.config import MeshConfig
+from jaxlm.training.checkpoints import Checkpoints
+from jaxlm.training.loop import train
+from jaxlm.training.stored import read_stored
+
+from .test_finetuning import experiment, files  # noqa: F401  (a fixture)
+
+
+@pytest.fixture(scope="module")
+def base(files, tmp_path_factory):  # noqa: F811
+    folder = tmp_path_factory.mktemp("base") / "run"
+    train(experiment(files, steps=2), folder)
+    return folder
+
+
+def adapted(files, base, kind="lora", **changes):  # noqa: F811
+    return experiment(
+        files,
+        model=ModelConfig(),
+        start_from=str(base),
+        adapter=AdapterConfig(kind, rank=4, alpha=8.0),
+        **changes,
+    )
+
+
+@pytest.fixture(scope="module", params=["lora", "dora"])
+def run(request, files, base, tmp_path_factory):  # noqa: F811
+    folder = tmp_path_factory.mktemp("adapted") / "run"
+    return folder, finetune(adapted(files, base, request.param), folder)
+
+
+def leaves(params):
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+
+
+def test_it_learns_while_the_base_stays_bit_by_bit(run, base, capsys):
+    folder, result = run
+    assert result.splits["validation"].scores["accuracy"] > 0.8
+    before = leaves(read_stored(base).params)
+    after = leaves(read_stored(folder, "latest", apart=True).params)
+    kept = 0
+    for name, leaf in after.items():
+        plain = name.removesuffix("['base']")
+        if plain in before and "classifier" not in name and "pooler" not in name:
+            np.testing.assert_array_equal(leaf, before[plain])
+            kept += 1
+    assert kept > 10
+
+
+def test_an_adapter_alone_goes_onto_its_base_and_off_again(run, base, tmp_path):
+    folder, _ = run
+    size = save_adapter(folder, tmp_path / "adapter")
+    assert size == (tmp_path / "adapter" / WEIGHTS).stat().st_size
+    whole, bare = jaxlm.load(folder), jaxlm.load(base)
+    again = with_adapter(bare, tmp_path / "adapter")
+    expected = leaves(whole.params)
+    for name, leaf in leaves(again.params).items():
+        np.testing.assert_allclose(leaf, expected[name], atol=1e-6)
+    texts = ["the film was great", "a dull plot"]
+    assert [one.label for one in again.predict(texts)] == [one.label for one in whole.predict(texts)]
+    plain = leaves(bare.params)
+    for name, leaf in leaves(without_adapter(again, tmp_path / "adapter")).items():
+        if "classifier" not in name and "pooler" not in name:
+            np.testing.assert_allclose(leaf, plain[name], atol=1e-6)
+
+
+def test_optimizer_state_is_that_of_what_learns(files, base, tmp_path, capsys):  # noqa: F811
+    train(adapted(files, base, steps=2), tmp_path / "run")
+    said = capsys.readouterr().out
+    (line,) = [line for line in said.splitlines() if line.startswith("learned: ")]
+    learned, all_of_them = (int(word.replace(",", "")) for word in line.split() if word[0].isdigit())
+    assert learned < all_of_them / 2
+    stored = Checkpoints(tmp_path / "run" / "checkpoints")
+    sizes = {path.name: path.stat().st_size for path in stored.folder.rglob("*") if path.is_file()}
+    assert sizes  # and it can be read by every verb
+    assert jaxlm.load(tmp_path / "run").experiment.adapter.kind == "none"
+
+
+def test_a_stopped_run_ends_with_the_same_bits(files, base, tmp_path):  # noqa: F811
+    whole = adapted(files, base, steps=20)
+    train(whole, tmp_path / "whole")
+    train(whole, tmp_path / "parts")
+    (tmp_path / "parts" / "checkpoints" / "20" / "manifest.json").unlink()
+    train(whole, tmp_path / "parts")
+    first, second = (leaves(read_stored(tmp_path / name, "latest", apart=True).params) for name in ("whole", "parts"))
+    for name, leaf in first.items():
+        np.testing.assert_array_equal(leaf, second[name])
+
+
+def test_meshes_learn_alike(files, base, tmp_path):  # noqa: F811
+    for name, mesh in (("data", MeshConfig()), ("all", MeshConfig(data=2, fsdp=2, tensor=2))):
+        train(adapted(files, base, steps=5, mesh=mesh), tmp_path / name)
+    first, second = (leaves(read_stored(tmp_path / name, "latest").params) for name in ("data", "all"))
+    for name, leaf in first.items():
+        np.testing.assert_allclose(leaf, second[name], atol=1e-5)
+
+
+def test_wrong_uses_are_named(run, files, base, tmp_path, capsys):  # noqa: F811
+    folder, _ = run
+    with pytest.raises(UsageError, match=r"adapter\.kind is 'lora', and there are no weights to adapt"):
+        replace(adapted(files, base), start_from="").validate()
+    with pytest.raises(UsageError, match="has no adapter: all its weights were learned"):
+        save_adapter(base, tmp_path / "none")
+    with pytest.raises(UsageError, match="holds no adapter"):
+        with_adapter(jaxlm.load(base), base)
+    other = jaxlm.load(base)
+    other.params = jax.tree.map(lambda leaf: leaf * 1.5, other.params)
+    assert main(["adapter", "save", str(folder), str(tmp_path / "own")]) == 0
+    with pytest.raises(UsageError, match="was trained on other weights than this model's"):
+        with_adapter(other, tmp_path / "own")
+    assert main(["adapter", "merge", str(base), str(tmp_path / "own"), str(tmp_path / "merged")]) == 0
+    assert jaxlm.load(tmp_path / "merged").predict(["great"])[0].label == "good"
+    assert main(["adapter", "mrege"]) == 2
+    assert "did you mean 'merge'" in capsys.readouterr().err
