@@ -16,6 +16,7 @@ VERBS = {
     "evaluate": "measure loss, perplexity and bits per byte over a whole split",
     "generate": "continue a prompt",
     "adapter": "write the adapter of a run alone, or merge one into its base",
+    "average": "write the mean of several models, or of the checkpoints of a run",
     "import": "make a run folder of a Hugging Face directory or a llama2.c checkpoint",
     "export": "write a model as a Hugging Face directory",
     "data": "prepare corpora and vocabularies, show the text of a batch",

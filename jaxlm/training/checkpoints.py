@@ -111,7 +111,7 @@ class Checkpoints:
         with context:
             response = ocp.save_checkpointables_async(
                 target / STATE,
-                {"params": state.params, "optimizer": {"step": state.step, "opt_state": state.opt_state}},
+                _parts(state),
             )
 
         def finish() -> None:
@@ -160,11 +160,11 @@ class Checkpoints:
         Raises:
           CheckpointError: if it is missing, corrupt or of another model.
         """
-        wanted = _with_shardings(abstract, shardings)
-        loaded = self._load(
-            step, {"params": wanted.params, "optimizer": {"step": wanted.step, "opt_state": wanted.opt_state}}
-        )
-        return TrainState(loaded["optimizer"]["step"], loaded["params"], loaded["optimizer"]["opt_state"])
+        loaded = self._load(step, _parts(_with_shardings(abstract, shardings)))
+        optimizer = loaded["optimizer"]
+        if abstract.average is None:
+            return TrainState(optimizer["step"], loaded["params"], optimizer["opt_state"])
+        return TrainState(optimizer["step"], optimizer["learned"], optimizer["opt_state"], loaded["params"])
 
     def load_params(self, abstract: Any, shardings: Any, step: int) -> Any:
         """Reads the model's parameters alone, in the floating-point types that they were saved in.
@@ -266,6 +266,14 @@ class Checkpoints:
         for entry in self.folder.glob("*") if self.folder.is_dir() else ():
             if re.fullmatch(r"\d+", entry.name) and not (entry / MANIFEST).is_file():
                 shutil.rmtree(entry)
+
+
+def _parts(state: TrainState) -> dict[str, Any]:
+    """What a checkpoint consists of: the parameters that are used, an average if one is kept, and the optimizer's."""
+    optimizer = {"step": state.step, "opt_state": state.opt_state}
+    if state.average is None:
+        return {"params": state.params, "optimizer": optimizer}
+    return {"params": state.average, "optimizer": {**optimizer, "learned": state.params}}
 
 
 def _files(folder: Path) -> dict[str, Path]:

@@ -40,8 +40,14 @@ class OptimizerConfig:
     freeze: tuple[str, ...] = ()
     """Patterns of parameters that stay as they are, such as "token_embedding/*" or "layers/[01]/*"."""
 
+    average_decay: float = 0.0
+    """What a running average of the parameters keeps of itself at each step, such as 0.999 (EMA). It is then what is
+    measured, and what every verb uses; training goes on with the parameters themselves. 0 keeps none."""
+
     def validate(self) -> None:
         """Raises UsageError for the first value out of range."""
+        if not 0 <= self.average_decay < 1:
+            raise UsageError(f"optimizer.average_decay is {self.average_decay}; it must be in [0, 1)")
         if not 0 < self.layer_decay <= 1:
             raise UsageError(f"optimizer.layer_decay is {self.layer_decay}; it must be positive and at most 1")
         if self.learning_rate <= 0:

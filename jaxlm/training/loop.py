@@ -34,6 +34,7 @@ from jaxlm.parallel.runtime import release_freed_memory
 from jaxlm.run_folder import RunFolder
 from jaxlm.tasks.labelled import LabelledSplit
 from jaxlm.tasks.task import Task, WholeSplit
+from jaxlm.training.averaging import begin_average, measured, with_average
 from jaxlm.training.checkpoints import Checkpoints
 from jaxlm.training.counted import counted
 from jaxlm.training.example_inputs import ExampleInputs
@@ -167,7 +168,7 @@ class _Run:
         self.schedule = learning_rate_schedule(experiment.optimizer, experiment.steps)
         self.optimizer = make_optimizer(experiment.optimizer, self.schedule, experiment.adapter)
         self.abstract, self.shardings, self.sharding_notes = state_shardings(
-            experiment.model, self.optimizer, mesh, experiment.adapter
+            experiment.model, self.optimizer, mesh, experiment.adapter, experiment.optimizer.average_decay > 0
         )
         self.batch_sharding = batch_sharding(mesh)
         if jax.local_device_count() % mesh.shape["tensor"]:
@@ -183,9 +184,9 @@ class _Run:
             )
         # Rows beyond the last are empty, so a larger batch changes no result.
         self.evaluation_batch = math.ceil(experiment.evaluation.batch_size / shards) * shards
-        measured = make_row_sums(task.objective) if isinstance(task, Task) else task.objective.measured
+        rows_of = make_row_sums(task.objective) if isinstance(task, Task) else task.objective.measured
         self.score = jax.jit(
-            lambda params, batch: measured(as_kernels(experiment.adapter, params), batch),
+            lambda params, batch: rows_of(as_kernels(experiment.adapter, params), batch),
             in_shardings=(self.shardings.params, self.batch_sharding),
             out_shardings=replicated(mesh),
         )
@@ -228,8 +229,8 @@ class _Run:
             if start is not None:
                 records = MetricsLog(self.folder.path / METRICS_FILE).read()
                 self.ledger = Ledger.read(records, step, len(self.source_names))
-                measured = (record for record in records if record["kind"] == "validation" and record["step"] <= step)
-                self.results = [self.rank(record) for record in measured]
+                past = [record for record in records if record["step"] <= step]
+                self.results = [self.rank(record) for record in past if record["kind"] == "validation"]
                 self.trackers.log(step, "event", {"name": "resumed"})
                 self.progress.message(f"resuming from step {step:,}")
             self.loop(state, step, watch)
@@ -249,7 +250,7 @@ class _Run:
         state, transfer = with_weights(state, self.shardings, self.start.params, labels)
         self.say(transfer.summary(f"{experiment.start_from} (step {self.start.step:,})"))
         self.start = None  # its parameters are not needed any more
-        return state
+        return begin_average(state)
 
     def rank(self, values: Mapping[str, Any]) -> float:
         """Returns what checkpoints.best_by says of the values of an evaluation; lower is better."""
@@ -293,7 +294,7 @@ class _Run:
             objective.balance,
         )
         jitted = jax.jit(
-            counted(step, len(self.source_names)),
+            counted(with_average(step, experiment.optimizer.average_decay), len(self.source_names)),
             donate_argnums=0,
             in_shardings=(self.shardings, self.batch_sharding),
             out_shardings=(self.shardings, replicated(self.mesh)),
@@ -398,10 +399,10 @@ class _Run:
             planned = evaluating or step % experiment.checkpoints.every == 0
             kind, name = ("ledger", {}) if planned else ("event", {"name": "stopped"})
             self.trackers.log(step, kind, {**name, **self.ledger.record(self.rows.epoch_rows(step))})
-        measured = None
+        found = None
         if evaluating:
             release_freed_memory()
-            measured = self.validation = self.evaluate(state, step)
+            found = self.validation = self.evaluate(state, step)
             if self.out_of_patience() and not last:
                 last = saving = True
                 evaluations = experiment.evaluation.patience
@@ -416,7 +417,7 @@ class _Run:
                 self.stop_non_finite(step, "norm of the parameters", norm)
             release_freed_memory()
             self.trackers.sync()
-            self.checkpoints.save(state, step, None if measured is None else self.results[-1])
+            self.checkpoints.save(state, step, None if found is None else self.results[-1])
             if jax.default_backend() == "cpu":
                 # Here the writer would compete with the next step for cores and memory.
                 self.checkpoints.wait()
@@ -482,39 +483,40 @@ class _Run:
 
     def evaluate(self, state: TrainState, step: int) -> Perplexity:
         """Measures the whole validation split."""
-        started = time.perf_counter()
+        begun = time.perf_counter()
+        params = measured(state)
 
         def scored(rows: Split) -> Iterator[Any]:
             for batch in rows.batches(
                 self.evaluation_batch, process_index=jax.process_index(), process_count=jax.process_count()
             ):
-                yield jax.device_get(self.score(state.params, self.put(batch)))
+                yield jax.device_get(self.score(params, self.put(batch)))
 
         parts = self.objective.parts
         (first, *_) = self.held_out.values()
         if isinstance(first, LabelledSplit):
-            measured = measure_examples(first, scored(first), parts)
+            found = measure_examples(first, scored(first), parts)
         else:
-            measured = measure(self.held_out, scored, parts)
-        if not math.isfinite(measured.loss):
-            self.stop_non_finite(step, "validation loss", measured.loss)
+            found = measure(self.held_out, scored, parts)
+        if not math.isfinite(found.loss):
+            self.stop_non_finite(step, "validation loss", found.loss)
         values = {
-            "loss": measured.loss,
-            "standard_error": measured.standard_error,
-            **({} if math.isnan(measured.perplexity) else {"perplexity": measured.perplexity}),
-            **({} if math.isnan(measured.bits_per_byte) else {"bits_per_byte": measured.bits_per_byte}),
-            **measured.metrics,
+            "loss": found.loss,
+            "standard_error": found.standard_error,
+            **({} if math.isnan(found.perplexity) else {"perplexity": found.perplexity}),
+            **({} if math.isnan(found.bits_per_byte) else {"bits_per_byte": found.bits_per_byte}),
+            **found.metrics,
         }
-        self.trackers.log(step, "validation", {**values, "seconds": time.perf_counter() - started})
+        self.trackers.log(step, "validation", {**values, "seconds": time.perf_counter() - begun})
         self.progress.validation(step, values)
         self.results.append(self.rank(values))
-        return measured
+        return found
 
     def sample(self, state: TrainState, step: int) -> None:
         """Generates from the prompt of the experiment."""
         if jax.process_count() > 1:
             return  # parameters may lie on several machines; `jaxlm generate` samples from a checkpoint
-        generator = TokenGenerator(self.experiment.model, merged(self.experiment.adapter, state.params))
+        generator = TokenGenerator(self.experiment.model, merged(self.experiment.adapter, measured(state)))
         prompt = self.experiment.sample_prompt
         (text,) = generate_text(generator, self.tokenizer, [prompt], self.experiment.sampling)
         self.trackers.log(step, "sample", {"text": [prompt + text]})

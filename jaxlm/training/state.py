@@ -24,11 +24,13 @@ class TrainState:
       step: int32 scalar, the number of updates made.
       params: the model's parameters, float32.
       opt_state: the optimizer's state.
+      average: a running average of the parameters, or None where none is kept.
     """
 
     step: Any
     params: Any
     opt_state: Any
+    average: Any = None
 
 
 def state_shardings(
@@ -36,8 +38,16 @@ def state_shardings(
     optimizer: optax.GradientTransformation,
     mesh: Mesh,
     adapter: AdapterConfig = AdapterConfig(),
+    averaging: bool = False,
 ) -> tuple[TrainState, TrainState, list[str]]:
     """Shapes and shardings of the whole state, without allocating any of it.
+
+    Args:
+      config: the model.
+      optimizer: its update rule.
+      mesh: the device mesh.
+      adapter: which low-rank adapters the parameters have.
+      averaging: whether a running average of the parameters is kept.
 
     Returns:
       The abstract state, the shardings in the same structure, and notes on dimensions that are not split.
@@ -66,7 +76,8 @@ def state_shardings(
         is_leaf=lambda x: isinstance(x, optax.MaskedNode),
     )
     step = jax.ShapeDtypeStruct((), "int32")
-    return TrainState(step, params, opt_state), TrainState(whole, shardings, opt_shardings), notes
+    abstract = TrainState(step, params, opt_state, params if averaging else None)
+    return abstract, TrainState(whole, shardings, opt_shardings, shardings if averaging else None), notes
 
 
 def init_state(
@@ -82,6 +93,7 @@ def init_state(
         params = nn.unbox(init_params(config, key))
         if adapter.kind != "none":
             params = with_adapters(adapter, params, jax.random.fold_in(key, 2))
-        return TrainState(jax.numpy.zeros((), "int32"), params, optimizer.init(params))
+        average = None if shardings.average is None else params
+        return TrainState(jax.numpy.zeros((), "int32"), params, optimizer.init(params), average)
 
     return jax.jit(init, out_shardings=shardings)(jax.random.key(seed))

@@ -1,6 +1,7 @@
 """The training step: one pure function from state and batch to state and metrics."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -80,6 +81,7 @@ def make_train_step(
         }
         others = (name for name in sums if f"{name}_weight" in sums)
         metrics |= {name: sums[name] / jnp.maximum(sums[f"{name}_weight"], 1e-9) for name in others}
-        return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state), metrics
+        params = optax.apply_updates(state.params, updates)
+        return replace(state, step=state.step + 1, params=params, opt_state=opt_state), metrics
 
     return train_step
