@@ -30,14 +30,15 @@ from jaxlm.hub.weights import MAX_SHARD_BYTES
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.model import apply_model
 from jaxlm.models.output import ModelOutput
-from jaxlm.prediction.examples import predict_examples
+from jaxlm.prediction.examples import predict_rows
 from jaxlm.prediction.masks import Filling, fill_masks
 from jaxlm.prediction.prediction import Prediction, as_example, as_prediction
 from jaxlm.prediction.vectors import Pooling, encode_text
 from jaxlm.run_folder import RunFolder
 from jaxlm.tasks.config import LABELLED, TaskConfig
-from jaxlm.tasks.labelled import LabelledSplit, padding_of
+from jaxlm.tasks.labelled import EncodedRow, LabelledSplit, padding_of
 from jaxlm.tasks.make import LabelledTask, make_labelled_task, make_task
+from jaxlm.tasks.preference import Preference, reference_log_probabilities, with_reference
 from jaxlm.text.tokenizer import Tokenizer
 from jaxlm.training.checkpoints import Checkpoints
 from jaxlm.training.state import TrainState
@@ -259,7 +260,9 @@ class LanguageModel:
             found = dict(self._written(examples, batch_size))
         else:
             length = self.experiment.data.length
-            found = dict(predict_examples(task, self.params, self.tokenizer, examples, length, batch_size))
+            rows, padding = self._encoded(examples), padding_of(self.tokenizer)
+            decoder = task.decoder(examples, rows)
+            found = dict(predict_rows(task.objective, self.params, rows, decoder, padding, length, batch_size))
         return [as_prediction(task.config, examples[number], found[number]) for number in range(len(examples))]
 
     def evaluate_examples(
@@ -283,7 +286,7 @@ class LanguageModel:
         """
         task = self.labelled_task
         length = self.experiment.data.length
-        rows = task.encode(self.tokenizer, length, examples)
+        rows = self._encoded(examples)
         scorer = ExampleScorer(task, examples, rows, replicates, keep)
         split = LabelledSplit(rows, padding_of(self.tokenizer), length, None if task.generates else lambda: scorer)
         outputs = (
@@ -295,10 +298,23 @@ class LanguageModel:
                 scorer.add_one(number, text)
         return scorer.result(measured.loss)
 
+    def _encoded(self, examples: Sequence[Example]) -> list[EncodedRow]:
+        """What examples are to the model; those of preferences with what the model says that it began from."""
+        task, length = self.labelled_task, self.experiment.data.length
+        rows = task.encode(self.tokenizer, length, examples)
+        if not isinstance(task.objective, Preference) or not rows:
+            return rows
+        try:
+            reference = read_stored(self.experiment.start_from).params
+        except UsageError as error:
+            raise UsageError(f"margins are measured from the model that this one began from: {error}") from error
+        padding = padding_of(self.tokenizer)
+        return with_reference(rows, reference_log_probabilities(task.objective, reference, rows, padding, length))
+
     def _written(self, examples: Sequence[Example], batch_size: int) -> Iterator[tuple[int, str]]:
         """The number and the text that the model writes for each example."""
         length = self.experiment.data.length
-        return write_texts(self.generator, self.tokenizer, self.labelled_task.config, examples, length, batch_size)
+        return write_texts(self.generator, self.tokenizer, self.labelled_task, examples, length, batch_size)
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes a run folder, which `load` and every verb take; parameters keep their types.

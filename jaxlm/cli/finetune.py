@@ -27,7 +27,16 @@ from jaxlm.training.config import CheckpointConfig, OptimizerConfig
 if TYPE_CHECKING:
     from jaxlm.finetuning import FinetuneResult
 
-Task = Literal["classification", "multi_label", "regression", "tagging", "question_answering", "sequence_to_sequence"]
+Task = Literal[
+    "classification",
+    "multi_label",
+    "regression",
+    "tagging",
+    "question_answering",
+    "sequence_to_sequence",
+    "chat",
+    "preference",
+]
 OPTIMIZER = OptimizerConfig(
     learning_rate=1e-4,
     schedule="linear",
@@ -50,7 +59,8 @@ class FinetuneOptions:
     """Run folder or Hugging Face directory to begin from."""
     task: Task
     """What is predicted: one label of a text or a pair (classification), any number of labels, a number, or a tag for
-    each word, the span of a text that answers a question, or a text from a text."""
+    each word, the span of a text that answers a question, a text from a text, what an assistant says (chat), or which
+    of two answers is better (preference)."""
     examples: Annotated[ExamplesConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=ExamplesConfig)
     dir: str = ""
     """Run folder, created or gone on with; by default runs/ and the names of model and task."""

@@ -18,7 +18,7 @@ from jaxlm.evaluation.metrics.metric import Metric
 from jaxlm.evaluation.metrics.tally import Tally
 from jaxlm.evaluation.perplexity import Perplexity, tallied
 from jaxlm.evaluation.results import SplitResult
-from jaxlm.tasks.config import TaskConfig
+from jaxlm.tasks.config import WRITTEN, TaskConfig
 from jaxlm.tasks.labelled import EncodedRow, LabelledObjective, LabelledSplit
 from jaxlm.tasks.make import LabelledTask
 
@@ -99,7 +99,7 @@ class ExampleScorer:
 
 def metric_kind(config: TaskConfig) -> str:
     """Returns the name of the metric of a task; see `jaxlm.evaluation.metrics.make.make_metric`."""
-    return config.text_score if config.kind == "sequence_to_sequence" else config.kind
+    return config.text_score if config.kind in WRITTEN else config.kind
 
 
 def task_metric(config: TaskConfig) -> Metric:

@@ -103,11 +103,18 @@ def stream_text(
     """
     encode = encode_source if generator.config.architecture == "encoder_decoder" else encode_prompt
     ids = [encode(tokenizer, prompt, cut) for prompt in prompts]
+    return stream_from_ids(generator, tokenizer, ids, options, chunk)
+
+
+def stream_from_ids(
+    generator: TokenGenerator, tokenizer: Tokenizer, ids: Sequence[Sequence[int]], options: GenerationConfig, chunk: int
+) -> Iterator[list[str]]:
+    """As `stream_text`, for prompts that are ids already."""
     if options.num_beams > 1:  # what is best is known at the end
         tokens = iter([[found[0].tokens for found in generator.search(ids, options, tokenizer.eos_id)]])
     else:
         tokens = generator.stream(ids, options, tokenizer.eos_id, chunk)
-    return _decoded(tokens, tokenizer, len(prompts), options.stop)
+    return _decoded(tokens, tokenizer, len(ids), options.stop)
 
 
 def _decoded(

@@ -8,40 +8,33 @@ import jax
 import numpy as np
 
 from jaxlm.data.example_rows import ExampleEvaluation
-from jaxlm.data.examples.example import Example
-from jaxlm.tasks.labelled import by_width, padding_of
-from jaxlm.tasks.make import LabelledTask
-from jaxlm.text.tokenizer import Tokenizer
+from jaxlm.tasks.labelled import EncodedRow, LabelledObjective, by_width
+from jaxlm.tasks.make import Decoder
 
 
-def predict_examples(
-    task: LabelledTask,
+def predict_rows(
+    objective: LabelledObjective,
     params: dict,
-    tokenizer: Tokenizer,
-    examples: Sequence[Example],
+    rows: Sequence[EncodedRow],
+    decode: Decoder,
+    padding: Mapping[str, int],
     length: int,
     batch_size: int = 64,
 ) -> Iterator[tuple[int, Any]]:
     """Yields the number and the prediction of each example, in the order in which they come about.
 
     Args:
-      task: of the model.
-      params: its parameters.
-      tokenizer: its tokenizer.
-      examples: without labels.
-      length: the most ids of a row; longer texts are cut, longer sentences of words divided.
+      objective: of the task.
+      params: the model's parameters.
+      rows: what the examples are to the model.
+      decode: see `jaxlm.tasks.make.LabelledTask.decoder`.
+      padding: see `jaxlm.tasks.labelled.LabelledExamples`.
+      length: the most ids of a row.
       batch_size: rows at a time; no prediction depends on it.
-
-    Raises:
-      DataError: an example that the tokenizer cannot represent.
     """
-    if not examples:
-        return
-    rows = task.encode(tokenizer, length, examples)
-    decode = task.decoder(examples, rows)
-    for part in by_width(rows, padding_of(tokenizer), length):
+    for part in by_width(rows, padding, length) if rows else ():
         for batch in ExampleEvaluation(part).batches(min(batch_size, len(part))):
-            yield from decode(jax.device_get(_predictions(task.objective, params, batch)))
+            yield from decode(jax.device_get(_predictions(objective, params, batch)))
 
 
 @partial(jax.jit, static_argnums=0)

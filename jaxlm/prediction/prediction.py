@@ -1,14 +1,16 @@
 """What a prediction is to a reader: a label with its probability, tags with the words they span, a number."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from jaxlm.data.examples.conversations import messages_of
 from jaxlm.data.examples.example import Example
 from jaxlm.errors import UsageError
-from jaxlm.tasks.config import TaskConfig
+from jaxlm.tasks.config import WRITTEN, TaskConfig
 from jaxlm.tasks.question_answering import Answer
 
 DECIDED = 0.5  # from which probability on a label of several is given
@@ -39,11 +41,11 @@ class Prediction:
       probability: of it.
       labels: of multi_label, all that are more probable than not.
       probabilities: of every label, by name.
-      value: of regression.
+      value: of regression; of preference the margin of the first answer, whose `probability` is to be the better one.
       tags: of tagging, one for each word.
       spans: of tagging with tags that begin with B- and I-, the entities.
       answers: to a question, the best first.
-      text: of sequence_to_sequence, what the model writes.
+      text: of sequence_to_sequence and chat, what the model writes.
     """
 
     label: str | None = None
@@ -74,6 +76,18 @@ def as_example(kind: str, given: Any, place: str) -> Example:
         if not isinstance(given, Sequence) or len(given) != 2 or not all(isinstance(part, str) for part in given):
             raise UsageError(f"{place} must be a question and a text (context), as a pair or by these names")
         return Example(place, {"question": given[0], "context": given[1], "answers": ()})
+    if kind == "chat":
+        messages = messages_of(given if isinstance(given, str) else list(given))
+        if isinstance(messages, str):
+            raise UsageError(f"{place}: {messages}")
+        return Example(place, {"messages": messages})
+    if kind == "preference":
+        if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != 3:
+            raise UsageError(f"{place} must be a prompt and two answers to it, of which the first may be the better")
+        messages = messages_of(given[0])
+        if isinstance(messages, str):
+            raise UsageError(f"{place}: {messages}")
+        return Example(place, {"messages": messages, "chosen": str(given[1]), "rejected": str(given[2])})
     if kind == "sequence_to_sequence" and isinstance(given, str):
         return Example(place, {"source": given, "targets": ("",)})
     if isinstance(given, str):
@@ -84,11 +98,13 @@ def as_example(kind: str, given: Any, place: str) -> Example:
 
 
 def as_prediction(config: TaskConfig, example: Example, found: Any) -> Prediction:
-    """Returns what `predict_examples` found for an example, in words."""
+    """Returns what `predict_rows` found for an example, in words."""
     if config.kind == "regression":
         return Prediction(value=float(found))
-    if config.kind == "sequence_to_sequence":
+    if config.kind in WRITTEN:
         return Prediction(text=found)
+    if config.kind == "preference":
+        return Prediction(value=float(found), probability=1 / (1 + math.exp(-float(found))))
     if config.kind == "question_answering":
         return Prediction(answers=tuple(found))
     if config.kind == "tagging":

@@ -22,6 +22,8 @@ TaskKind = Literal[
     "tagging",
     "question_answering",
     "sequence_to_sequence",
+    "chat",
+    "preference",
 ]
 # Those that are learned from labelled examples rather than from text.
 LABELLED = (
@@ -31,7 +33,11 @@ LABELLED = (
     "tagging",
     "question_answering",
     "sequence_to_sequence",
+    "chat",
+    "preference",
 )
+# Those whose predictions are texts.
+WRITTEN = ("sequence_to_sequence", "chat")
 SentencePairs = Literal["next", "order"]
 Masking = Literal["token", "whole_word", "span"]
 
@@ -50,7 +56,8 @@ class TaskConfig:
     end; denoising: a text from its noisy form (BART). From labelled examples (data.source 'examples'): classification:
     the label of a text or a pair of texts; multi_label: any number of labels; regression: a number; tagging: a tag of
     each word; question_answering: a span of a text; sequence_to_sequence: a text from a
-    text, by an encoder_decoder or a decoder."""
+    text, by an encoder_decoder or a decoder; chat: what the assistant says in a conversation (instruction tuning);
+    preference: which of two answers is better (DPO)."""
 
     masking: Masking = "token"
     """What masked_lm, bert and replaced_token hide: single tokens, whole words, or spans of words (SpanBERT)."""
@@ -93,7 +100,7 @@ class TaskConfig:
     labels: tuple[str, ...] = ()
     """Names of the labels; none means those of the training examples, in alphabetical order."""
     label_smoothing: float = 0.0
-    """classification, tagging, sequence_to_sequence: share of a label that is spread over all of them."""
+    """classification, tagging, sequence_to_sequence, chat, preference: share of a label that is spread over all."""
     class_weights: Literal["none", "balanced"] = "none"
     """classification: whether examples of rare labels count more in training, so that all labels count alike."""
     window_stride: int = 64
@@ -109,17 +116,22 @@ class TaskConfig:
     source_suffix: str = ""
     """sequence_to_sequence: what it reads after a source; a decoder needs something that the target follows."""
     text_score: Literal["translation", "summarisation"] = "translation"
-    """sequence_to_sequence: what texts are measured by: BLEU and chrF, or ROUGE."""
+    """sequence_to_sequence, chat: what texts are measured by: BLEU and chrF, or ROUGE."""
     bleu_tokenizer: Literal["13a", "zh", "char", "intl", "none"] = "13a"
     """sequence_to_sequence: how sacrebleu tells words apart: zh or char for Chinese."""
     r_drop: float = 0.0
     """classification, multi_label: weight of the divergence of two predictions of an example with other dropout
     (R-Drop); 0 turns it off."""
     num_beams: int = 1
-    """sequence_to_sequence: texts that are followed at once when one is written; 1 takes the likeliest token each
+    """sequence_to_sequence, chat: texts that are followed at once when one is written; 1 takes the likeliest token each
     time (greedy)."""
     length_penalty: float = 1.0
-    """sequence_to_sequence: see generation's length_penalty."""
+    """sequence_to_sequence, chat: see generation's length_penalty."""
+    chat_template: str = ""
+    """chat, preference: how messages become text: the name of a template of the tokenizer, or one in Jinja; plain is a
+    line for each message, and empty the tokenizer's own template, or plain where it has none."""
+    beta: float = 0.1
+    """preference: how closely the model is held to the one it begins from; larger is closer."""
 
     def validate(self) -> None:
         """Raises UsageError for the first unknown name or value out of range."""
@@ -128,6 +140,8 @@ class TaskConfig:
         for name in ("window_stride", "max_answer", "n_best", "num_beams"):
             if getattr(self, name) < 1:
                 raise UsageError(f"task.{name} is {getattr(self, name)}; it must be at least 1")
+        if self.beta <= 0:
+            raise UsageError(f"task.beta is {self.beta}; it must be positive")
         if self.r_drop < 0:
             raise UsageError(f"task.r_drop is {self.r_drop}; it must not be negative")
         if len(set(self.labels)) < len(self.labels):

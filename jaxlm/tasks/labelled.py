@@ -20,7 +20,11 @@ from jaxlm.text.tokenizer import Tokenizer
 NOBODY = -1  # the number of a row of padding
 WIDTHS = (0.5, 0.85, 1.0)  # parts of the rows that are at most so wide; the step is compiled for each width
 WIDTH_UNIT = 8
-SEGMENTS = {"tokens": "segment_ids", "encoder_tokens": "encoder_segment_ids"}
+SEGMENTS = {
+    "tokens": "segment_ids",
+    "encoder_tokens": "encoder_segment_ids",
+    "rejected_tokens": "rejected_segment_ids",
+}
 
 
 @dataclass(frozen=True)
@@ -228,7 +232,7 @@ class LabelledSplit:
 def padding_of(tokenizer: Tokenizer) -> dict[str, int]:
     """Returns what columns without a token hold."""
     pad = tokenizer.pad_id or 0
-    return {"tokens": pad, "encoder_tokens": pad}
+    return dict.fromkeys(SEGMENTS, pad)
 
 
 def int32(values: Any) -> np.ndarray:

@@ -12,20 +12,22 @@ from jaxlm.data.examples.example import Example
 from jaxlm.models.config import ModelConfig
 from jaxlm.tasks.bert import bert
 from jaxlm.tasks.causal_lm import causal_lm
+from jaxlm.tasks.chat import chat_prompt, encode_chat
 from jaxlm.tasks.classification import SequenceClassification, decode_scores, encode_labelled_text
-from jaxlm.tasks.config import TaskConfig
+from jaxlm.tasks.config import WRITTEN, TaskConfig
 from jaxlm.tasks.denoising import denoising
 from jaxlm.tasks.fill_in_the_middle import fill_in_the_middle
 from jaxlm.tasks.labelled import EncodedRow
 from jaxlm.tasks.masked_lm import masked_lm
 from jaxlm.tasks.permutation_lm import permutation_lm
+from jaxlm.tasks.preference import Preference, decode_margins, encode_preference
 from jaxlm.tasks.prefix_lm import prefix_lm
 from jaxlm.tasks.question_answering import AnswerDecoder, SpanPrediction, encode_question
 from jaxlm.tasks.replaced_token import replaced_token
 from jaxlm.tasks.span_corruption import span_corruption
 from jaxlm.tasks.tagging import TagDecoder, TokenClassification, encode_tagged_words
 from jaxlm.tasks.task import Task
-from jaxlm.tasks.text_to_text import TextToText, encode_source_and_target
+from jaxlm.tasks.text_to_text import TextToText, encode_source_and_target, source_ids
 from jaxlm.text.tokenizer import Tokenizer
 
 _TASKS: dict[str, Callable[[TaskConfig, ModelConfig, DataConfig, Tokenizer], Task]] = {
@@ -50,7 +52,7 @@ def make_task(config: TaskConfig, model: ModelConfig, data: DataConfig, tokenize
     return _TASKS[config.kind](config, model, data, tokenizer)
 
 
-Objective = SequenceClassification | TokenClassification | SpanPrediction | TextToText
+Objective = SequenceClassification | TokenClassification | SpanPrediction | TextToText | Preference
 Decoder = Callable[[Mapping[str, np.ndarray]], Iterator[tuple[int, Any]]]
 
 
@@ -71,7 +73,7 @@ class LabelledTask:
     @property
     def generates(self) -> bool:
         """Whether predictions are texts, generated token by token, rather than what `objective.predictions` gives."""
-        return self.config.kind == "sequence_to_sequence"
+        return self.config.kind in WRITTEN
 
     def encode(self, tokenizer: Tokenizer, length: int, examples: Sequence[Example]) -> list[EncodedRow]:
         """Returns the rows of examples, of at most `length` columns; see the files of the tasks.
@@ -84,6 +86,8 @@ class LabelledTask:
             "tagging": encode_tagged_words,
             "question_answering": encode_question,
             "sequence_to_sequence": encode_source_and_target,
+            "chat": encode_chat,
+            "preference": encode_preference,
         }.get(self.config.kind, encode_labelled_text)
         return [
             row
@@ -106,7 +110,13 @@ class LabelledTask:
         if self.config.kind == "question_answering":
             num_parts = np.bincount([row.example for row in rows], minlength=len(examples)).tolist()
             return AnswerDecoder(self.config, examples, num_parts)
-        return decode_scores
+        return decode_margins if self.config.kind == "preference" else decode_scores
+
+    def prompt(self, tokenizer: Tokenizer, example: Example, length: int) -> list[int]:
+        """Returns the ids that a text is written from, at most `length`; see `generates`."""
+        if self.config.kind == "chat":
+            return chat_prompt(self.config, tokenizer, example)[-length:]
+        return source_ids(self.config, self.model, tokenizer, example, length)
 
     def reference(self, example: Example) -> Any:
         """Returns what `scored` of the prediction of an example is held against."""
@@ -119,6 +129,10 @@ class LabelledTask:
             return [text for text, _ in fields["answers"]]
         if self.config.kind == "sequence_to_sequence":
             return list(fields["targets"])
+        if self.config.kind == "chat":
+            return [fields["messages"][-1]["content"]]
+        if self.config.kind == "preference":
+            return 1.0
         return list(fields["tags"]) if self.config.kind == "tagging" else fields["value"]
 
     def scored(self, prediction: Any) -> Any:
@@ -136,5 +150,7 @@ def make_labelled_task(config: TaskConfig, model: ModelConfig) -> LabelledTask:
         "tagging": TokenClassification,
         "question_answering": SpanPrediction,
         "sequence_to_sequence": TextToText,
+        "chat": TextToText,
+        "preference": Preference,
     }
     return LabelledTask(config, model, kinds.get(config.kind, SequenceClassification)(model, config))

@@ -34,13 +34,11 @@ class TextToText(LabelledObjective):
 
     def __post_init__(self) -> None:
         """Raises UsageError where the model does not generate text."""
-        if (
-            self.model.architecture not in ("decoder", "encoder_decoder", "lstm")
-            or self.model.task_head != "language_model"
-        ):
+        able = ("decoder", "lstm") if self.config.kind == "chat" else ("decoder", "encoder_decoder", "lstm")
+        if self.model.architecture not in able or self.model.task_head != "language_model":
             raise UsageError(
-                "task.kind 'sequence_to_sequence' needs a model that generates text: model.architecture "
-                f"'encoder_decoder' or 'decoder' with task_head 'language_model', not {self.model.architecture!r} with "
+                f"task.kind {self.config.kind!r} needs a model that generates text: model.architecture "
+                f"{' or '.join(map(repr, able))} with task_head 'language_model', not {self.model.architecture!r} with "
                 f"{self.model.task_head!r}"
             )
 
@@ -143,6 +141,16 @@ def with_start(model: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
         return model
     start = tokenizer.pad_id if tokenizer.pad_id is not None else tokenizer.bos_id
     return replace(model, decoder_start_id=0 if start is None else start)
+
+
+def source_ids(
+    config: TaskConfig, model: ModelConfig, tokenizer: Tokenizer, example: Example, length: int
+) -> list[int]:
+    """Returns the ids of a source, at most `length`: what an encoder reads, or what a decoder goes on from."""
+    text = source_text(config, example.fields["source"])
+    if model.architecture == "encoder_decoder":
+        return list(tokenizer.encode_for_model(text, max_length=length).ids)
+    return tokenizer.encode_prompt(text)[:length]
 
 
 def source_text(config: TaskConfig, source: str) -> str:

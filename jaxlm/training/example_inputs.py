@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import jax
+import numpy as np
+
 from jaxlm.data.cache import digest
 from jaxlm.data.examples.example import Example, ExampleSet
 from jaxlm.data.examples.reading import read_examples
@@ -11,15 +14,19 @@ from jaxlm.data.step_rows import StepRows
 from jaxlm.errors import DataError, UsageError
 from jaxlm.evaluation.scoring import ExampleScorer, task_metric
 from jaxlm.experiment import Experiment
+from jaxlm.hub.safetensors import SafetensorsFile, TensorInfo, write_safetensors
 from jaxlm.run_folder import RunFolder
 from jaxlm.tasks.classification import class_weights
 from jaxlm.tasks.labelled import EncodedRow, LabelledSplit, padding_of, training_steps
 from jaxlm.tasks.make import LabelledTask, make_labelled_task
+from jaxlm.tasks.preference import Preference, reference_log_probabilities, with_reference
 from jaxlm.tasks.task import WholeSplit
 from jaxlm.tasks.text_to_text import with_start
 from jaxlm.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from jaxlm.training.starting import adapted_model
 from jaxlm.training.stored import StoredModel
+
+REFERENCE_FILE = "reference.safetensors"  # what the model that preferences are learned from says of the answers
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,7 @@ class ExampleInputs:
       sets: the examples of 'train' and 'validation'.
       tokenizer: that of the run folder, where there is one.
       task: what is learned.
-      train_rows: what the training examples are to the model.
+      rows: what the examples are to the model.
       source_names: what the source is called.
     """
 
@@ -39,7 +46,7 @@ class ExampleInputs:
     sets: Mapping[str, ExampleSet]
     tokenizer: Tokenizer
     task: LabelledTask
-    train_rows: Sequence[EncodedRow]
+    rows: Mapping[str, Sequence[EncodedRow]]
     source_names: tuple[str, ...] = ("examples",)
 
     @property
@@ -68,7 +75,7 @@ class ExampleInputs:
 
     def training_rows(self) -> StepRows:
         """Returns the rows of every step."""
-        rows = self.train_rows
+        rows = self.rows["train"]
         if self.task.config.class_weights == "balanced":
             weights = class_weights([int(row.values["label"]) for row in rows], len(self.task.config.labels))
             rows = [
@@ -78,7 +85,9 @@ class ExampleInputs:
 
     def evaluation_rows(self) -> dict[str, WholeSplit]:
         """Returns the rows that evaluations read."""
-        return {"": labelled_split(self.task, self.tokenizer, self.experiment, self.sets["validation"].examples)}
+        task, examples, rows = self.task, self.sets["validation"].examples, self.rows["validation"]
+        scorer = None if task.generates else lambda: ExampleScorer(task, examples, rows)
+        return {"": LabelledSplit(rows, padding_of(self.tokenizer), self.experiment.data.length, scorer)}
 
     def facts(self, rows: StepRows, held_out: Mapping[str, WholeSplit]) -> dict[str, Any]:
         """Returns what the run folder keeps of them."""
@@ -90,15 +99,6 @@ class ExampleInputs:
             "columns": {name: dict(own.columns) for name, own in self.sets.items()},
             "problems": {name: len(own.problems) for name, own in self.sets.items()},
         }
-
-
-def labelled_split(
-    task: LabelledTask, tokenizer: Tokenizer, experiment: Experiment, examples: Sequence[Example]
-) -> LabelledSplit:
-    """Returns the rows of an exact evaluation of examples."""
-    rows = task.encode(tokenizer, experiment.data.length, examples)
-    scorer = None if task.generates else lambda: ExampleScorer(task, examples, rows)
-    return LabelledSplit(rows, padding_of(tokenizer), experiment.data.length, scorer)
 
 
 def prepare_example_inputs(experiment: Experiment, folder: RunFolder, start: StoredModel | None) -> ExampleInputs:
@@ -138,11 +138,47 @@ def prepare_example_inputs(experiment: Experiment, folder: RunFolder, start: Sto
     experiment = replace(experiment, model=with_start(experiment.model, tokenizer))
     experiment.validate()  # the model may be another one now
     task = make_labelled_task(experiment.task, experiment.model)
-    rows = task.encode(tokenizer, experiment.data.length, train.examples)
+    sets = {"train": train, "validation": validation}
+    rows = {name: task.encode(tokenizer, experiment.data.length, own.examples) for name, own in sets.items()}
+    if isinstance(task.objective, Preference):
+        rows = _with_references(rows, task.objective, tokenizer, experiment, folder, start)
     main = "loss" if task.generates else task_metric(experiment.task).main
     checkpoints = replace(experiment.checkpoints, best_by=experiment.checkpoints.best_by or main)
-    experiment = _by_epochs(replace(experiment, checkpoints=checkpoints), len(rows))
-    return ExampleInputs(experiment, {"train": train, "validation": validation}, tokenizer, task, rows)
+    experiment = _by_epochs(replace(experiment, checkpoints=checkpoints), len(rows["train"]))
+    return ExampleInputs(experiment, sets, tokenizer, task, rows)
+
+
+def _with_references(
+    rows: dict[str, list[EncodedRow]],
+    objective: Preference,
+    tokenizer: Tokenizer,
+    experiment: Experiment,
+    folder: RunFolder,
+    start: StoredModel | None,
+) -> dict[str, list[EncodedRow]]:
+    """Completes rows of preferences by what the model that is begun from says of them, which the folder keeps."""
+    path = folder.path / REFERENCE_FILE
+    if folder.exists():
+        if not path.is_file():
+            raise DataError(f"{path} is missing, without which the run cannot go on: begin another one")
+        file = SafetensorsFile(path)
+        found = {name: file.read(name) for name in file.tensors}
+    elif start is None:
+        raise UsageError("task.kind 'preference' needs a model to begin from, and to be held to: name it by start_from")
+    else:
+        padding, length = padding_of(tokenizer), experiment.data.length
+        found = {
+            name: reference_log_probabilities(objective, start.params, own, padding, length)
+            for name, own in rows.items()
+        }
+        if jax.process_index() == 0:
+            folder.path.mkdir(parents=True, exist_ok=True)
+            infos = {name: TensorInfo(own.dtype, own.shape) for name, own in found.items()}
+            write_safetensors(path, infos, found.items())
+    for name, own in rows.items():
+        if found.get(name, np.zeros(0)).shape != (len(own), 2):
+            raise DataError(f"{path} does not hold two numbers for each of {len(own):,} {name} examples")
+    return {name: with_reference(own, found[name]) for name, own in rows.items()}
 
 
 def _by_epochs(experiment: Experiment, rows: int) -> Experiment:
@@ -177,4 +213,6 @@ def texts_of(examples: Sequence[Example]) -> list[str]:
                 texts.append(value)
             elif isinstance(value, tuple) and value and isinstance(value[0], str):
                 texts.append(" ".join(value))
+            elif isinstance(value, tuple) and value and isinstance(value[0], Mapping):
+                texts += [f"{message['role']}: {message['content']}" for message in value]
     return texts

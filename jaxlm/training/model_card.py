@@ -15,6 +15,8 @@ _TASKS = {
     "tagging": "gives each word of a text a tag",
     "question_answering": "finds the answer to a question in a text",
     "sequence_to_sequence": "writes a text from a text",
+    "chat": "answers as an assistant does",
+    "preference": "was taught which of two answers is better",
 }
 
 

@@ -17,6 +17,8 @@ from jaxlm.training.state import TrainState
 TABLES = ("learned",)  # positions that there are only so many of
 HEADS: dict[str, Literal["sequence_classification", "token_classification", "question_answering", "language_model"]] = {
     "sequence_to_sequence": "language_model",
+    "chat": "language_model",
+    "preference": "language_model",
     "classification": "sequence_classification",
     "multi_label": "sequence_classification",
     "regression": "sequence_classification",

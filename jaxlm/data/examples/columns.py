@@ -25,6 +25,9 @@ _LABEL = (
 _SOURCE = ("source", "src", "input", "document", "article", "en", "text", "instruction")
 _TARGET = ("target", "tgt", "output", "summary", "targets", "de", "fr", "zh", "response", "translation")
 _QUESTION, _CONTEXT, _ANSWERS = ("question",), ("context", "passage", "paragraph"), ("answers", "answer")
+_MESSAGES = ("messages", "conversations", "conversation", "dialog")
+_PROMPT = ("prompt", "instruction", "question")
+_ANSWER = ("output", "response", "completion", "answer", "target")
 ROLES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     **{
         kind: {"text": _TEXT, "pair": _PAIR, "label": _LABEL}
@@ -33,6 +36,8 @@ ROLES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "tagging": {"text": ("words", "tokens"), "label": ("tags", "ner_tags", "pos_tags", "upos", "labels")},
     "question_answering": {"text": _QUESTION, "pair": _CONTEXT, "label": _ANSWERS},
     "sequence_to_sequence": {"text": _SOURCE, "label": _TARGET},
+    "chat": {"text": (*_MESSAGES, *_PROMPT), "pair": ("input", "context"), "label": _ANSWER},
+    "preference": {"text": (*_PROMPT, *_MESSAGES), "pair": ("rejected",), "label": ("chosen",)},
 }
 KNOWN_NAMES = frozenset(name for roles in ROLES.values() for names in roles.values() for name in names) | {"id", "idx"}
 _LOOKED_AT = 1000
@@ -65,7 +70,12 @@ def find_columns(config: ExamplesConfig, kind: str, rows: Sequence[Mapping[str, 
         )
         if guess:
             found[role] = guess
-    missing = [role for role in ("label", "text") if role not in found]
+    needed = ["label", "text"]
+    if kind == "chat" and isinstance(rows[0].get(found.get("text", "")), list):
+        needed = ["text"]  # messages hold their answers
+    elif kind == "preference":
+        needed = ["label", "pair"]  # answers that are messages hold what they answer
+    missing = [role for role in needed if role not in found]
     if missing and all(name.isdigit() for name in names):
         found = _by_content(kind, rows[:_LOOKED_AT], found)
         missing = [role for role in missing if role not in found]

@@ -17,7 +17,9 @@ class Example:
         regression: text, pair, value (a float);
         tagging: words, tags (tuples of one length);
         question_answering: id, question, context, answers (a tuple of (text, first character); empty for none);
-        sequence_to_sequence: source, targets (a tuple, the first of which is learned).
+        sequence_to_sequence: source, targets (a tuple, the first of which is learned);
+        chat: messages, each with role and content, the last the assistant's;
+        preference: messages, and the answers chosen and rejected.
     """
 
     place: str

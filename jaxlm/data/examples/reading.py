@@ -10,6 +10,7 @@ from typing import Any, Literal
 from jaxlm.data.config import DataConfig
 from jaxlm.data.examples.columns import find_columns
 from jaxlm.data.examples.config import ExamplesConfig
+from jaxlm.data.examples.conversations import conversation_of, preference_of
 from jaxlm.data.examples.example import Example, ExampleSet, Problem
 from jaxlm.data.examples.records import (
     Record,
@@ -150,6 +151,9 @@ def _example(
         return None
 
     values = {role: record.fields.get(column) for role, column in columns.items()}
+    if kind in ("chat", "preference"):
+        found = (conversation_of if kind == "chat" else preference_of)(values)
+        return refuse("no_conversation", found) if isinstance(found, str) else Example(record.place, found)
     for role in ("text", "label"):
         if values.get(role) is None or values[role] == "":
             return refuse(f"no_{role}", f"{columns[role]} is empty")
@@ -251,5 +255,6 @@ def _texts(value: Any) -> tuple[str, ...]:
 def _is_held_out(example: Example, fraction: float) -> bool:
     fields = example.fields
     text = fields.get("text") or fields.get("source") or fields.get("context") or " ".join(fields.get("words", ()))
+    text = text or "\n".join(one["content"] for one in fields.get("messages", ())[:2])
     number = int.from_bytes(hashlib.sha256(text.encode(errors="surrogatepass")).digest()[:8], "big")
     return number < fraction * 2**64

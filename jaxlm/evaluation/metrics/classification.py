@@ -103,6 +103,20 @@ def f1_of(hits: float, predicted: float, true: float) -> float:
     return float(2 * hits / (predicted + true)) if predicted + true else 0.0
 
 
+class Preferred:
+    """How often the better one of two is told, a tie counting half, and the mean margin. Margins against nothing."""
+
+    main, size = "accuracy", 3
+
+    def statistics(self, prediction: float, reference: float) -> np.ndarray:
+        """1, whether the margin is right (positive), the margin."""
+        return np.array([1.0, 0.5 * (1 + np.sign(prediction)), prediction])
+
+    def scores(self, total: np.ndarray) -> dict[str, float]:
+        """See `Metric`."""
+        return {"accuracy": float(total[1] / total[0]), "margin": float(total[2] / total[0])}
+
+
 class Regression:
     """Pearson's correlation, the mean squared error, and Spearman's correlation by SciPy. Numbers against numbers.
 

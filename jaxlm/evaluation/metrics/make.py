@@ -4,13 +4,20 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 from jaxlm.errors import unknown_name
-from jaxlm.evaluation.metrics.classification import Classification, MultiLabel, Regression
+from jaxlm.evaluation.metrics.classification import Classification, MultiLabel, Preferred, Regression
 from jaxlm.evaluation.metrics.metric import Metric
 from jaxlm.evaluation.metrics.tagging import Entities, Tagging, are_entities
 from jaxlm.evaluation.metrics.text import BleuTokenizer, QuestionAnswering, Summarisation, Translation
 
 MetricKind = Literal[
-    "classification", "multi_label", "regression", "tagging", "question_answering", "translation", "summarisation"
+    "classification",
+    "multi_label",
+    "regression",
+    "tagging",
+    "question_answering",
+    "translation",
+    "summarisation",
+    "preference",
 ]
 
 
@@ -39,4 +46,6 @@ def make_metric(kind: str, labels: Sequence[str] = (), bleu_tokenizer: BleuToken
         return Translation(bleu_tokenizer)
     if kind == "summarisation":
         return Summarisation()
+    if kind == "preference":
+        return Preferred()
     raise unknown_name("metric", kind, get_args(MetricKind))
