@@ -113,6 +113,11 @@ class Experiment:
                 f"task.kind {self.task.kind!r} and data.source {self.data.source!r} do not go together: labelled "
                 f"examples (data.source 'examples') are for {', '.join(LABELLED)}"
             )
+        if self.task.kind == "sentence_embedding" and self.accumulation > 1:
+            raise UsageError(
+                f"accumulation is {self.accumulation}; the rows of a batch of sentence_embedding are each other's "
+                "negatives, so that it cannot be computed in parts: set it to 1"
+            )
         if self.adapter.kind != "none" and not self.start_from:
             raise UsageError(
                 f"adapter.kind is {self.adapter.kind!r}, and there are no weights to adapt: name them by start_from"

@@ -150,13 +150,14 @@ class LanguageModel:
         return (piece[0] for piece in pieces)
 
     def encode_text(
-        self, texts: str | Sequence[str], pooling: Pooling = "mean", truncate: bool = False, batch_size: int = 32
+        self, texts: str | Sequence[str], pooling: Pooling | None = None, truncate: bool = False, batch_size: int = 32
     ) -> np.ndarray:
         """Computes a vector [embed_dim] for one text, or an array [texts, embed_dim] for several.
 
         Args:
           texts: text.
-          pooling: what of the last layer is taken: 'mean' of all tokens, 'cls', 'last' (for decoders) or 'pooler'.
+          pooling: what of the last layer is taken: 'mean' of all tokens, 'cls', 'last' (for decoders) or 'pooler'; none
+            takes what a model of sentence_embedding was trained with, and of others the mean.
           truncate: whether to cut texts that are longer than the model takes.
           batch_size: texts at a time; the result does not depend on it.
 
@@ -165,6 +166,10 @@ class LanguageModel:
           DataError: a text that the tokenizer cannot represent.
         """
         several = [texts] if isinstance(texts, str) else list(texts)
+        if pooling is None:
+            trained = self.experiment.task.kind == "sentence_embedding"
+            own: dict[str, Pooling] = {"mean": "mean", "first": "cls", "last": "last"}
+            pooling = own[self.config.pooling] if trained else "mean"
         vectors = encode_text(self.config, self.params, self.tokenizer, several, pooling, truncate, batch_size)
         return vectors[0] if isinstance(texts, str) else vectors
 

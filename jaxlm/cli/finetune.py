@@ -36,6 +36,8 @@ Task = Literal[
     "sequence_to_sequence",
     "chat",
     "preference",
+    "multiple_choice",
+    "sentence_embedding",
 ]
 OPTIMIZER = OptimizerConfig(
     learning_rate=1e-4,
@@ -59,8 +61,8 @@ class FinetuneOptions:
     """Run folder or Hugging Face directory to begin from."""
     task: Task
     """What is predicted: one label of a text or a pair (classification), any number of labels, a number, or a tag for
-    each word, the span of a text that answers a question, a text from a text, what an assistant says (chat), or which
-    of two answers is better (preference)."""
+    each word, the span of a text that answers a question, a text from a text, what an assistant says (chat), which of
+    two answers is better (preference), one of several choices, or vectors of texts that belong together."""
     examples: Annotated[ExamplesConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=ExamplesConfig)
     dir: str = ""
     """Run folder, created or gone on with; by default runs/ and the names of model and task."""

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
@@ -29,11 +29,14 @@ class PredictOptions:
     text: tuple[str, ...] = ()
     """Texts to predict for."""
     file: str = ""
-    """File with a text in each line, or - for standard input; a tab divides a pair, or a question from its text."""
+    """File with a text in each line, or - for standard input; tabs divide a pair, a question from its text or its
+    choices, a prompt from two answers."""
     json: bool = False
     """Print JSON Lines with the probability of every label, instead of a table."""
     step: str = "best"
     """Which checkpoint: best, latest, or a number of steps."""
+    num_beams: int = 0
+    """Of models that write texts: how many beam search follows at once; 0 takes the model's own number."""
     batch_size: int = 64
     """Texts at a time; no prediction depends on it."""
 
@@ -44,6 +47,8 @@ def run(arguments: Sequence[str]) -> int:
     step = step_of(options.step)
     if bool(options.text) == bool(options.file):
         raise UsageError("give either --text or --file (- reads standard input)")
+    if options.num_beams < 0:
+        raise UsageError(f"--num-beams is {options.num_beams}; it must not be negative")
     if options.batch_size < 1:
         raise UsageError(f"--batch-size is {options.batch_size}; it must be at least 1")
 
@@ -51,12 +56,17 @@ def run(arguments: Sequence[str]) -> int:
 
     prepare_cpu()
     import jaxlm
+    from jaxlm.prediction.prediction import from_line
 
     model = jaxlm.load(options.model, step)
+    if options.num_beams:
+        task = replace(model.experiment.task, num_beams=options.num_beams)
+        model.experiment = replace(model.experiment, task=task)
+    kind = model.labelled_task.config.kind
     done = 0
     lines = iter(options.text) if options.text else _lines(options.file)
     while texts := list(islice(lines, AT_ONCE)):
-        inputs = [tuple(text.split("\t", 1)) if "\t" in text else text for text in texts]
+        inputs = [from_line(kind, text) for text in texts]
         for text, prediction in zip(texts, model.predict(inputs, options.batch_size), strict=True):
             print(json.dumps(as_json(text, prediction), ensure_ascii=False) if options.json else line(text, prediction))
         done += len(texts)

@@ -73,7 +73,7 @@ class Pooler(nn.Module):
     def __call__(self, x: jax.Array, segment_ids: jax.Array | None) -> jax.Array:
         """[batch, embed_dim] of [batch, time, embed_dim]; padding (segment 0) does not count."""
         config = self.config
-        x = _pooled(x, segment_ids, config.pooling)
+        x = pooled_states(x, segment_ids, config.pooling)
         if config.pooler == "none":
             return x
         if config.pooler == "gelu_norm":
@@ -84,7 +84,17 @@ class Pooler(nn.Module):
         return {"tanh": jnp.tanh, "relu": jax.nn.relu, "gelu": ACTIVATIONS["gelu"]}[config.pooler](dense(x))
 
 
-def _pooled(x: jax.Array, segment_ids: jax.Array | None, pooling: str) -> jax.Array:
+def pooled_states(x: jax.Array, segment_ids: jax.Array | None, pooling: str) -> jax.Array:
+    """What stands for a sequence: its 'first' or 'last' token, or the 'mean' of all; padding does not count.
+
+    Args:
+      x: [batch, time, embed_dim].
+      segment_ids: [batch, time] int32, 0 = padding; None for no padding.
+      pooling: one of these.
+
+    Returns:
+      [batch, embed_dim].
+    """
     real = jnp.ones(x.shape[:2], bool) if segment_ids is None else segment_ids != 0
     if pooling == "mean":
         weights = real.astype(jnp.float32)

@@ -41,7 +41,8 @@ class Prediction:
       probability: of it.
       labels: of multi_label, all that are more probable than not.
       probabilities: of every label, by name.
-      value: of regression; of preference the margin of the first answer, whose `probability` is to be the better one.
+      value: of regression; of sentence_embedding the cosine of a pair; of preference the margin of the first answer,
+        whose `probability` is to be the better one.
       tags: of tagging, one for each word.
       spans: of tagging with tags that begin with B- and I-, the entities.
       answers: to a question, the best first.
@@ -81,6 +82,16 @@ def as_example(kind: str, given: Any, place: str) -> Example:
         if isinstance(messages, str):
             raise UsageError(f"{place}: {messages}")
         return Example(place, {"messages": messages})
+    if kind == "multiple_choice":
+        if isinstance(given, Mapping):
+            given = (given.get("text"), given.get("question"), given.get("choices"))
+        if not isinstance(given, Sequence) or isinstance(given, str) or len(given) not in (2, 3):
+            raise UsageError(f"{place} must be a text and its choices, or a text, a question and its choices")
+        text, *question, choices = given
+        if isinstance(choices, str) or not isinstance(choices, Sequence) or len(choices) < 2:
+            raise UsageError(f"{place} has no list of at least two choices")
+        pair = question[0] if question else None
+        return Example(place, {"text": str(text), "pair": pair, "choices": tuple(map(str, choices))})
     if kind == "preference":
         if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != 3:
             raise UsageError(f"{place} must be a prompt and two answers to it, of which the first may be the better")
@@ -97,12 +108,29 @@ def as_example(kind: str, given: Any, place: str) -> Example:
     raise UsageError(f"{place} is {type(given).__name__}; give a text, or a pair of texts")
 
 
+def from_line(kind: str, line: str) -> Any:
+    """Returns a line of a file as an input of `LanguageModel.predict`: tabs divide what has several parts."""
+    if "\t" not in line:
+        return line
+    if kind == "multiple_choice":
+        text, *choices = line.split("\t")
+        return text, choices
+    return tuple(line.split("\t", 2 if kind == "preference" else 1))
+
+
 def as_prediction(config: TaskConfig, example: Example, found: Any) -> Prediction:
     """Returns what `predict_rows` found for an example, in words."""
     if config.kind == "regression":
         return Prediction(value=float(found))
     if config.kind in WRITTEN:
         return Prediction(text=found)
+    if config.kind == "multiple_choice":
+        choices: tuple[str, ...] = example.fields["choices"]
+        number = int(np.argmax(found))
+        each = dict(zip(choices, map(float, found), strict=True))
+        return Prediction(choices[number], float(found[number]), probabilities=each)
+    if config.kind == "sentence_embedding":
+        return Prediction(value=float(found[1]))
     if config.kind == "preference":
         return Prediction(value=float(found), probability=1 / (1 + math.exp(-float(found))))
     if config.kind == "question_answering":

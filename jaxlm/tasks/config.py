@@ -24,6 +24,8 @@ TaskKind = Literal[
     "sequence_to_sequence",
     "chat",
     "preference",
+    "multiple_choice",
+    "sentence_embedding",
 ]
 # Those that are learned from labelled examples rather than from text.
 LABELLED = (
@@ -35,6 +37,8 @@ LABELLED = (
     "sequence_to_sequence",
     "chat",
     "preference",
+    "multiple_choice",
+    "sentence_embedding",
 )
 # Those whose predictions are texts.
 WRITTEN = ("sequence_to_sequence", "chat")
@@ -57,7 +61,8 @@ class TaskConfig:
     the label of a text or a pair of texts; multi_label: any number of labels; regression: a number; tagging: a tag of
     each word; question_answering: a span of a text; sequence_to_sequence: a text from a
     text, by an encoder_decoder or a decoder; chat: what the assistant says in a conversation (instruction tuning);
-    preference: which of two answers is better (DPO)."""
+    preference: which of two answers is better (DPO); multiple_choice: one of several answers; sentence_embedding:
+    vectors by which texts that belong together are found (contrastive)."""
 
     masking: Masking = "token"
     """What masked_lm, bert and replaced_token hide: single tokens, whole words, or spans of words (SpanBERT)."""
@@ -130,6 +135,8 @@ class TaskConfig:
     chat_template: str = ""
     """chat, preference: how messages become text: the name of a template of the tokenizer, or one in Jinja; plain is a
     line for each message, and empty the tokenizer's own template, or plain where it has none."""
+    temperature: float = 0.05
+    """sentence_embedding: what cosines are divided by; a smaller one looks at the nearest wrong texts only."""
     beta: float = 0.1
     """preference: how closely the model is held to the one it begins from; larger is closer."""
 
@@ -140,6 +147,8 @@ class TaskConfig:
         for name in ("window_stride", "max_answer", "n_best", "num_beams"):
             if getattr(self, name) < 1:
                 raise UsageError(f"task.{name} is {getattr(self, name)}; it must be at least 1")
+        if self.temperature <= 0:
+            raise UsageError(f"task.temperature is {self.temperature}; it must be positive")
         if self.beta <= 0:
             raise UsageError(f"task.beta is {self.beta}; it must be positive")
         if self.r_drop < 0:

@@ -24,6 +24,8 @@ SEGMENTS = {
     "tokens": "segment_ids",
     "encoder_tokens": "encoder_segment_ids",
     "rejected_tokens": "rejected_segment_ids",
+    "pair_tokens": "pair_segment_ids",
+    "negative_tokens": "negative_segment_ids",
 }
 
 
@@ -33,8 +35,8 @@ class EncodedRow:
 
     Attributes:
       example: which example of its split.
-      columns: arrays [own length] by the names of the batch; "tokens" among them, maybe "token_types", "targets" and
-        "loss_weights", maybe "encoder_tokens". Those of a tower are equally long.
+      columns: arrays [..., own length] by the names of the batch; "tokens" among them, maybe "token_types", "targets"
+        and "loss_weights", maybe "encoder_tokens". Those of a tower are equally long.
       values: arrays of one shape for all examples: the label, the weight.
       truncated: tokens that were cut off.
     """
@@ -117,11 +119,12 @@ class LabelledExamples:
         chosen = self.rows[number]
         row = {}
         for name, values in chosen.columns.items():
-            row[name] = np.full(self.widths[name], self.padding.get(name, 0), values.dtype)
-            row[name][: len(values)] = values
-            if name in SEGMENTS:
+            *lead, own = values.shape
+            row[name] = np.full((*lead, self.widths[name]), self.padding.get(name, 0), values.dtype)
+            row[name][..., :own] = values
+            if name in SEGMENTS and SEGMENTS[name] not in chosen.columns:
                 row[SEGMENTS[name]] = np.zeros(self.widths[name], np.int32)
-                row[SEGMENTS[name]][: len(values)] = 1
+                row[SEGMENTS[name]][:own] = 1
         return {**row, **chosen.values, "example": int32(chosen.example)}
 
     def empty(self) -> Row:
@@ -136,8 +139,9 @@ class LabelledExamples:
 
     def account(self) -> Account:
         """Returns how full the rows are and what was cut off."""
-        tokens = sum(len(values) for row in self.rows for name, values in row.columns.items() if name in SEGMENTS)
-        columns = sum(width for name, width in self.widths.items() if name in SEGMENTS)
+        tokens = sum(values.size for row in self.rows for name, values in row.columns.items() if name in SEGMENTS)
+        names = [name for name in self.widths if name in SEGMENTS]
+        columns = sum(self.widths[name] * math.prod(self.rows[0].columns[name].shape[:-1]) for name in names)
         return Account(
             documents=len({row.example for row in self.rows}),
             tokens=tokens,
@@ -163,7 +167,7 @@ def by_width(rows: Sequence[EncodedRow], padding: Mapping[str, int], limit: int)
     if not rows:
         raise DataError("the split has no example for this task")
     main = "encoder_tokens" if "encoder_tokens" in rows[0].columns else "tokens"
-    lengths = np.array([len(row.columns[main]) for row in rows])
+    lengths = np.array([row.columns[main].shape[-1] for row in rows])
     bounds = sorted({_rounded(np.quantile(lengths, part, method="higher"), limit) for part in WIDTHS})
     parts: list[list[EncodedRow]] = [[] for _ in bounds]
     for row, which in zip(rows, np.searchsorted(bounds, lengths).tolist(), strict=True):
@@ -177,7 +181,7 @@ def by_width(rows: Sequence[EncodedRow], padding: Mapping[str, int], limit: int)
 
 
 def _widths(rows: Sequence[EncodedRow], limit: int) -> dict[str, int]:
-    return {name: _rounded(max(len(row.columns[name]) for row in rows), limit) for name in rows[0].columns}
+    return {name: _rounded(max(row.columns[name].shape[-1] for row in rows), limit) for name in rows[0].columns}
 
 
 def _rounded(length: float, limit: int) -> int:

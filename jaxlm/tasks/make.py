@@ -17,13 +17,15 @@ from jaxlm.tasks.classification import SequenceClassification, decode_scores, en
 from jaxlm.tasks.config import WRITTEN, TaskConfig
 from jaxlm.tasks.denoising import denoising
 from jaxlm.tasks.fill_in_the_middle import fill_in_the_middle
-from jaxlm.tasks.labelled import EncodedRow
+from jaxlm.tasks.labelled import EncodedRow, LabelledObjective
 from jaxlm.tasks.masked_lm import masked_lm
+from jaxlm.tasks.multiple_choice import ChoiceDecoder, MultipleChoice, encode_choices, same_choices
 from jaxlm.tasks.permutation_lm import permutation_lm
 from jaxlm.tasks.preference import Preference, decode_margins, encode_preference
 from jaxlm.tasks.prefix_lm import prefix_lm
 from jaxlm.tasks.question_answering import AnswerDecoder, SpanPrediction, encode_question
 from jaxlm.tasks.replaced_token import replaced_token
+from jaxlm.tasks.sentence_embedding import RankDecoder, SentenceEmbedding, encode_pair
 from jaxlm.tasks.span_corruption import span_corruption
 from jaxlm.tasks.tagging import TagDecoder, TokenClassification, encode_tagged_words
 from jaxlm.tasks.task import Task
@@ -52,7 +54,6 @@ def make_task(config: TaskConfig, model: ModelConfig, data: DataConfig, tokenize
     return _TASKS[config.kind](config, model, data, tokenizer)
 
 
-Objective = SequenceClassification | TokenClassification | SpanPrediction | TextToText | Preference
 Decoder = Callable[[Mapping[str, np.ndarray]], Iterator[tuple[int, Any]]]
 
 
@@ -68,7 +69,7 @@ class LabelledTask:
 
     config: TaskConfig
     model: ModelConfig
-    objective: Objective
+    objective: LabelledObjective
 
     @property
     def generates(self) -> bool:
@@ -88,12 +89,15 @@ class LabelledTask:
             "sequence_to_sequence": encode_source_and_target,
             "chat": encode_chat,
             "preference": encode_preference,
+            "multiple_choice": encode_choices,
+            "sentence_embedding": encode_pair,
         }.get(self.config.kind, encode_labelled_text)
-        return [
+        rows = [
             row
             for number, example in enumerate(examples)
             for row in encode(self.config, self.model, tokenizer, length, number, example)
         ]
+        return same_choices(rows, tokenizer.pad_id or 0) if self.config.kind == "multiple_choice" else rows
 
     def decoder(self, examples: Sequence[Example], rows: Sequence[EncodedRow]) -> Decoder:
         """Returns what yields, of the predictions of a batch, each example's number and prediction.
@@ -110,6 +114,10 @@ class LabelledTask:
         if self.config.kind == "question_answering":
             num_parts = np.bincount([row.example for row in rows], minlength=len(examples)).tolist()
             return AnswerDecoder(self.config, examples, num_parts)
+        if self.config.kind == "multiple_choice":
+            return ChoiceDecoder(examples)
+        if self.config.kind == "sentence_embedding":
+            return RankDecoder(examples)
         return decode_margins if self.config.kind == "preference" else decode_scores
 
     def prompt(self, tokenizer: Tokenizer, example: Example, length: int) -> list[int]:
@@ -131,8 +139,10 @@ class LabelledTask:
             return list(fields["targets"])
         if self.config.kind == "chat":
             return [fields["messages"][-1]["content"]]
-        if self.config.kind == "preference":
+        if self.config.kind in ("preference", "sentence_embedding"):
             return 1.0
+        if self.config.kind == "multiple_choice":
+            return fields["label"]
         return list(fields["tags"]) if self.config.kind == "tagging" else fields["value"]
 
     def scored(self, prediction: Any) -> Any:
@@ -146,11 +156,13 @@ def make_labelled_task(config: TaskConfig, model: ModelConfig) -> LabelledTask:
     Raises:
       UsageError: the model lacks the head.
     """
-    kinds: dict[str, Callable[[ModelConfig, TaskConfig], Objective]] = {
+    kinds: dict[str, Callable[[ModelConfig, TaskConfig], LabelledObjective]] = {
         "tagging": TokenClassification,
         "question_answering": SpanPrediction,
         "sequence_to_sequence": TextToText,
         "chat": TextToText,
         "preference": Preference,
+        "multiple_choice": MultipleChoice,
+        "sentence_embedding": SentenceEmbedding,
     }
     return LabelledTask(config, model, kinds.get(config.kind, SequenceClassification)(model, config))

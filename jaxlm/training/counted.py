@@ -31,14 +31,14 @@ def counted(train_step: Step, num_sources: int = 1) -> Step:
 def batch_counts(batch: Mapping[str, jax.Array], num_sources: int = 1) -> dict[str, jax.Array]:
     """Returns for each of `COUNTS` a vector [num_sources] int32.
 
-    These are rows that hold a token; tokens read, those of both towers, special ones included; tokens predicted, which
-    have a weight in the loss; and columns of padding, of both towers.
+    These are rows that hold a token; tokens read, those of all towers and texts of a row, special ones included; tokens
+    predicted, which have a weight in the loss; and columns of padding.
 
     Args:
       batch: a whole batch; `source` [batch] says which source each row is of and may be absent where there is one.
       num_sources: how many there are.
     """
-    columns = [batch[name] for name in ("segment_ids", "encoder_segment_ids") if name in batch]
+    columns = [own.reshape(len(own), -1) for name, own in batch.items() if name.endswith("segment_ids")]
     tokens = sum((jnp.sum(ids > 0, 1, dtype=jnp.int32) for ids in columns), jnp.int32(0))
     of_row = {
         "rows": (tokens > 0).astype(jnp.int32),

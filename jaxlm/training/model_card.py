@@ -16,6 +16,8 @@ _TASKS = {
     "question_answering": "finds the answer to a question in a text",
     "sequence_to_sequence": "writes a text from a text",
     "chat": "answers as an assistant does",
+    "multiple_choice": "chooses one of several answers",
+    "sentence_embedding": "gives texts vectors, near where they belong together",
     "preference": "was taught which of two answers is better",
 }
 

@@ -15,7 +15,11 @@ from jaxlm.tasks.config import LABELLED
 from jaxlm.training.state import TrainState
 
 TABLES = ("learned",)  # positions that there are only so many of
-HEADS: dict[str, Literal["sequence_classification", "token_classification", "question_answering", "language_model"]] = {
+HEADS: dict[
+    str, Literal["sequence_classification", "token_classification", "question_answering", "language_model", "none"]
+] = {
+    "multiple_choice": "sequence_classification",
+    "sentence_embedding": "none",
     "sequence_to_sequence": "language_model",
     "chat": "language_model",
     "preference": "language_model",
@@ -65,7 +69,9 @@ def adapted_model(source: ModelConfig, experiment: Experiment) -> ModelConfig:
         changes.setdefault("max_length", experiment.data.length)
     if kind in LABELLED:
         changes |= {"task_head": HEADS[kind], "family": None, "generator_heads": 0}
-        if experiment.task.labels or kind == "regression":
+        if kind == "sentence_embedding":
+            changes = {"pooling": "mean"} | changes | {"pooler": "none"}
+        if experiment.task.labels or kind in ("regression", "multiple_choice"):
             changes["num_labels"] = len(experiment.task.labels) or 1
         if HEADS[kind] == "sequence_classification" and source.task_head != "sequence_classification":
             changes |= _summary_of_text(source) | {

@@ -37,6 +37,15 @@ ROLES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "question_answering": {"text": _QUESTION, "pair": _CONTEXT, "label": _ANSWERS},
     "sequence_to_sequence": {"text": _SOURCE, "label": _TARGET},
     "chat": {"text": (*_MESSAGES, *_PROMPT), "pair": ("input", "context"), "label": _ANSWER},
+    "multiple_choice": {
+        "text": (*_CONTEXT, "article", "sent1", "startphrase", "text", "premise", "goal", "question", "prompt"),
+        "pair": ("question", "sent2"),
+        "label": ("label", "answer", "answerkey", "correct", "gold"),
+    },
+    "sentence_embedding": {
+        "text": ("anchor", "query", "question", *_TEXT),
+        "pair": ("positive", "answer", "passage", *_PAIR),
+    },
     "preference": {"text": (*_PROMPT, *_MESSAGES), "pair": ("rejected",), "label": ("chosen",)},
 }
 KNOWN_NAMES = frozenset(name for roles in ROLES.values() for names in roles.values() for name in names) | {"id", "idx"}
@@ -73,6 +82,8 @@ def find_columns(config: ExamplesConfig, kind: str, rows: Sequence[Mapping[str, 
     needed = ["label", "text"]
     if kind == "chat" and isinstance(rows[0].get(found.get("text", "")), list):
         needed = ["text"]  # messages hold their answers
+    elif kind == "sentence_embedding":
+        needed = ["pair", "text"]
     elif kind == "preference":
         needed = ["label", "pair"]  # answers that are messages hold what they answer
     missing = [role for role in needed if role not in found]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jaxlm.data.config import DataConfig
+from jaxlm.data.examples.choices import choices_of, right_choice
 from jaxlm.data.examples.columns import find_columns
 from jaxlm.data.examples.config import ExamplesConfig
 from jaxlm.data.examples.conversations import conversation_of, preference_of
@@ -154,7 +155,7 @@ def _example(
     if kind in ("chat", "preference"):
         found = (conversation_of if kind == "chat" else preference_of)(values)
         return refuse("no_conversation", found) if isinstance(found, str) else Example(record.place, found)
-    for role in ("text", "label"):
+    for role in ("text", "pair") if kind == "sentence_embedding" else ("text", "label"):
         if values.get(role) is None or values[role] == "":
             return refuse(f"no_{role}", f"{columns[role]} is empty")
     if kind == "tagging":
@@ -176,7 +177,19 @@ def _example(
         return refuse("no_text", "the text is empty")
     pair = values.get("pair")
     fields: dict[str, Any] = {"text": text, "pair": None if pair in (None, "") else str(pair)}
+    if kind == "sentence_embedding":
+        lower = {name.lower(): value for name, value in record.fields.items()}
+        negative = next((lower[name] for name in ("negative", "hard_negative") if lower.get(name)), None)
+        return Example(record.place, fields if negative is None else {**fields, "negative": str(negative)})
     label = values["label"]
+    if kind == "multiple_choice":
+        choices = choices_of(record.fields)
+        if isinstance(choices, str):
+            return refuse("choices", choices)
+        right = right_choice(label, *choices)
+        if isinstance(right, str):
+            return refuse("no_label", right)
+        return Example(record.place, {**fields, "choices": choices[0], "label": right})
     if kind == "regression":
         try:
             value = float(str(label))

@@ -103,6 +103,36 @@ def f1_of(hits: float, predicted: float, true: float) -> float:
     return float(2 * hits / (predicted + true)) if predicted + true else 0.0
 
 
+class Chosen:
+    """How often the right choice is the most probable one. Probabilities of choices against the number of the right."""
+
+    main, size = "accuracy", 2
+
+    def statistics(self, prediction: Sequence[float], reference: int) -> np.ndarray:
+        """1, whether the choice is right."""
+        return np.array([1.0, float(np.argmax(prediction) == reference)])
+
+    def scores(self, total: np.ndarray) -> dict[str, float]:
+        """See `Metric`."""
+        return {"accuracy": float(total[1] / total[0])}
+
+
+class Retrieval:
+    """Where the right text stands among all, the nearest first. (rank from 1, cosine) against nothing."""
+
+    main, size = "mrr", 5
+
+    def statistics(self, prediction: Sequence[float], reference: float) -> np.ndarray:
+        """1, 1 / rank, whether the rank is 1, and at most 10, the cosine."""
+        rank, cosine = prediction
+        return np.array([1.0, 1 / rank, float(rank == 1), float(rank <= 10), cosine])
+
+    def scores(self, total: np.ndarray) -> dict[str, float]:
+        """See `Metric`."""
+        names = ("mrr", "accuracy_at_1", "recall_at_10", "cosine")
+        return {name: float(own / total[0]) for name, own in zip(names, total[1:], strict=True)}
+
+
 class Preferred:
     """How often the better one of two is told, a tie counting half, and the mean margin. Margins against nothing."""
 

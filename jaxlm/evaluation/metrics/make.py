@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 from jaxlm.errors import unknown_name
-from jaxlm.evaluation.metrics.classification import Classification, MultiLabel, Preferred, Regression
+from jaxlm.evaluation.metrics.classification import Chosen, Classification, MultiLabel, Preferred, Regression, Retrieval
 from jaxlm.evaluation.metrics.metric import Metric
 from jaxlm.evaluation.metrics.tagging import Entities, Tagging, are_entities
 from jaxlm.evaluation.metrics.text import BleuTokenizer, QuestionAnswering, Summarisation, Translation
@@ -18,6 +18,8 @@ MetricKind = Literal[
     "translation",
     "summarisation",
     "preference",
+    "multiple_choice",
+    "sentence_embedding",
 ]
 
 
@@ -48,4 +50,8 @@ def make_metric(kind: str, labels: Sequence[str] = (), bleu_tokenizer: BleuToken
         return Summarisation()
     if kind == "preference":
         return Preferred()
+    if kind == "multiple_choice":
+        return Chosen()
+    if kind == "sentence_embedding":
+        return Retrieval()
     raise unknown_name("metric", kind, get_args(MetricKind))
