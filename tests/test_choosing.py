@@ -51,7 +51,7 @@ def test_choices_are_learned_and_predicted(tmp_path, capsys):
             wrong = random.choice([one for one in PAIRS.values() if one != colour], int(random.integers(1, 4)), False)
             choices = random.permutation([colour, *wrong]).tolist()
             records.append({"question": f"colour of {thing}", "choices": choices, "answer": choices.index(colour)})
-    result = finetune(experiment(tmp_path, "multiple_choice", records), tmp_path / "run")
+    result = finetune(experiment(tmp_path, "multiple_choice", records, steps=150), tmp_path / "run")
     split = result.splits["validation"]
     assert (split.main, split.examples) == ("accuracy", 60)
     assert split.scores["accuracy"] > 0.9

@@ -14,6 +14,7 @@ VERBS = {
     "predict": "predict labels or tags of texts, answers to questions",
     "compare": "tell whether one model's predictions are better than another's",
     "evaluate": "measure loss, perplexity and bits per byte over a whole split",
+    "harness": "measure a model on tasks of EleutherAI's evaluation harness",
     "generate": "continue a prompt",
     "adapter": "write the adapter of a run alone, or merge one into its base",
     "average": "write the mean of several models, or of the checkpoints of a run",

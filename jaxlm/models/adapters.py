@@ -53,15 +53,18 @@ def with_adapters(config: AdapterConfig, params: dict, key: jax.Array) -> dict:
       key: decides A, uniform in +- 1 / sqrt(in), as in the published code of LoRA.
 
     Raises:
-      UsageError: no matrix is named.
+      UsageError: a pattern that names no matrix.
     """
     count = 0
+    left = set(config.targets)
 
     def adapted(path: tuple, leaf: Any) -> Any:
         nonlocal count
-        if not is_target(config, path_of(path), leaf):
+        name = path_of(path)
+        if not is_target(config, name, leaf):
             return leaf
         count += 1
+        left.difference_update([pattern for pattern in left if fnmatchcase(name, pattern)])
         *lead, rows, columns = leaf.shape
         bound = rows**-0.5
         own = jax.random.fold_in(key, count)
@@ -73,8 +76,8 @@ def with_adapters(config: AdapterConfig, params: dict, key: jax.Array) -> dict:
         return {**parts, "magnitude": column_norms(leaf)} if config.kind == "dora" else parts
 
     found = jax.tree_util.tree_map_with_path(adapted, params)
-    if not count:
-        raise UsageError(f"adapter.targets {' '.join(config.targets)} name no weight matrix of this model")
+    if left:
+        raise UsageError(f"adapter.targets {' '.join(sorted(left))} names no weight matrix of this model")
     return found
 
 

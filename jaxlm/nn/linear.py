@@ -90,8 +90,8 @@ class AdaptedKernel:
 
 
 def column_norms(kernel: jax.Array) -> jax.Array:
-    """Lengths of the columns of [..., in_features, out_features], float32 [..., out_features]."""
-    return jnp.sqrt(jnp.square(kernel.astype(jnp.float32)).sum(-2))
+    """Lengths of the columns of [..., in_features, out_features], float32 [..., out_features]; positive."""
+    return jnp.sqrt(jnp.square(kernel.astype(jnp.float32)).sum(-2) + 1e-30)
 
 
 def matmul(

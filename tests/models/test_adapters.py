@@ -107,8 +107,8 @@ def test_only_adapters_and_what_is_named_are_learned():
 
 
 def test_what_cannot_be_is_refused():
-    with pytest.raises(UsageError, match=r"adapter.targets \*/nothing name no weight matrix"):
-        with_adapters(replace(KINDS[0], targets=("*/nothing",)), random_params(BASE), jax.random.key(0))
+    with pytest.raises(UsageError, match=r"adapter.targets \*/nothing names no weight matrix"):
+        with_adapters(replace(KINDS[0], targets=("*/kernel", "*/nothing")), random_params(BASE), jax.random.key(0))
     for change, message in (
         ({"rank": 0}, "adapter.rank is 0"),
         ({"alpha": 0.0}, "adapter.alpha is 0.0"),

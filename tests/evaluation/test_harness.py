@@ -1,0 +1,147 @@
+"""The evaluation harness on models of ours against its own Hugging Face backend, on the same weights."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+import jaxlm
+from jaxlm.cli.main import main
+from jaxlm.errors import UsageError
+
+lm_eval = pytest.importorskip("lm_eval")
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # those of the harness and its data sets
+
+TASK = """task: colours
+dataset_path: json
+dataset_kwargs:
+  data_files: {folder}/colours.jsonl
+output_type: multiple_choice
+test_split: train
+doc_to_text: "Q: {{{{question}}}}\\nA:"
+doc_to_choice: "{{{{choices}}}}"
+doc_to_target: answer
+metric_list:
+  - metric: acc
+  - metric: acc_norm
+"""
+QUESTIONS = [
+    {"question": f"colour of the {thing}?", "choices": ["blue", "green as grass", "white"], "answer": number % 3}
+    for number, thing in enumerate(["sky", "grass", "snow", "sea", "bush", "paper", "jeans"])
+]
+
+
+@pytest.fixture(scope="module", params=["gpt2", "llama"])
+def both(request, tmp_path_factory):
+    """Ours and theirs, of a tiny model with a tokenizer that it was saved with."""
+    from lm_eval.models.huggingface import HFLM
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    from jaxlm.evaluation.harness import HarnessModel
+
+    from ..hub.parity import randomise
+
+    folder = tmp_path_factory.mktemp(request.param)
+    own = Tokenizer(models.BPE({**{char: i for i, char in enumerate(pre_tokenizers.ByteLevel.alphabet())}}, []))
+    own.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    own.decoder = decoders.ByteLevel()
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=own, bos_token="<s>", eos_token="</s>", pad_token="</s>"
+    )
+    sizes = {"vocab_size": len(tokenizer), "bos_token_id": tokenizer.bos_token_id}
+    sizes["eos_token_id"] = tokenizer.eos_token_id
+    if request.param == "gpt2":
+        model = transformers.GPT2LMHeadModel(
+            transformers.GPT2Config(**sizes, n_embd=16, n_layer=2, n_head=2, n_positions=64)
+        )
+    else:
+        model = transformers.LlamaForCausalLM(
+            transformers.LlamaConfig(
+                **sizes,
+                hidden_size=16,
+                intermediate_size=24,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                max_position_embeddings=64,
+            )
+        )
+    model = randomise(model)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    theirs = HFLM(pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=2, device="cpu")
+    return folder, HarnessModel(str(folder), batch_size=3), theirs
+
+
+def requests(*arguments):
+    return [SimpleNamespace(args=own) for own in arguments]
+
+
+def test_log_likelihoods_are_equal(both):
+    _, ours, theirs = both
+    asked = requests(
+        ("The sky is", " blue"),
+        ("The sky is ", "blue"),
+        ("", "no context"),
+        ("é ü 中文", " ñ 🙂"),
+        ("a long context " * 9, " end"),
+        ("x", "y"),
+    )
+    for own, (score, greedy) in zip(ours.loglikelihood(asked), theirs.loglikelihood(asked, True), strict=True):
+        assert own[0] == pytest.approx(score, abs=1e-4)
+        assert own[1] == greedy
+
+
+def test_whole_texts_are_equal(both):
+    _, ours, theirs = both
+    asked = requests(("short",), ("Somewhat longer than the context of the model. " * 5,), ("é中" * 40,))
+    found, expected = ours.loglikelihood_rolling(asked), theirs.loglikelihood_rolling(asked, True)
+    assert found == pytest.approx(expected, abs=1e-3)
+
+
+def test_texts_are_equal(both):
+    _, ours, theirs = both
+    stop = {"until": ["a", "\n\n"], "max_gen_toks": 20}
+    asked = requests(
+        ("The sky is", stop),
+        ("Another, rather long beginning of a text that is cut at its left side", stop),
+        ("é", {"until": ["zzz"], "max_gen_toks": 12, "do_sample": False}),
+    )
+    assert ours.generate_until(asked) == theirs.generate_until(asked, True)
+
+
+def test_a_task_gives_equal_scores(both, tmp_path, capsys, monkeypatch):
+    from lm_eval import evaluator
+    from lm_eval.tasks import TaskManager
+
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    folder, _, theirs = both
+    (tmp_path / "colours.jsonl").write_text("".join(json.dumps(one) + "\n" for one in QUESTIONS))
+    (tmp_path / "colours.yaml").write_text(TASK.format(folder=tmp_path))
+    output = tmp_path / "results.json"
+    words = ["--tasks", "colours", "--include-path", str(tmp_path), "--output", str(output)]
+    assert main(["harness", str(folder), *words]) == 0
+    said = capsys.readouterr().out
+    expected = evaluator.simple_evaluate(
+        model=theirs, tasks=["colours"], task_manager=TaskManager(include_path=str(tmp_path)), log_samples=False
+    )["results"]["colours"]
+    found = json.loads(output.read_text())["results"]["colours"]
+    for name in ("acc,none", "acc_norm,none"):
+        assert found[name] == expected[name]
+        assert f"colours: {name.partition(',')[0]} {found[name]:.4f}" in said
+    assert main(["harness", str(folder), "--tasks", "no_such_task"]) == 2
+    assert "the harness has no task no_such_task" in capsys.readouterr().err
+
+
+def test_encoders_are_refused(both):
+    from jaxlm.evaluation.harness import HarnessModel
+
+    folder, _, _ = both
+    model = jaxlm.load(folder)
+    from dataclasses import replace
+
+    model.experiment = replace(model.experiment, model=replace(model.config, architecture="encoder"))
+    with pytest.raises(UsageError, match="measures models that read from left to right"):
+        HarnessModel(model)
