@@ -14,6 +14,7 @@ FLOORS = [
     {"cli"},
     {"jaxlm"},  # jaxlm/__init__.py
     {"finetuning"},
+    {"adapters", "averaging", "harness"},
     {"language_model"},
     {"training"},
     {"run_folder"},

@@ -89,8 +89,8 @@ class FinetuneOptions:
     pooling: Literal["", "first", "last", "mean"] = ""
     """What stands for a text: its first or last token, or the mean of all; none takes what the model has, or for one
     without, the last of a decoder and the first of others."""
-    labels: TaskConfig = dataclasses.field(default_factory=TaskConfig)
-    """Further settings of the task: label_smoothing, class_weights, r_drop."""
+    settings: TaskConfig = dataclasses.field(default_factory=TaskConfig)
+    """Further settings of the task, such as label_smoothing, class_weights, r_drop, num_beams, chat_template, beta."""
     optimizer: OptimizerConfig = OPTIMIZER
     adapter: AdapterConfig = dataclasses.field(default_factory=AdapterConfig)
     mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
@@ -150,7 +150,7 @@ def experiments(options: FinetuneOptions) -> dict[str, Experiment]:
             model=model_changes(options),
             data=DataConfig(source="examples", length=options.max_length),
             examples=options.examples,
-            task=replace(options.labels, kind=options.task),
+            task=replace(options.settings, kind=options.task),
             optimizer=replace(options.optimizer, learning_rate=rate),
             evaluation=EvaluationConfig(patience=options.patience),
             checkpoints=CheckpointConfig(best_by=options.best_by),

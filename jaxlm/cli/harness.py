@@ -48,7 +48,7 @@ def run(arguments: Sequence[str]) -> int:
     import jaxlm
 
     try:
-        from jaxlm.evaluation.harness import run_harness
+        from jaxlm.harness import run_harness
     except ImportError as error:
         raise UsageError(f"this needs the harness: pip install 'jaxlm[lm-eval]' ({error})") from error
 

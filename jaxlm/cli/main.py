@@ -10,8 +10,8 @@ from jaxlm.errors import JaxlmError, UsageError, unknown_name
 
 VERBS = {
     "train": "train a language model, or go on with one",
-    "finetune": "adapt a model to labelled examples: classification, tagging",
-    "predict": "predict labels or tags of texts, answers to questions",
+    "finetune": "adapt a model to examples: labels, tags, answers, texts, conversations",
+    "predict": "predict labels or tags of texts, answers to questions, texts",
     "compare": "tell whether one model's predictions are better than another's",
     "evaluate": "measure loss, perplexity and bits per byte over a whole split",
     "harness": "measure a model on tasks of EleutherAI's evaluation harness",

@@ -67,7 +67,7 @@ def test_every_verb_is_a_file_of_its_own():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["tain"], "unknown verb 'tain' (did you mean 'train'?); known: compare, data, evaluate, "),
+        (["tain"], "unknown verb 'tain' (did you mean 'train'?); known: adapter, average, compare, "),
         (["--verbose"], "unknown verb '--verbose'; known: "),
         (["train", "--stepz", "5"], "unknown option --stepz (did you mean '--steps'?)"),
         (["train", "--stepz=5"], "unknown option --stepz (did you mean '--steps'?)"),

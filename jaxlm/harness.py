@@ -13,10 +13,10 @@ from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, po
 from lm_eval.tasks import TaskManager
 
 from jaxlm.errors import UsageError
-from jaxlm.evaluation.loglikelihood import continuation_scores, rolling_windows
 from jaxlm.generation.config import GenerationConfig
 from jaxlm.generation.text import stream_from_ids
 from jaxlm.language_model import LanguageModel, load
+from jaxlm.prediction.loglikelihood import continuation_scores, rolling_windows
 
 MAX_NEW_TOKENS = 256  # where a task does not say; the harness's own default
 

@@ -40,9 +40,9 @@ def both(request, tmp_path_factory):
     from lm_eval.models.huggingface import HFLM
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-    from jaxlm.evaluation.harness import HarnessModel
+    from jaxlm.harness import HarnessModel
 
-    from ..hub.parity import randomise
+    from .hub.parity import randomise
 
     folder = tmp_path_factory.mktemp(request.param)
     own = Tokenizer(models.BPE({**{char: i for i, char in enumerate(pre_tokenizers.ByteLevel.alphabet())}}, []))
@@ -136,7 +136,7 @@ def test_a_task_gives_equal_scores(both, tmp_path, capsys, monkeypatch):
 
 
 def test_encoders_are_refused(both):
-    from jaxlm.evaluation.harness import HarnessModel
+    from jaxlm.harness import HarnessModel
 
     folder, _, _ = both
     model = jaxlm.load(folder)

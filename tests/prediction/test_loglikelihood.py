@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxlm.errors import UsageError
-from jaxlm.evaluation.loglikelihood import continuation_scores, rolling_windows
 from jaxlm.models.model import apply_model
+from jaxlm.prediction.loglikelihood import continuation_scores, rolling_windows
 
 from ..models.small_models import BASE, quick_jit, random_params, random_tokens
 
