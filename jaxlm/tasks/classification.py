@@ -106,25 +106,27 @@ def _divergence(first: jax.Array, second: jax.Array) -> jax.Array:
     return jnp.sum((jnp.exp(p) - jnp.exp(q)) * (p - q), -1)
 
 
-def encode_labelled_text(
-    config: TaskConfig, model: ModelConfig, tokenizer: Tokenizer, length: int, number: int, example: Example
+def encode_labelled_texts(
+    config: TaskConfig, model: ModelConfig, tokenizer: Tokenizer, length: int, examples: Sequence[Example]
 ) -> list[EncodedRow]:
-    """Returns the row of a text or a pair; one that is longer than `length` is cut, and its loss counted.
+    """Returns the rows of texts or pairs; one that is longer than `length` is cut, and its loss counted.
 
     Args:
       config: the task's, with the labels.
       model: whose inputs are made.
       tokenizer: of the model.
       length: the most ids.
-      number: of the example in its split.
-      example: with a label, or without one if it is to be predicted.
+      examples: with labels, or without if they are to be predicted.
     """
-    encoding = tokenizer.encode_for_model(example.fields["text"], example.fields.get("pair"), length)
-    columns = {"tokens": int32(encoding.ids)}
-    if model.token_types:
-        columns["token_types"] = int32(encoding.token_type_ids)
-    values = {"label": _label(config, example.fields), "loss_weights": np.ones(1, np.float32)}
-    return [EncodedRow(number, columns, values, encoding.truncated)]
+    texts = [(example.fields["text"], example.fields.get("pair")) for example in examples]
+    rows = []
+    for number, encoding in enumerate(tokenizer.encode_many_for_model(texts, length)):
+        columns = {"tokens": int32(encoding.ids)}
+        if model.token_types:
+            columns["token_types"] = int32(encoding.token_type_ids)
+        values = {"label": _label(config, examples[number].fields), "loss_weights": np.ones(1, np.float32)}
+        rows.append(EncodedRow(number, columns, values, encoding.truncated))
+    return rows
 
 
 def _label(config: TaskConfig, fields: Mapping[str, object]) -> np.ndarray:

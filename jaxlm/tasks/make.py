@@ -13,7 +13,7 @@ from jaxlm.models.config import ModelConfig
 from jaxlm.tasks.bert import bert
 from jaxlm.tasks.causal_lm import causal_lm
 from jaxlm.tasks.chat import chat_prompt, encode_chat
-from jaxlm.tasks.classification import SequenceClassification, decode_scores, encode_labelled_text
+from jaxlm.tasks.classification import KINDS, SequenceClassification, decode_scores, encode_labelled_texts
 from jaxlm.tasks.config import WRITTEN, TaskConfig
 from jaxlm.tasks.denoising import denoising
 from jaxlm.tasks.fill_in_the_middle import fill_in_the_middle
@@ -83,6 +83,8 @@ class LabelledTask:
           UsageError: rows are too short for the task.
           DataError: an example that the tokenizer cannot represent or that does not fit.
         """
+        if self.config.kind in KINDS:
+            return encode_labelled_texts(self.config, self.model, tokenizer, length, examples)
         encode = {
             "tagging": encode_tagged_words,
             "question_answering": encode_question,
@@ -91,7 +93,7 @@ class LabelledTask:
             "preference": encode_preference,
             "multiple_choice": encode_choices,
             "sentence_embedding": encode_pair,
-        }.get(self.config.kind, encode_labelled_text)
+        }[self.config.kind]
         rows = [
             row
             for number, example in enumerate(examples)

@@ -80,6 +80,17 @@ class Tokenizer(ABC):
             truncated=len(first) + len(second) - sum(keep),
         )
 
+    def encode_many_for_model(
+        self, texts: Sequence[tuple[str, str | None]], max_length: int | None = None
+    ) -> list[Encoding]:
+        """Returns `encode_for_model` of each text and its pair, or None, maybe without offsets; faster than one by one
+        where the tokenizer works on several at once.
+
+        Raises:
+          UsageError, DataError: as `encode_for_model`.
+        """
+        return [self.encode_for_model(text, pair, max_length) for text, pair in texts]
+
     def encode_prompt(self, text: str) -> list[int]:
         """Returns the ids of a text that is to be continued: after the begin id, if there is one.
 

@@ -100,6 +100,21 @@ class RustTokenizer(HuggingFaceTokenizer):
             tuple(cut.ids), tuple(cut.type_ids), self._offsets(whole, cut), truncated=sum(lengths) - sum(keep)
         )
 
+    def encode_many_for_model(
+        self, texts: Sequence[tuple[str, str | None]], max_length: int | None = None
+    ) -> list[Encoding]:
+        """Returns `encode_for_model` of each, without offsets where nothing is cut, on several threads."""
+        for number, (text, pair) in enumerate(texts):
+            require_unicode(text, f"text {number}")
+            require_unicode(pair or "", f"text {number}")
+        inputs = [text if pair is None else (text, pair) for text, pair in texts]
+        return [
+            Encoding(tuple(whole.ids), tuple(whole.type_ids))
+            if max_length is None or len(whole.ids) <= max_length
+            else self.encode_for_model(*own, max_length)
+            for own, whole in zip(texts, self._tokenizer.encode_batch_fast(inputs), strict=True)
+        ]
+
     def decode(self, ids: Iterable[int]) -> str:
         """Returns the text of `ids`, special ones left out; raises DataError for one outside the vocabulary."""
         text = self._tokenizer.decode(self._checked_ids(ids), skip_special_tokens=True)
