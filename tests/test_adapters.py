@@ -15,6 +15,7 @@ from jaxlm.models.adapter_config import AdapterConfig
 from jaxlm.models.config import ModelConfig
 from jaxlm.parallel.config import MeshConfig
 from jaxlm.training.checkpoints import Checkpoints
+from jaxlm.training.config import CheckpointConfig
 from jaxlm.training.loop import train
 from jaxlm.training.stored import read_stored
 
@@ -38,7 +39,7 @@ def adapted(files, base, kind="lora", **changes):  # noqa: F811
     )
 
 
-@pytest.fixture(scope="module", params=["lora", "dora"])
+@pytest.fixture(scope="module", params=["lora", pytest.param("dora", marks=pytest.mark.slow)])
 def run(request, files, base, tmp_path_factory):  # noqa: F811
     folder = tmp_path_factory.mktemp("adapted") / "run"
     return folder, finetune(adapted(files, base, request.param), folder)
@@ -92,10 +93,10 @@ def test_optimizer_state_is_that_of_what_learns(files, base, tmp_path, capsys): 
 
 
 def test_a_stopped_run_ends_with_the_same_bits(files, base, tmp_path):  # noqa: F811
-    whole = adapted(files, base, steps=20)
+    whole = adapted(files, base, steps=4, checkpoints=CheckpointConfig(every=2))
     train(whole, tmp_path / "whole")
     train(whole, tmp_path / "parts")
-    (tmp_path / "parts" / "checkpoints" / "20" / "manifest.json").unlink()
+    (tmp_path / "parts" / "checkpoints" / "4" / "manifest.json").unlink()
     train(whole, tmp_path / "parts")
     first, second = (leaves(read_stored(tmp_path / name, "latest", apart=True).params) for name in ("whole", "parts"))
     for name, leaf in first.items():
@@ -104,7 +105,7 @@ def test_a_stopped_run_ends_with_the_same_bits(files, base, tmp_path):  # noqa: 
 
 def test_meshes_learn_alike(files, base, tmp_path):  # noqa: F811
     for name, mesh in (("data", MeshConfig()), ("all", MeshConfig(data=2, fsdp=2, tensor=2))):
-        train(adapted(files, base, steps=5, mesh=mesh), tmp_path / name)
+        train(adapted(files, base, steps=3, mesh=mesh), tmp_path / name)
     first, second = (leaves(read_stored(tmp_path / name, "latest").params) for name in ("data", "all"))
     for name, leaf in first.items():
         np.testing.assert_allclose(leaf, second[name], atol=1e-5)

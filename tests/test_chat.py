@@ -3,6 +3,8 @@
 import json
 from dataclasses import replace
 
+import jax
+import numpy as np
 import pytest
 
 import jaxlm
@@ -16,7 +18,6 @@ from jaxlm.finetuning import finetune
 from jaxlm.models.config import ModelConfig
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.text.config import TokenizerConfig
-from jaxlm.training.checkpoints import Checkpoints
 from jaxlm.training.config import CheckpointConfig, OptimizerConfig
 from jaxlm.training.loop import train
 
@@ -84,6 +85,7 @@ def test_preferences_change_what_is_answered_and_resume_exactly(assistant, files
         "start_from": str(base),
         "optimizer": OptimizerConfig(learning_rate=2e-3, warmup_steps=0, weight_decay=0.0),
         "task": TaskConfig("preference", beta=0.5),
+        "checkpoints": CheckpointConfig(every=40, keep_latest=2),
     }
     tuned = experiment(files, "preference", "pairs.jsonl", **changes)
     result = finetune(tuned, tmp_path / "tuned")
@@ -97,16 +99,18 @@ def test_preferences_change_what_is_answered_and_resume_exactly(assistant, files
     assert first.value == pytest.approx(-second.value, abs=1e-4)
     with pytest.raises(UsageError, match="a prompt and two answers"):
         model.predict(["colour of sky?"])
+    last = jaxlm.load(tmp_path / "tuned", "latest")
 
-    short = replace(tuned, steps=40)
-    train(short, tmp_path / "whole")
-    train(short, tmp_path / "parts")
-    newest = tmp_path / "parts" / "checkpoints" / "40"
-    assert Checkpoints(tmp_path / "parts" / "checkpoints").latest_step() == 40
-    (newest / "manifest.json").unlink()
-    (tmp_path / "parts" / "reference.safetensors").rename(tmp_path / "moved")
+    folder = tmp_path / "tuned"
+    (folder / "checkpoints" / "80" / "manifest.json").unlink()
+    train(tuned, folder)  # from step 40: the numbers of the model that was begun from are in the folder
+    again = jaxlm.load(folder, "latest")
+    for own, expected in zip(jax.tree.leaves(again.params), jax.tree.leaves(last.params), strict=True):
+        np.testing.assert_array_equal(own, expected)
+    (folder / "checkpoints" / "80" / "manifest.json").unlink()
+    (folder / "reference.safetensors").rename(tmp_path / "moved")
     with pytest.raises(DataError, match=r"reference\.safetensors is missing"):
-        train(short, tmp_path / "parts")
+        train(tuned, folder)
 
 
 def test_preferences_need_a_model_to_begin_from(files, tmp_path):

@@ -26,6 +26,7 @@ def tiny(**changes):
     return transformers.MixtralConfig(**{**SIZES, **own, **changes})
 
 
+@pytest.mark.slow  # the recorded values of tests/hub/test_recorded.py keep the same checks
 def test_mixtral_is_the_same_both_ways(tmp_path):
     case = check_language_model(transformers.MixtralForCausalLM(tiny()), tmp_path)
     assert case.family.name == "mixtral"

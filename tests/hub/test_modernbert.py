@@ -73,6 +73,7 @@ def tiny(name: str, **changes):
     return make(transformers, name, transformers.ModernBertConfig(**fields))
 
 
+@pytest.mark.slow  # the recorded values of tests/hub/test_recorded.py keep the same checks
 def test_modernbert_is_the_same_both_ways(tmp_path):
     case = check_encoder(tiny("ModernBertForMaskedLM"), tmp_path)
     assert case.family is FAMILY

@@ -47,6 +47,7 @@ def untied(model):
 NOT_TIED = r"specifies to tie shared\.weight to lm_head\.weight, but both are present"
 
 
+@pytest.mark.slow  # the recorded values of tests/hub/test_recorded.py keep the same checks
 def test_version_1_is_the_same_both_ways(transformers, tmp_path):
     case = check_encoder_decoder(tiny(transformers), tmp_path)
     assert case.family.name == "t5"

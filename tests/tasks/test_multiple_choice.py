@@ -16,7 +16,7 @@ from jaxlm.tasks.make import make_labelled_task
 from jaxlm.text.config import TokenizerConfig
 from jaxlm.text.tokenizer import train_tokenizer
 
-from ..models.small_models import BASE, random_params
+from ..models.small_models import BASE, quick_jit, random_params
 
 TOKENIZER = train_tokenizer(
     TokenizerConfig("wordpiece", vocab_size=33, special_tokens=("[CLS]", "[SEP]")),
@@ -37,6 +37,7 @@ EXAMPLES = [
     Example("c", {"text": "the", "pair": None, "choices": ("sky is blue or red", "is"), "label": 1}),
 ]
 TASK = make_labelled_task(TaskConfig("multiple_choice"), MODEL)
+MEASURE = quick_jit(TASK.objective.measured)
 
 
 def measured(params, examples, batch_size):
@@ -44,7 +45,7 @@ def measured(params, examples, batch_size):
     decode, found, losses = TASK.decoder(examples, rows), {}, {}
     for part in by_width(rows, padding_of(TOKENIZER), 24):
         for batch in ExampleEvaluation(part).batches(batch_size):
-            sums, predictions = jax.device_get(TASK.objective.measured(params, batch))
+            sums, predictions = jax.device_get(MEASURE(params, batch))
             found |= dict(decode(predictions))
             losses |= dict(zip(batch["example"].tolist(), sums["loss"].tolist(), strict=True))
     return found, losses

@@ -18,7 +18,7 @@ from jaxlm.text.config import TokenizerConfig
 from jaxlm.text.conversation import encode_conversation
 from jaxlm.text.tokenizer import train_tokenizer
 
-from ..models.small_models import BASE, random_params
+from ..models.small_models import BASE, quick_jit, random_params
 
 TOKENIZER = train_tokenizer(TokenizerConfig("sentencepiece", vocab_size=277), ["user: why?\nassistant: so be it\n"] * 9)
 MODEL = replace(BASE, vocab_size=TOKENIZER.vocab_size, max_length=64)
@@ -31,13 +31,19 @@ EXAMPLES = [
 PARAMS, OTHER = random_params(MODEL, seed=1), random_params(MODEL, seed=2)
 
 
+@quick_jit
+def all_logits(params, row):
+    return apply_model(MODEL, params, row).logits[0]
+
+
 def log_probability(params, example, answer):
     messages = example.fields["messages"]
     prompt, _ = encode_conversation(TOKENIZER, messages, reply=True)
     whole = (*messages, {"role": "assistant", "content": example.fields[answer]})
     ids, _ = encode_conversation(TOKENIZER, whole)
-    logits = apply_model(MODEL, params, np.array([ids[:-1]])).logits[0]
-    log_probabilities = np.asarray(jax.nn.log_softmax(logits))
+    row = np.zeros((1, 48), np.int32)
+    row[0, : len(ids)] = ids
+    log_probabilities = np.asarray(jax.nn.log_softmax(all_logits(params, row)))
     return sum(log_probabilities[at - 1, ids[at]] for at in range(len(prompt), len(ids)))
 
 
@@ -64,10 +70,10 @@ def test_margins_and_losses_are_those_of_the_formula(smoothing):
     task, encoded = rows()
     task = make_labelled_task(replace(CONFIG, label_smoothing=smoothing), MODEL)
     decode = task.decoder(EXAMPLES, encoded)
-    found, losses = {}, {}
+    found, losses, measure = {}, {}, quick_jit(task.objective.measured)
     for part in by_width(encoded, padding_of(TOKENIZER), 40):
         for batch in ExampleEvaluation(part).batches(2):
-            sums, predictions = jax.device_get(task.objective.measured(PARAMS, batch))
+            sums, predictions = jax.device_get(measure(PARAMS, batch))
             found |= dict(decode(predictions))
             losses |= {
                 int(number): (float(loss), float(weight))

@@ -18,7 +18,7 @@ from jaxlm.tasks.make import make_labelled_task
 from jaxlm.text.config import TokenizerConfig
 from jaxlm.text.tokenizer import train_tokenizer
 
-from ..models.small_models import BASE, random_params
+from ..models.small_models import BASE, quick_jit, random_params
 
 WORDS = ["a", "red", "sky", "over", "the", "blue", "sea", "and", "some", "green", "hills", "far", "away"]
 TOKENIZER = train_tokenizer(
@@ -28,6 +28,7 @@ MODEL = replace(
     BASE, architecture="encoder", vocab_size=TOKENIZER.vocab_size, task_head="none", pooling="mean", token_types=2
 )
 TASK = make_labelled_task(TaskConfig("sentence_embedding", temperature=0.1), MODEL)
+PREDICT = quick_jit(TASK.objective.predictions)
 RANDOM = np.random.default_rng(0)
 EXAMPLES = [
     Example(str(number), {name: " ".join(RANDOM.choice(WORDS, size)) for name, size in (("text", 3), ("pair", 5))})
@@ -44,7 +45,7 @@ def batches(examples, size):
 def vectors(params):
     found = {}
     for batch in batches(EXAMPLES, 3):
-        output = jax.device_get(TASK.objective.predictions(params, batch))
+        output = jax.device_get(PREDICT(params, batch))
         found |= dict(zip(output["example"].tolist(), zip(output["text"], output["pair"], strict=True), strict=True))
     return [np.stack([found[number][side] for number in range(len(EXAMPLES))]) for side in (0, 1)]
 
@@ -62,7 +63,7 @@ def test_vectors_have_unit_length_and_ranks_are_those_among_all():
         decode = TASK.decoder(EXAMPLES, [])
         found = {}
         for batch in batches(EXAMPLES, size):
-            found |= dict(decode(jax.device_get(TASK.objective.predictions(params, batch))))
+            found |= dict(decode(jax.device_get(PREDICT(params, batch))))
         assert {number: rank for number, (rank, _) in found.items()} == {
             number: rank for number, (rank, _) in expected.items()
         }
@@ -81,8 +82,8 @@ def test_the_loss_of_a_batch_is_that_of_the_formula(negatives):
     (part,) = by_width(rows[:1], padding_of(TOKENIZER), 20)
     (part,) = [replace(part, rows=rows, widths=dict.fromkeys(part.widths, 20))]
     (batch,) = ExampleEvaluation(part).batches(4)
-    sums = TASK.objective.loss(params, batch)
-    texts, pairs, *others = (np.asarray(own) for own in TASK.objective.outputs(params, batch))
+    sums = quick_jit(TASK.objective.loss)(params, batch)
+    texts, pairs, *others = (np.asarray(own) for own in quick_jit(TASK.objective.outputs)(params, batch))
     scores = texts @ np.concatenate([pairs, *others]).T / 0.1
     expected = [np.log(np.exp(scores[row]).sum()) - scores[row, row] for row in range(4)]
     assert scores.shape == (4, 8 if negatives else 4)
