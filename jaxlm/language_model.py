@@ -14,9 +14,10 @@ from jaxlm.data.cache import digest, file_sha256
 from jaxlm.data.config import DataConfig
 from jaxlm.data.corpus import prepare_corpus
 from jaxlm.data.examples.example import Example
+from jaxlm.data.examples.reading import read_examples
 from jaxlm.data.sources import documents as source_documents
 from jaxlm.data.sources import source_files
-from jaxlm.errors import UsageError
+from jaxlm.errors import DataError, UsageError
 from jaxlm.evaluation.perplexity import Perplexity, make_row_sums, measure
 from jaxlm.evaluation.results import SplitResult
 from jaxlm.evaluation.scoring import ExampleScorer, measure_examples, scored_rows
@@ -206,6 +207,11 @@ class LanguageModel:
           UsageError: files that are not there, or a stride longer than a window.
           DataError: text that cannot be read or represented.
         """
+        if self.experiment.task.kind in LABELLED:
+            raise UsageError(
+                f"the model {self.experiment.name!r} was fine-tuned on examples (task.kind "
+                f"{self.experiment.task.kind!r}): measure it by evaluate_files"
+            )
         data = self.experiment.data
         task = make_task(self.experiment.task, self.config, data, self.tokenizer)
         if files is None:
@@ -225,6 +231,31 @@ class LanguageModel:
             lambda rows: (jax.device_get(score(self.params, batch)) for batch in rows.batches(batch_size)),
             task.objective.parts,
         )
+
+    def evaluate_files(
+        self,
+        files: Sequence[str] | None = None,
+        split: Literal["validation", "train", "test"] = "validation",
+        batch_size: int = 64,
+    ) -> SplitResult:
+        """Measures a fine-tuned model on labelled examples of files, with intervals; see `evaluate_examples`.
+
+        Args:
+          files: paths and globs, in the form of the training files; none means a split of the model's own.
+          split: which one.
+          batch_size: rows at a time; the result does not depend on it.
+
+        Raises:
+          UsageError: files that are not there, or a model that predicts nothing of the sort.
+          DataError: files that cannot be read, or without an example.
+        """
+        task, config = self.labelled_task.config, self.experiment.examples
+        if files is not None:
+            config, split = replace(config, test=tuple(files)), "test"
+        found = read_examples(config, task.kind, split, task.labels or None)
+        if not found.examples:
+            raise DataError(f"there is no usable example among {len(found.problems):,}: {found.problems[0].problem}")
+        return self.evaluate_examples(found.examples, batch_size)
 
     @cached_property
     def labelled_task(self) -> LabelledTask:

@@ -259,3 +259,15 @@ def test_misuse_is_one_line(classifier, files, capsys, words, message):
     captured = capsys.readouterr()
     assert message in captured.err
     assert captured.err.count("\n") == 1
+
+
+def test_a_fine_tuned_model_is_measured_again_by_command(classifier, files, capsys):
+    folder, result = classifier
+    expected = result.splits["validation"]
+    assert main(["evaluate", str(folder)]) == 0
+    assert f"45 examples: accuracy {expected.scores['accuracy']:.4f} [" in capsys.readouterr().out
+    assert main(["evaluate", str(folder), "--files", str(files / "dev.tsv"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["scores"] == pytest.approx(expected.scores)
+    with pytest.raises(UsageError, match="measure it by evaluate_files"):
+        jaxlm.load(folder).evaluate()

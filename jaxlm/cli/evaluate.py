@@ -20,7 +20,7 @@ class EvaluateOptions:
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """Run folder or Hugging Face directory."""
-    split: Literal["validation", "train"] = "validation"
+    split: Literal["validation", "train", "test"] = "validation"
     """Which part of the text that the model was trained with."""
     files: tuple[str, ...] = ()
     """Text files or globs to measure instead."""
@@ -45,9 +45,20 @@ def run(arguments: Sequence[str]) -> int:
 
     prepare_cpu()
     import jaxlm
+    from jaxlm.tasks.config import LABELLED
 
     started = time.perf_counter()
     model = jaxlm.load(options.model, step)
+    if model.experiment.task.kind in LABELLED:
+        result = model.evaluate_files(options.files or None, options.split, options.batch_size)
+        print(
+            json.dumps({"step": model.step, **result.to_json()})
+            if options.json
+            else f"{options.model} at step {model.step:,}, {result.examples:,} examples: {result.line()}"
+        )
+        return 0
+    if options.split == "test":
+        raise UsageError("--split test is of models that were fine-tuned on examples; name --files")
     measured = model.evaluate(options.files or None, options.split, options.stride, options.batch_size)
     seconds = time.perf_counter() - started
     if options.json:
