@@ -119,7 +119,11 @@ def prepare_example_inputs(experiment: Experiment, folder: RunFolder, start: Sto
     validation = read_examples(config, kind, "validation", labels or None)
     for name, own in (("train", train), ("validation", validation)):
         if not own.examples:
-            raise DataError(f"the {name} split has no usable example of {len(own.problems):,}: {own.problems[:1]}")
+            first = (
+                f"; the first of {len(own.problems):,} bad records: {own.problems[0].problem}" if own.problems else ""
+            )
+            way_out = "" if config.validation else ": too few to hold a part out; name validation files"
+            raise DataError(f"the {name} split has no usable example{first or way_out}")
     experiment = replace(experiment, task=replace(experiment.task, labels=labels))
     if folder.exists():
         tokenizer = load_tokenizer(folder.tokenizer)

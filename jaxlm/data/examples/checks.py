@@ -90,12 +90,17 @@ def normalized_text(example: Example) -> str:
     fields = example.fields
     parts = [fields.get(name) for name in ("text", "pair", "source", "question", "context")]
     parts.append(" ".join(fields.get("words", ())))
+    parts += fields.get("choices", ())
+    said = [message["content"] for message in fields.get("messages", ())]
+    # Of a conversation the last message is what is predicted.
+    parts += said if "chosen" in fields else said[:-1]
     return "\n".join(" ".join(part.lower().split()) for part in parts if part)
 
 
 def _label(example: Example) -> Any:
     fields = example.fields
-    return next(fields[name] for name in ("label", "labels", "value", "tags", "targets", "answers") if name in fields)
+    names = ("label", "labels", "value", "tags", "targets", "answers", "chosen", "messages")
+    return next((fields[name] for name in names if name in fields), None)
 
 
 def _label_counts(own: ExampleSet) -> dict[str, int]:
@@ -103,7 +108,7 @@ def _label_counts(own: ExampleSet) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for example in own.examples:
         if "label" in example.fields:
-            counts[example.fields["label"]] += 1
+            counts[str(example.fields["label"])] += 1
         counts.update(example.fields.get("labels", ()))
         counts.update(example.fields.get("tags", ()))
     return dict(counts.most_common())
@@ -122,7 +127,9 @@ def _lengths(own: ExampleSet, tokenizer: Tokenizer | None, max_length: int | Non
     sizes, unknown = [], 0
     for example in own.examples:
         fields = example.fields
-        text = fields.get("text") or fields.get("source") or fields.get("question") or " ".join(fields.get("words", ()))
+        said = (message["content"] for message in fields.get("messages", ()))
+        text = fields.get("text") or fields.get("source") or fields.get("question")
+        text = text or " ".join((*fields.get("words", ()), *said, fields.get("chosen", "")))
         ids = tokenizer.encode_for_model(text, fields.get("pair") or fields.get("context")).ids
         sizes.append(len(ids))
         unknown += 0 if tokenizer.unk_id is None else ids.count(tokenizer.unk_id)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from jaxlm.data.examples.checks import check_examples
 from jaxlm.data.examples.config import ExamplesConfig
 from jaxlm.data.examples.reading import read_examples
 
@@ -75,3 +76,14 @@ def test_bad_conversations_are_named(tmp_path, kind, record, problem):
     assert len(found.examples) == 1
     assert problem in found.problems[0].problem
     assert found.problems[0].place.endswith("examples.jsonl:2")
+
+
+def test_conversations_are_checked_like_other_examples(tmp_path):
+    talk = {"messages": [QUESTION, ANSWER]}
+    other = {"messages": [QUESTION, {**ANSWER, "content": "no"}]}
+    found = read(tmp_path, "chat", talk, talk, other)
+    check = check_examples({"train": found, "validation": found})["validation"]
+    assert (check.examples, check.duplicates, check.conflicts, check.leaked) == (3, 2, 1, 3)
+    pair = {"prompt": "why?", "chosen": "so", "rejected": "no"}
+    found = read(tmp_path, "preference", pair, pair)
+    assert check_examples({"train": found})["train"].duplicates == 1
