@@ -119,11 +119,10 @@ def prepare_example_inputs(experiment: Experiment, folder: RunFolder, start: Sto
     validation = read_examples(config, kind, "validation", labels or None)
     for name, own in (("train", train), ("validation", validation)):
         if not own.examples:
-            first = (
-                f"; the first of {len(own.problems):,} bad records: {own.problems[0].problem}" if own.problems else ""
-            )
-            way_out = "" if config.validation else ": too few to hold a part out; name validation files"
-            raise DataError(f"the {name} split has no usable example{first or way_out}")
+            reason = "" if config.validation else ": too few to hold a part out; name validation files"
+            if own.problems:
+                reason = f"; the first of {len(own.problems):,} bad records: {own.problems[0].problem}"
+            raise DataError(f"the {name} split has no usable example{reason}")
     experiment = replace(experiment, task=replace(experiment.task, labels=labels))
     if folder.exists():
         tokenizer = load_tokenizer(folder.tokenizer)
