@@ -216,7 +216,7 @@ class TokenGenerator:
             start = self.config.decoder_start_id
             if start is None:
                 raise UsageError("the model has no model.decoder_start_id, which every output starts from")
-            texts, sources = [[start]] * len(texts), _padded(texts, "right")
+            texts, sources = [[start]] * len(texts), _padded(texts, "right", self.max_length)
         return texts, sources
 
     def _stream(
@@ -275,9 +275,11 @@ def _capacity(length: int) -> int:
     return -(-length // step) * step
 
 
-def _padded(texts: list[list[int]], side: Literal["left", "right"]) -> tuple[jax.Array, jax.Array]:
-    """Tokens and segment ids [batch, bucket], each row filled up at its left or right."""
-    length = _bucket(max(map(len, texts)))
+def _padded(
+    texts: list[list[int]], side: Literal["left", "right"], limit: int | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """Tokens and segment ids [batch, bucket], each row filled up at its left or right; no bucket passes `limit`."""
+    length = min(_bucket(max(map(len, texts))), limit or 1 << 30)
     tokens = np.zeros((len(texts), length), np.int32)
     segment_ids = np.zeros_like(tokens)
     for row, text in enumerate(texts):

@@ -102,3 +102,13 @@ def test_a_source_longer_than_the_context_is_refused():
     generator = TokenGenerator(config, random_params(config))
     with pytest.raises(UsageError, match="33 tokens, more than the model's context of 32"):
         generator.stream([[1] * 33], GREEDY, None, 4)
+
+
+def test_a_source_as_long_as_a_context_that_is_no_power_of_two():
+    config = replace(MODELS["bart"], max_length=24)
+    source = random_tokens(BASE, (24,), seed=7).tolist()
+    generator = TokenGenerator(config, random_params(config, seed=2))
+    (pieces,) = generator.stream([source, source[:5]], replace(GREEDY, max_new_tokens=4), None, 4)
+    (alone,) = generator.stream([source[:5]], replace(GREEDY, max_new_tokens=4), None, 4)
+    assert pieces[1] == alone[0]
+    assert len(pieces[0]) == 4
