@@ -154,7 +154,7 @@ SETTINGS = {
     "gsd_poetry": Setting(TaskConfig("tagging"), GSD, 160, 8, base=CHINESE),
     "xquad": Setting(TaskConfig("question_answering"), xquad, 192, 8, 16),
     "multi30k": Setting(TRANSLATION, multi30k, 64, 6, 64, 3e-3, SMALL_TRANSFORMER),
-    "tatoeba": Setting(replace(TRANSLATION, bleu_tokenizer="zh"), tatoeba, 48, 6, 64, 3e-3, SMALL_TRANSFORMER),
+    "tatoeba": Setting(replace(TRANSLATION, bleu_tokenizer="zh"), tatoeba, 48, 16, 64, 3e-3, SMALL_TRANSFORMER),
     "scitldr": Setting(
         replace(TRANSLATION, text_score="summarisation"),
         plain("scitldr_a/train.jsonl", "scitldr_a/dev.jsonl"),
