@@ -209,6 +209,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--starts", nargs="+", choices=("scratch", "pretrained"), default=("scratch", "pretrained"))
+    parser.add_argument("--learning-rate", type=float, help="another one than the setting's, for all that is asked for")
     options = parser.parse_args()
 
     from jaxlm.parallel.runtime import prepare_cpu
@@ -219,6 +220,8 @@ def main() -> None:
     data = Path(os.environ.get("JAXLM_DATA", "data"))
     for name in options.tasks:
         setting = SETTINGS[name]
+        if options.learning_rate:
+            setting = replace(setting, rate=options.learning_rate)
         examples = setting.files(data, options.dir / "files")
         pretrained = ""
         if isinstance(setting.base, str):
