@@ -52,7 +52,7 @@ def test_choices_are_learned_and_predicted(tmp_path, capsys):
             choices = random.permutation([colour, *wrong]).tolist()
             records.append({"question": f"colour of {thing}", "choices": choices, "answer": choices.index(colour)})
     gentle = OptimizerConfig(learning_rate=4e-3, warmup_steps=10, weight_decay=0.0)
-    result = finetune(experiment(tmp_path, "multiple_choice", records, steps=120, optimizer=gentle), tmp_path / "run")
+    result = finetune(experiment(tmp_path, "multiple_choice", records, steps=300, optimizer=gentle), tmp_path / "run")
     split = result.splits["validation"]
     assert (split.main, split.examples) == ("accuracy", 60)
     assert split.scores["accuracy"] > 0.9

@@ -97,7 +97,7 @@ def test_every_verb_is_a_file_of_its_own():
         (["evaluate", "none", "--step", "last"], "--step is 'last'; it must be best, latest or a number of steps"),
         (["generate", "none", "--step", "-1"], "--step is '-1'; it must be"),
         (["evaluate", "none", "--batch-size", "0"], "--batch-size is 0"),
-        (["evaluate", "none", "--split", "test"], "invalid choice 'test' for argument '--split'"),
+        (["evaluate", "none", "--split", "tests"], "invalid choice 'tests' for argument '--split'"),
         (["generate", "none", "--samples", "0"], "--samples is 0"),
         (["generate", "none", "--temperature", "-1"], "temperature is -1.0"),
         (["generate", "none", "--top-p", "0"], "top_p is 0.0"),
