@@ -4,6 +4,7 @@ Contexts, windows and stops are those of the harness's own Hugging Face backend,
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from lm_eval import evaluator
@@ -19,6 +20,7 @@ from jaxlm.language_model import LanguageModel, load
 from jaxlm.prediction.loglikelihood import continuation_scores, rolling_windows
 
 MAX_NEW_TOKENS = 256  # where a task does not say; the harness's own default
+END_MARK = "CONTINUE_FINAL_MESSAGE_TAG "  # transformers' own
 
 
 @register_model("jaxlm")
@@ -74,8 +76,22 @@ class HarnessModel(TemplateLM):
         return self.tokenizer.encode_prompt(string)
 
     def apply_chat_template(self, chat_history: Sequence[Any], add_generation_prompt: bool = True) -> str:
-        """Returns a conversation as text."""
-        return self.tokenizer.apply_chat_template(list(chat_history), add_generation_prompt)
+        """Returns a conversation as text: before an answer, or cut after the last message, which is to be gone on with.
+
+        Raises:
+          UsageError: the tokenizer has no chat template, or one that leaves out the message to go on with.
+        """
+        messages = [dict(message) for message in chat_history]
+        if add_generation_prompt or not messages:
+            return self.tokenizer.apply_chat_template(messages, add_generation_prompt)
+        # As transformers' `continue_final_message`: the same words may stand elsewhere, so the end is marked.
+        message = messages[-1]["content"]
+        messages[-1]["content"] = message + END_MARK
+        text, mark, after = self.tokenizer.apply_chat_template(messages).rpartition(END_MARK.strip())
+        if not mark or message.strip() not in text:
+            raise UsageError("the chat template leaves out the last message, which is to be continued")
+        # The mark ends in a space: without it, the template strips its messages.
+        return text if after.startswith(" ") else text.rstrip()
 
     def _loglikelihood_tokens(
         self, requests: list[tuple[Any, list[int], list[int]]], **unused: Any
@@ -92,7 +108,8 @@ class HarnessModel(TemplateLM):
         windows, owners = [], []
         for number, request in enumerate(requests):
             (text,) = request.args
-            own = list(rolling_windows(self.tok_encode(text), self.prefix_token_id, self.max_length))
+            ids = self.tok_encode(text) if text else self._ids_of_nothing()
+            own = list(rolling_windows(ids, self.prefix_token_id, self.max_length)) if ids else []
             windows += own
             owners += [number] * len(own)
         totals = [0.0] * len(requests)
@@ -100,6 +117,11 @@ class HarnessModel(TemplateLM):
         for number, (score, _) in zip(owners, scores, strict=True):
             totals[number] += score
         return totals
+
+    def _ids_of_nothing(self) -> list[int]:
+        """What stands before every text: an empty prompt is the begin id even where texts have none before them."""
+        ids = self.tok_encode("")
+        return ids if self.tok_encode(" ")[: len(ids)] == ids else []
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         """Returns what the model writes after each context, up to a stop text."""
@@ -126,9 +148,10 @@ class HarnessModel(TemplateLM):
             order = sorted(numbers, key=lambda number: -len(prompts[number]))
             for start in range(0, len(order), self.batch_size):
                 chosen = order[start : start + self.batch_size]
-                pieces = stream_from_ids(
-                    self.model.generator, self.tokenizer, [prompts[number] for number in chosen], generation, 32
-                )
+                # Rows draw by (seed, row): one seed for all batches would give a repeated request the same text.
+                own = replace(generation, seed=start)
+                ids = [prompts[number] for number in chosen]
+                pieces = stream_from_ids(self.model.generator, self.tokenizer, ids, own, 32)
                 for number, parts in zip(chosen, zip(*pieces, strict=True), strict=True):
                     found[number] = postprocess_generated_text("".join(parts), stops, None)
                     self.cache_hook.add_partial("generate_until", requests[number].args, found[number])

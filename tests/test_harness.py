@@ -9,6 +9,13 @@ import jaxlm
 from jaxlm.cli.main import main
 from jaxlm.errors import UsageError
 
+CHAT = (
+    "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }};yes\n{% endfor %}"
+    "{% if add_generation_prompt %}[me] {% endif %}"
+)
+STRIPPED = CHAT.replace("m['content']", "m['content'] | trim")
+SILENT = CHAT.replace("m['content']", "'...'")
+
 lm_eval = pytest.importorskip("lm_eval")
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -51,6 +58,7 @@ def both(request, tmp_path_factory):
     tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=own, bos_token="<s>", eos_token="</s>", pad_token="</s>"
     )
+    tokenizer.chat_template = CHAT
     sizes = {"vocab_size": len(tokenizer), "bos_token_id": tokenizer.bos_token_id}
     sizes["eos_token_id"] = tokenizer.eos_token_id
     if request.param == "gpt2":
@@ -131,7 +139,7 @@ def test_a_task_gives_equal_scores(both, tmp_path, capsys, monkeypatch):
     for name in ("acc,none", "acc_norm,none"):
         assert found[name] == expected[name]
         assert f"colours: {name.partition(',')[0]} {found[name]:.4f}" in said
-    assert main(["harness", str(folder), "--tasks", "no_such_task"]) == 2
+    assert main(["harness", str(folder), "--tasks", "colours,no_such_task", "--include-path", str(tmp_path)]) == 2
     assert "the harness has no task no_such_task" in capsys.readouterr().err
 
 
@@ -145,3 +153,66 @@ def test_encoders_are_refused(both):
     model.experiment = replace(model.experiment, model=replace(model.config, architecture="encoder"))
     with pytest.raises(UsageError, match="measures models that read from left to right"):
         HarnessModel(model)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 16])
+def test_no_answer_depends_on_the_batch_size(both, batch_size):
+    folder, ours, _ = both
+    other = type(ours)(str(folder), batch_size)
+    pairs = requests(*(("The sky is " * count, "blue" * (count + 1)) for count in (4, 1, 3, 2, 5)))
+    for own, expected in zip(other.loglikelihood(pairs), ours.loglikelihood(pairs), strict=True):
+        assert own[0] == pytest.approx(expected[0], abs=1e-4)
+        assert own[1] == expected[1]
+    texts = requests(*(("grass " * count,) for count in (30, 1, 12)))
+    assert other.loglikelihood_rolling(texts) == pytest.approx(ours.loglikelihood_rolling(texts), abs=1e-3)
+    asked = requests(*(("snow " * count, {"until": ["a"], "max_gen_toks": 9}) for count in (1, 7, 3)))
+    assert other.generate_until(asked) == ours.generate_until(asked)
+
+
+def test_continuations_as_long_as_the_context_are_equal_and_longer_ones_refused(both):
+    _, ours, theirs = both
+    asked = requests(("abc", "z" * 63), ("abc", "z" * 64), ("", "z" * 64))
+    for own, (score, greedy) in zip(ours.loglikelihood(asked), theirs.loglikelihood(asked, True), strict=True):
+        assert own[0] == pytest.approx(score, abs=1e-4)
+        assert own[1] == greedy
+    with pytest.raises(UsageError, match="has 65 tokens, more than the model's context of 64"):
+        ours.loglikelihood(requests(("abc", "z" * 65)))
+
+
+def test_an_empty_text_is_as_likely_as_theirs(both):
+    _, ours, theirs = both
+    asked = requests(("",), ("abc",))
+    assert ours.loglikelihood_rolling(asked) == pytest.approx(theirs.loglikelihood_rolling(asked, True), abs=1e-3)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4])
+def test_a_request_repeated_is_drawn_anew(both, batch_size):
+    options = {"until": [], "max_gen_toks": 16, "do_sample": True, "temperature": 1.0}
+    asked = requests(*[("The sky", options)] * 4)
+    assert len(set(type(both[1])(str(both[0]), batch_size).generate_until(asked))) == 4
+
+
+@pytest.mark.parametrize("template", [CHAT, STRIPPED])
+@pytest.mark.parametrize("last", ["yes", " yes ", "yes, and\n"])
+@pytest.mark.parametrize("more", [True, False])
+def test_conversations_are_equal(both, template, last, more, monkeypatch):
+    _, ours, theirs = both
+    monkeypatch.setattr(theirs.tokenizer, "chat_template", template)
+    monkeypatch.setitem(ours.tokenizer.chat_templates, "default", template)
+    talk = [{"role": "user", "content": "yes?"}, {"role": "assistant", "content": last}]
+    assert ours.apply_chat_template(talk, more) == theirs.apply_chat_template(talk, more)
+    assert talk[-1]["content"] == last
+
+
+def test_a_template_that_leaves_out_what_is_to_be_continued_is_refused(both, monkeypatch):
+    _, ours, _ = both
+    monkeypatch.setitem(ours.tokenizer.chat_templates, "default", SILENT)
+    with pytest.raises(UsageError, match="leaves out the last message"):
+        ours.apply_chat_template([{"role": "user", "content": "yes?"}], False)
+
+
+def test_bad_options_are_refused_before_any_work(tmp_path, capsys):
+    assert main(["harness", "no_such_model", "--tasks"]) == 2
+    assert "--tasks names no task" in capsys.readouterr().err
+    assert main(["harness", "no_such_model", "--tasks", "a", "--output", str(tmp_path / "none" / "x.json")]) == 2
+    assert "its folder does not exist" in capsys.readouterr().err

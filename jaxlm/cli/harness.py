@@ -41,6 +41,11 @@ def run(arguments: Sequence[str]) -> int:
     step = step_of(options.step)
     if options.batch_size < 1 or options.limit < 0:
         raise UsageError("--batch-size must be at least 1, and --limit not negative")
+    tasks = [name for words in options.tasks for name in words.split(",") if name]
+    if not tasks:
+        raise UsageError("--tasks names no task: give at least one, such as --tasks hellaswag")
+    if options.output and not Path(options.output).parent.is_dir():
+        raise UsageError(f"--output {options.output}: its folder does not exist; make it first")
 
     from jaxlm.parallel.runtime import prepare_cpu
 
@@ -54,7 +59,7 @@ def run(arguments: Sequence[str]) -> int:
 
     found = run_harness(
         jaxlm.load(options.model, step),
-        options.tasks,
+        tasks,
         options.batch_size,
         options.limit or None,
         None if options.num_fewshot < 0 else options.num_fewshot,
