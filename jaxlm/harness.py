@@ -159,7 +159,7 @@ class HarnessModel(TemplateLM):
 
 
 def run_harness(
-    model: LanguageModel,
+    model: str | LanguageModel,
     tasks: Sequence[str],
     batch_size: int = 16,
     limit: int | None = None,
@@ -169,7 +169,7 @@ def run_harness(
     """Returns what the harness measures, by task: its own results, as it gives them.
 
     Args:
-      model: of ours.
+      model: of ours, or the run folder or Hugging Face directory of one; loaded after the tasks are known.
       tasks: names of the harness's tasks.
       batch_size: requests at a time.
       limit: examples of each task; none takes all.
