@@ -15,6 +15,14 @@ from jaxlm.tasks.config import LABELLED
 from jaxlm.training.state import TrainState
 
 TABLES = ("learned",)  # positions that there are only so many of
+# Families whose labels are told from what their language-model head made of a token; all others' from the token itself.
+LABELS_FROM_TRANSFORMED = ("modernbert",)
+# What the published classifiers of a family make of the token that stands for the text; all others' have a tanh.
+POOLERS: dict[str | None, Literal["relu", "gelu", "gelu_norm"]] = {
+    "distilbert": "relu",
+    "electra": "gelu",
+    "modernbert": "gelu_norm",
+}
 HEADS: dict[
     str, Literal["sequence_classification", "token_classification", "question_answering", "language_model", "none"]
 ] = {
@@ -59,12 +67,17 @@ def adapted_model(source: ModelConfig, experiment: Experiment) -> ModelConfig:
     whose positions are computed, and not looked up in a table, takes rows as long as the experiment's.
     """
     default = ModelConfig()
-    changes: dict[str, Any] = {
+    kind = experiment.task.kind
+    changes: dict[str, Any] = {}
+    if kind in LABELLED and HEADS[kind] not in (source.task_head, "language_model"):
+        # What prepares the choice of a token is a part of the head that is left behind.
+        of_tokens = HEADS[kind] in ("token_classification", "question_answering")
+        changes["head_transform"] = source.head_transform and of_tokens and source.family in LABELS_FROM_TRANSFORMED
+    changes |= {
         field.name: getattr(experiment.model, field.name)
         for field in fields(ModelConfig)
         if getattr(experiment.model, field.name) != getattr(default, field.name)
     }
-    kind = experiment.task.kind
     if source.positions not in TABLES and (source.max_length or 0) < experiment.data.length:
         changes.setdefault("max_length", experiment.data.length)
     if kind in LABELLED:
@@ -88,7 +101,8 @@ def _summary_of_text(source: ModelConfig) -> dict[str, Any]:
         return {"pooling": "last", "pooler": "none"}
     if source.architecture == "permutation":
         return {"pooling": "last", "pooler": "tanh"}
-    return {"pooling": source.pooling, "pooler": source.pooler if source.pooler != "none" else "tanh"}
+    pooler = source.pooler if source.pooler != "none" else POOLERS.get(source.family, "tanh")
+    return {"pooling": source.pooling, "pooler": pooler}
 
 
 def keeps_labels(source: Experiment, labels: tuple[str, ...], experiment: Experiment) -> bool:
