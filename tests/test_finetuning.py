@@ -8,6 +8,7 @@ import pytest
 
 import jaxlm
 from jaxlm.cli.main import main
+from jaxlm.data import widths
 from jaxlm.data.config import DataConfig
 from jaxlm.data.examples.config import ExamplesConfig
 from jaxlm.data.examples.reading import read_examples
@@ -72,6 +73,12 @@ def experiment(files, kind="classification", **changes):
     return replace(made, **changes)
 
 
+@pytest.fixture
+def several_widths(monkeypatch):
+    """Lets rows have several widths, few as they are."""
+    monkeypatch.setattr(widths, "WORTHWHILE_COLUMNS", 1)
+
+
 def records(folder):
     return [json.loads(line) for line in (folder / METRICS_FILE).read_text().splitlines()]
 
@@ -106,7 +113,7 @@ def test_what_is_learned_is_measured_and_written_down(classifier, files):
     assert "dev.tsv" in card
 
 
-def test_predictions_are_those_of_the_evaluation_whatever_the_batch(classifier, files):
+def test_predictions_are_those_of_the_evaluation_whatever_the_batch(classifier, files, several_widths):
     folder, result = classifier
     model = jaxlm.load(folder)
     assert model.labels == ("bad", "good")
@@ -128,7 +135,7 @@ def test_a_finished_run_is_measured_again_and_another_experiment_refused(classif
 
 
 @pytest.mark.parametrize("kind", ["classification", pytest.param("tagging", marks=pytest.mark.slow)])
-def test_every_example_counts_once_on_one_device_and_on_eight(files, tmp_path, kind):
+def test_every_example_counts_once_on_one_device_and_on_eight(files, tmp_path, several_widths, kind):
     """45 examples divide neither by the batch nor by the devices; training measures on eight, a loaded model on one."""
     run = experiment(files, kind, steps=6, batch_size=8, mesh=MeshConfig(data=8))
     run = replace(run, evaluation=EvaluationConfig(every=6, batch_size=16), checkpoints=CheckpointConfig(every=6))

@@ -13,13 +13,12 @@ from jaxlm.data.batch import Batch as HostBatch
 from jaxlm.data.example_rows import ExampleEvaluation, ExampleRows, Row
 from jaxlm.data.origins import Origin
 from jaxlm.data.step_rows import Buckets
+from jaxlm.data.widths import choose_widths, rounded_width
 from jaxlm.errors import DataError
 from jaxlm.tasks.task import Batch, SumOfRows, Sums
 from jaxlm.text.tokenizer import Tokenizer
 
 NOBODY = -1  # the number of a row of padding
-WIDTHS = (0.5, 0.85, 1.0)  # parts of the rows that are at most so wide; the step is compiled for each width
-WIDTH_UNIT = 8
 SEGMENTS = {
     "tokens": "segment_ids",
     "encoder_tokens": "encoder_segment_ids",
@@ -103,7 +102,7 @@ class LabelledExamples:
       rows: what is padded to `widths`.
       widths: columns by the name of each of the rows' arrays.
       padding: what columns without a token hold, by name; 0 for any other.
-      length: columns that the row is known by: those of the source where there are two towers.
+      length: columns of its widest tower.
     """
 
     rows: Sequence[EncodedRow]
@@ -154,7 +153,7 @@ class LabelledExamples:
 
 
 def by_width(rows: Sequence[EncodedRow], padding: Mapping[str, int], limit: int) -> list[LabelledExamples]:
-    """Divides rows among a few widths, the narrowest first: at the median, at 85 % and at the longest.
+    """Divides rows among a few widths, the narrowest first, by the longest of their towers.
 
     Args:
       rows: at least one.
@@ -166,26 +165,18 @@ def by_width(rows: Sequence[EncodedRow], padding: Mapping[str, int], limit: int)
     """
     if not rows:
         raise DataError("the split has no example for this task")
-    main = "encoder_tokens" if "encoder_tokens" in rows[0].columns else "tokens"
-    lengths = np.array([row.columns[main].shape[-1] for row in rows])
-    bounds = sorted({_rounded(np.quantile(lengths, part, method="higher"), limit) for part in WIDTHS})
+    lengths = np.array([max(values.shape[-1] for values in row.columns.values()) for row in rows])
+    bounds = choose_widths(lengths, limit)
     parts: list[list[EncodedRow]] = [[] for _ in bounds]
     for row, which in zip(rows, np.searchsorted(bounds, lengths).tolist(), strict=True):
         parts[which].append(row)
     return [
-        LabelledExamples(part, widths, padding, widths[main])
-        for part in parts
-        if part
-        for widths in [_widths(part, limit)]
+        LabelledExamples(part, _widths(part, limit), padding, width) for part, width in zip(parts, bounds, strict=True)
     ]
 
 
 def _widths(rows: Sequence[EncodedRow], limit: int) -> dict[str, int]:
-    return {name: _rounded(max(row.columns[name].shape[-1] for row in rows), limit) for name in rows[0].columns}
-
-
-def _rounded(length: float, limit: int) -> int:
-    return min(math.ceil(length / WIDTH_UNIT) * WIDTH_UNIT, limit)
+    return {name: rounded_width(max(row.columns[name].shape[-1] for row in rows), limit) for name in rows[0].columns}
 
 
 def training_steps(rows: Sequence[EncodedRow], padding: Mapping[str, int], limit: int, seed: int) -> Buckets:
