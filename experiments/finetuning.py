@@ -5,7 +5,9 @@
         [--pretrained-chinese runs/mlm-poetry] [--tasks sst2 trec ewt wnut17 ...] [--seeds 3]
 
 The pretrained runs are those of bert_mini_wikitext2.py (README.md says with how many steps) and, for gsd_poetry, of
-mlm_chinese_poetry.py; "scratch" has their tokenizer and shape and random weights, and the same learning rate. Chinese
+mlm_chinese_poetry.py; "scratch" has their tokenizer and shape and random weights, and the same learning rate. To tell
+what of a pretrained model helps and what hinders, --starts also knows "halved", whose matrices are divided by two (Ash
+and Adams 2020, "shrink"), and "embeddings", whose other parameters are random. Chinese
 tags (gsd), translation and summarisation have models and vocabularies of their own, without pretraining.
 Files that no reader of ours takes as they are (TREC, MR, XQuAD by article, Tatoeba by sentence) are rewritten below
 --dir.
@@ -32,6 +34,7 @@ from jaxlm.text.config import TokenizerConfig
 from jaxlm.training.config import OptimizerConfig
 
 ENGLISH, CHINESE = "english", "chinese"  # pretrained runs
+STARTS = ("scratch", "pretrained", "halved", "embeddings")
 
 SMALL_TRANSFORMER = ModelConfig(
     architecture="encoder_decoder",
@@ -68,7 +71,7 @@ class Setting:
     length: int
     epochs: float
     batch_size: int = 32
-    rate: float = 5e-4
+    rate: float = 1e-3
     base: str | ModelConfig = ENGLISH
 
 
@@ -167,8 +170,29 @@ SETTINGS = {
 }
 
 
+def changed(pretrained: str, start: str, folder: Path) -> str:
+    """Returns the folder of the model to begin from: a pretrained run, or a copy of it that is written to `folder`."""
+    if start in ("scratch", "pretrained"):
+        return pretrained
+    if not folder.exists():
+        import jax
+        from flax.linen import unbox
+
+        import jaxlm
+        from jaxlm.models.model import init_params
+
+        model = jaxlm.load(pretrained)
+        if start == "halved":
+            params = jax.tree.map(lambda leaf: leaf / 2 if leaf.ndim > 1 else leaf, model.params)
+        else:
+            kept = {name: own for name, own in model.params.items() if name.endswith("embedding")}
+            params = unbox(init_params(model.config, jax.random.key(0))) | kept
+        jaxlm.LanguageModel(model.experiment, params, model.tokenizer, model.step).save(folder)
+    return str(folder)
+
+
 def experiment_of(name: str, start: str, setting: Setting, examples: ExamplesConfig, pretrained: str) -> Experiment:
-    """The experiment of a setting, with seed 0; `start` is 'scratch' or 'pretrained' (the folder of that run)."""
+    """The experiment of a setting, with seed 0, from the folder of a pretrained run: its shape, or its weights too."""
     base = Experiment(
         name=f"{name}-{start}",
         epochs=setting.epochs,
@@ -195,7 +219,7 @@ def experiment_of(name: str, start: str, setting: Setting, examples: ExamplesCon
     return replace(
         base,
         start_from=pretrained,
-        start_with="weights" if start == "pretrained" else "shape",
+        start_with="shape" if start == "scratch" else "weights",
         model=ModelConfig(dropout_rate=0.1, pooling="mean"),
     )
 
@@ -208,7 +232,7 @@ def main() -> None:
     parser.add_argument("--dir", type=Path, default=Path("runs/finetuning"))
     parser.add_argument("--tasks", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--starts", nargs="+", choices=("scratch", "pretrained"), default=("scratch", "pretrained"))
+    parser.add_argument("--starts", nargs="+", choices=STARTS, default=STARTS[:2])
     parser.add_argument("--learning-rate", type=float, help="another one than the setting's, for all that is asked for")
     options = parser.parse_args()
 
@@ -230,8 +254,9 @@ def main() -> None:
                 parser.error(f"{name} needs the run folder of a pretrained {setting.base} model")
         for start in options.starts if pretrained else ("scratch",):
             results, times = [], []
+            begin = changed(pretrained, start, options.dir / f"{setting.base}-{start}") if pretrained else ""
             for seed in range(options.seeds):
-                run = replace(experiment_of(name, start, setting, examples, pretrained), seed=seed)
+                run = replace(experiment_of(name, start, setting, examples, begin), seed=seed)
                 begun = time.perf_counter()
                 results.append(finetune(run, options.dir / name / start / f"seed-{seed}"))
                 times.append(time.perf_counter() - begun)
