@@ -7,7 +7,7 @@ import numpy as np
 UNIT = 8  # columns that a width is a multiple of
 MOST = 5
 # A further width has to save so much of the columns, and so many of them: compiling it takes as long as they do.
-WORTHWHILE_SHARE = 0.05
+WORTHWHILE_SHARE = 0.1
 WORTHWHILE_COLUMNS = 4096
 
 
