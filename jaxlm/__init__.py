@@ -6,6 +6,7 @@
     model = jaxlm.load("runs/first")
     model.generate("To be", max_new_tokens=100)
     model.evaluate()
+    jaxlm.finetune(experiment, "runs/tuned")  # on labelled examples: docs/finetuning.md
 
 Names are loaded when they are used, so that importing the package costs nothing.
 """
@@ -15,16 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxlm.experiment import Experiment
+    from jaxlm.finetuning import finetune
     from jaxlm.language_model import LanguageModel, load
     from jaxlm.training.loop import train
 
 _HOME = {
     "Experiment": "jaxlm.experiment",
     "LanguageModel": "jaxlm.language_model",
+    "finetune": "jaxlm.finetuning",
     "load": "jaxlm.language_model",
     "train": "jaxlm.training.loop",
 }
-__all__ = ["Experiment", "LanguageModel", "load", "train"]
+__all__ = ["Experiment", "LanguageModel", "finetune", "load", "train"]
 
 
 def __getattr__(name: str) -> Any:

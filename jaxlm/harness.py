@@ -75,6 +75,19 @@ class HarnessModel(TemplateLM):
             return self.tokenizer.encode(string)
         return self.tokenizer.encode_prompt(string)
 
+    def chat_template(self, chat_template: bool | str = False) -> str | None:
+        """Returns the source of the tokenizer's chat template, which the harness keeps with its results.
+
+        Raises:
+          UsageError: it has none.
+        """
+        if not chat_template:
+            return None
+        known = getattr(self.tokenizer, "chat_templates", {})
+        if "default" not in known:
+            raise UsageError("the tokenizer has no chat template: leave --chat out, and the requests are plain text")
+        return known["default"]
+
     def apply_chat_template(self, chat_history: Sequence[Any], add_generation_prompt: bool = True) -> str:
         """Returns a conversation as text: before an answer, or cut after the last message, which is to be gone on with.
 
@@ -165,6 +178,8 @@ def run_harness(
     limit: int | None = None,
     num_fewshot: int | None = None,
     include_path: str | None = None,
+    chat: bool = False,
+    system: str | None = None,
 ) -> dict[str, Any]:
     """Returns what the harness measures, by task: its own results, as it gives them.
 
@@ -175,20 +190,27 @@ def run_harness(
       limit: examples of each task; none takes all.
       num_fewshot: examples before each question; none takes the task's own number.
       include_path: folder of tasks of one's own.
+      chat: whether requests are conversations, by the tokenizer's chat template, each example before a question a turn.
+      system: what is said before each request; none says nothing.
 
     Raises:
-      UsageError: an unknown task, or a model that the harness cannot measure.
+      UsageError: an unknown task, or a model that the harness cannot measure, or not by conversations.
     """
     manager = TaskManager(include_path=include_path)
     unknown = [name for name in tasks if not manager.match_tasks([name])]
     if unknown:
         raise UsageError(f"the harness has no task {', '.join(unknown)}; name a folder of your own by --include-path")
+    asked = HarnessModel(model, batch_size)
+    asked.chat_template(chat)  # before any work: is there one?
     found = evaluator.simple_evaluate(
-        model=HarnessModel(model, batch_size),
+        model=asked,
         tasks=list(tasks),
         limit=limit,
         num_fewshot=num_fewshot,
         task_manager=manager,
+        apply_chat_template=chat,
+        fewshot_as_multiturn=chat,
+        system_instruction=system,
         log_samples=False,
     )
     return dict(found or {})

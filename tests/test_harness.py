@@ -121,7 +121,8 @@ def test_texts_are_equal(both):
     assert ours.generate_until(asked) == theirs.generate_until(asked, True)
 
 
-def test_a_task_gives_equal_scores(both, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("chat", [False, True])
+def test_a_task_gives_equal_scores(both, tmp_path, capsys, monkeypatch, chat):
     from lm_eval import evaluator
     from lm_eval.tasks import TaskManager
 
@@ -131,15 +132,22 @@ def test_a_task_gives_equal_scores(both, tmp_path, capsys, monkeypatch):
     (tmp_path / "colours.yaml").write_text(TASK.format(folder=tmp_path))
     output = tmp_path / "results.json"
     words = ["--tasks", "colours", "--include-path", str(tmp_path), "--output", str(output)]
+    words += ["--chat", "--system", "In a word.", "--num-fewshot", "1"] if chat else []
     assert main(["harness", str(folder), *words]) == 0
     said = capsys.readouterr().out
     expected = evaluator.simple_evaluate(
         model=theirs,
         tasks=["colours"],
         task_manager=TaskManager(include_path=str(tmp_path), include_defaults=False),
+        num_fewshot=1 if chat else None,
+        apply_chat_template=chat,
+        fewshot_as_multiturn=chat,
+        system_instruction="In a word." if chat else None,
         log_samples=False,
-    )["results"]["colours"]
-    found = json.loads(output.read_text())["results"]["colours"]
+    )
+    results = json.loads(output.read_text())
+    assert results["config"].get("chat_template_sha") == expected["config"].get("chat_template_sha")
+    found, expected = (own["results"]["colours"] for own in (results, expected))
     for name in ("acc,none", "acc_norm,none"):
         assert found[name] == expected[name]
         assert f"colours: {name.partition(',')[0]} {found[name]:.4f}" in said
@@ -208,6 +216,13 @@ def test_a_template_that_leaves_out_what_is_to_be_continued_is_refused(both, mon
     monkeypatch.setitem(ours.tokenizer.chat_templates, "default", SILENT)
     with pytest.raises(UsageError, match="leaves out the last message"):
         ours.apply_chat_template([{"role": "user", "content": "yes?"}], False)
+
+
+def test_conversations_need_a_template(both, monkeypatch):
+    _, ours, _ = both
+    monkeypatch.setattr(ours.tokenizer, "chat_templates", {})
+    with pytest.raises(UsageError, match="has no chat template: leave --chat out"):
+        ours.chat_template(True)
 
 
 def test_bad_options_are_refused_before_any_work(tmp_path, capsys):

@@ -70,6 +70,8 @@ class FinetuneOptions:
     """Passes over the training examples."""
     batch_size: tuple[int, ...] = (32,)
     """Examples of a step."""
+    accumulation: int = 1
+    """Parts that a step takes its examples in, one after the other: less memory, the same update."""
     learning_rate: tuple[float, ...] = (1e-4,)
     """Peak learning rate."""
     seed: int = 0
@@ -143,6 +145,7 @@ def experiments(options: FinetuneOptions) -> dict[str, Experiment]:
             name=f"{Path(options.model).name}-{options.task}",
             epochs=epochs,
             batch_size=batch_size,
+            accumulation=options.accumulation,
             log_every=20,
             sample_every=0,
             start_from=options.model,

@@ -27,6 +27,10 @@ class HarnessOptions:
     """Examples of each task; 0 takes all."""
     num_fewshot: int = -1
     """Examples before each question; -1 takes the task's own number."""
+    chat: bool = False
+    """Requests are conversations, by the tokenizer's chat template; each example before a question is a turn."""
+    system: str = ""
+    """What is said before each request."""
     batch_size: int = 16
     """Requests at a time."""
     step: str = "best"
@@ -64,6 +68,8 @@ def run(arguments: Sequence[str]) -> int:
         options.limit or None,
         None if options.num_fewshot < 0 else options.num_fewshot,
         options.include_path or None,
+        options.chat,
+        options.system or None,
     )
     for task, scores in found["results"].items():
         for name, value in scores.items():
