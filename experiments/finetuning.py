@@ -2,13 +2,14 @@
 
     pip install -e '.[metrics]'
     JAXLM_DATA=/path/to/data python experiments/finetuning.py --pretrained runs/bert-mini --dir runs/finetuning \\
-        [--pretrained-chinese runs/mlm-poetry] [--tasks sst2 trec ewt wnut17 ...] [--seeds 3]
+        [--pretrained-chinese runs/mlm-poetry] [--pretrained-t5 runs/t5-mini] \\
+        [--tasks sst2 trec ewt wnut17 ...] [--seeds 3]
 
-The pretrained runs are those of bert_mini_wikitext2.py (README.md says with how many steps) and, for gsd_poetry, of
-mlm_chinese_poetry.py; "scratch" has their tokenizer and shape and random weights, and the same learning rate. To tell
-what of a pretrained model helps and what hinders, --starts also knows "halved", whose matrices are divided by two (Ash
-and Adams 2020, "shrink"), and "embeddings", whose other parameters are random. Chinese
-tags (gsd), translation and summarisation have models and vocabularies of their own, without pretraining.
+The pretrained runs are those of bert_mini_wikitext2.py (README.md says with how many steps), for gsd_poetry of
+mlm_chinese_poetry.py, and for scitldr_t5 of t5_span_corruption_wikitext2.py; "scratch" has their tokenizer and shape
+and random weights, and the same learning rate. To tell what of a pretrained model helps and what hinders, --starts also
+knows "halved", whose matrices are divided by two (Ash and Adams 2020, "shrink"), and "embeddings", whose other
+parameters are random. Chinese tags (gsd), translation and summarisation have models and vocabularies of their own too.
 Files that no reader of ours takes as they are (TREC, MR, XQuAD by article, Tatoeba by sentence) are rewritten below
 --dir.
 Prints a line for each setting: means over seeds with standard deviations, and the time of a run.
@@ -33,7 +34,7 @@ from jaxlm.tasks.config import TaskConfig
 from jaxlm.text.config import TokenizerConfig
 from jaxlm.training.config import OptimizerConfig
 
-ENGLISH, CHINESE = "english", "chinese"  # pretrained runs
+ENGLISH, CHINESE, T5 = "english", "chinese", "t5"  # pretrained runs
 STARTS = ("scratch", "pretrained", "halved", "embeddings")
 
 SMALL_TRANSFORMER = ModelConfig(
@@ -141,6 +142,14 @@ def multi30k(data: Path, work: Path) -> ExamplesConfig:
 
 GSD = plain("ud_chinese_gsd/zh-ud-train.conllu", "ud_chinese_gsd/zh-ud-dev.conllu")
 TRANSLATION = TaskConfig("sequence_to_sequence", label_smoothing=0.1)
+SUMMARIES = Setting(
+    replace(TRANSLATION, text_score="summarisation"),
+    plain("scitldr_a/train.jsonl", "scitldr_a/dev.jsonl"),
+    length=256,
+    epochs=10,
+    batch_size=16,
+    base=SMALL_TRANSFORMER,
+)
 
 SETTINGS = {
     "sst2": Setting(TaskConfig("classification"), plain("sst2/train.tsv", "sst2/dev.tsv"), 64, 4),
@@ -158,15 +167,8 @@ SETTINGS = {
     "xquad": Setting(TaskConfig("question_answering"), xquad, 192, 8, 16),
     "multi30k": Setting(TRANSLATION, multi30k, 64, 6, 64, 3e-3, SMALL_TRANSFORMER),
     "tatoeba": Setting(replace(TRANSLATION, bleu_tokenizer="zh"), tatoeba, 48, 16, 64, 3e-3, SMALL_TRANSFORMER),
-    "scitldr": Setting(
-        replace(TRANSLATION, text_score="summarisation"),
-        plain("scitldr_a/train.jsonl", "scitldr_a/dev.jsonl"),
-        256,
-        10,
-        16,
-        1e-3,
-        SMALL_TRANSFORMER,
-    ),
+    "scitldr": SUMMARIES,
+    "scitldr_t5": replace(SUMMARIES, base=T5),
 }
 
 
@@ -229,6 +231,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pretrained", default="", help="run folder of bert_mini_wikitext2.py")
     parser.add_argument("--pretrained-chinese", default="", help="run folder of mlm_chinese_poetry.py")
+    parser.add_argument("--pretrained-t5", default="", help="run folder of t5_span_corruption_wikitext2.py")
     parser.add_argument("--dir", type=Path, default=Path("runs/finetuning"))
     parser.add_argument("--tasks", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--seeds", type=int, default=3)
@@ -249,7 +252,8 @@ def main() -> None:
         examples = setting.files(data, options.dir / "files")
         pretrained = ""
         if isinstance(setting.base, str):
-            pretrained = {ENGLISH: options.pretrained, CHINESE: options.pretrained_chinese}[setting.base]
+            runs = {ENGLISH: options.pretrained, CHINESE: options.pretrained_chinese, T5: options.pretrained_t5}
+            pretrained = runs[setting.base]
             if not pretrained:
                 parser.error(f"{name} needs the run folder of a pretrained {setting.base} model")
         for start in options.starts if pretrained else ("scratch",):
