@@ -165,7 +165,7 @@ SETTINGS = {
     "gsd": Setting(TaskConfig("tagging"), GSD, 160, 8, base=SMALL_ENCODER),
     "gsd_poetry": Setting(TaskConfig("tagging"), GSD, 160, 8, base=CHINESE),
     "xquad": Setting(TaskConfig("question_answering"), xquad, 192, 8, 16),
-    "multi30k": Setting(TRANSLATION, multi30k, 64, 6, 64, 3e-3, SMALL_TRANSFORMER),
+    "multi30k": Setting(TRANSLATION, multi30k, 64, 10, 64, 3e-3, SMALL_TRANSFORMER),
     "tatoeba": Setting(replace(TRANSLATION, bleu_tokenizer="zh"), tatoeba, 48, 16, 64, 3e-3, SMALL_TRANSFORMER),
     "scitldr": SUMMARIES,
     "scitldr_t5": replace(SUMMARIES, base=T5),
