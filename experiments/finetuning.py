@@ -6,10 +6,10 @@
         [--tasks sst2 trec ewt wnut17 ...] [--seeds 3]
 
 The pretrained runs are those of bert_mini_wikitext2.py (README.md says with how many steps), for gsd_poetry of
-mlm_chinese_poetry.py, and for scitldr_t5 of t5_span_corruption_wikitext2.py; "scratch" has their tokenizer and shape
+mlm_chinese_poetry.py, and for scitldr of t5_span_corruption_wikitext2.py; "scratch" has their tokenizer and shape
 and random weights, and the same learning rate. To tell what of a pretrained model helps and what hinders, --starts also
 knows "halved", whose matrices are divided by two (Ash and Adams 2020, "shrink"), and "embeddings", whose other
-parameters are random. Chinese tags (gsd), translation and summarisation have models and vocabularies of their own too.
+parameters are random. Chinese tags (gsd) and translation have models and vocabularies of their own.
 Files that no reader of ours takes as they are (TREC, MR, XQuAD by article, Tatoeba by sentence) are rewritten below
 --dir.
 Prints a line for each setting: means over seeds with standard deviations, and the time of a run.
@@ -142,14 +142,6 @@ def multi30k(data: Path, work: Path) -> ExamplesConfig:
 
 GSD = plain("ud_chinese_gsd/zh-ud-train.conllu", "ud_chinese_gsd/zh-ud-dev.conllu")
 TRANSLATION = TaskConfig("sequence_to_sequence", label_smoothing=0.1)
-SUMMARIES = Setting(
-    replace(TRANSLATION, text_score="summarisation"),
-    plain("scitldr_a/train.jsonl", "scitldr_a/dev.jsonl"),
-    length=256,
-    epochs=10,
-    batch_size=16,
-    base=SMALL_TRANSFORMER,
-)
 
 SETTINGS = {
     "sst2": Setting(TaskConfig("classification"), plain("sst2/train.tsv", "sst2/dev.tsv"), 64, 4),
@@ -167,8 +159,14 @@ SETTINGS = {
     "xquad": Setting(TaskConfig("question_answering"), xquad, 192, 8, 16),
     "multi30k": Setting(TRANSLATION, multi30k, 64, 10, 64, 3e-3, SMALL_TRANSFORMER),
     "tatoeba": Setting(replace(TRANSLATION, bleu_tokenizer="zh"), tatoeba, 48, 16, 64, 3e-3, SMALL_TRANSFORMER),
-    "scitldr": SUMMARIES,
-    "scitldr_t5": replace(SUMMARIES, base=T5),
+    "scitldr": Setting(
+        replace(TRANSLATION, text_score="summarisation"),
+        plain("scitldr_a/train.jsonl", "scitldr_a/dev.jsonl"),
+        256,
+        10,
+        16,
+        base=T5,
+    ),
 }
 
 
