@@ -103,6 +103,7 @@ def test_a_stopped_run_ends_with_the_same_bits(files, base, tmp_path):  # noqa: 
         np.testing.assert_array_equal(leaf, second[name])
 
 
+@pytest.mark.slow
 def test_meshes_learn_alike(files, base, tmp_path):  # noqa: F811
     for name, mesh in (("data", MeshConfig()), ("all", MeshConfig(data=2, fsdp=2, tensor=2))):
         train(adapted(files, base, steps=3, mesh=mesh), tmp_path / name)

@@ -43,6 +43,7 @@ def experiment(folder, kind, records, **changes):
     return replace(made, **changes)
 
 
+@pytest.mark.slow
 def test_choices_are_learned_and_predicted(tmp_path, capsys):
     random = np.random.default_rng(0)
     records = []

@@ -121,7 +121,7 @@ def test_texts_are_equal(both):
     assert ours.generate_until(asked) == theirs.generate_until(asked, True)
 
 
-@pytest.mark.parametrize("chat", [False, True])
+@pytest.mark.parametrize("chat", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_task_gives_equal_scores(both, tmp_path, capsys, monkeypatch, chat):
     from lm_eval import evaluator
     from lm_eval.tasks import TaskManager

@@ -170,6 +170,7 @@ def test_a_run_goes_on_over_other_devices_with_equal_losses(stopped, undisturbed
     )
 
 
+@pytest.mark.slow
 def test_packed_documents_resume_exactly_too_and_from_the_checkpoint_before_an_unsealed_one(tmp_path):
     experiment = small_experiment(
         tmp_path,
