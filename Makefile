@@ -4,9 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   ?= runs/demo
 # A file of tests stays in one process, since its tests share what they compile.
-PARALLEL ?= -n logical --maxprocesses 8 --dist loadfile
-# Half of the suite is compiling: LLVM's optimisations, not XLA's own, are left to `make test-all`.
-QUICK    ?= --xla_backend_optimization_level=0
+PARALLEL ?= -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+# Half of the suite is compiling, which is left to be done as in use to `make test-all`.
+QUICK    ?= $$($(BIN)/python tests/quick_compilation.py)
 
 .PHONY: demo test test-all lint format setup clean
 

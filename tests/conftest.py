@@ -8,6 +8,11 @@ from .small_runs import small_experiment
 jax.config.update("jax_num_cpu_devices", 8)
 
 
+def pytest_collection_modifyitems(items):
+    """Whole runs first: their files take longest, and no core shall wait for one that another began last."""
+    items.sort(key=lambda item: item.path.parent.name not in ("tests", "training"))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def compiled_programs_of_one_file():
     """Compiled programs take memory: those of a file go with it."""

@@ -17,14 +17,14 @@ from jaxlm.generation.config import GenerationConfig
 from jaxlm.models.config import ModelConfig
 from jaxlm.training.config import CheckpointConfig, OptimizerConfig
 
+from .quick_compilation import FLAGS
+
 TEXT = "\n\n".join(
     f"The {age} {who} saw {number} {size} boats on the {color} lake"
     for number, age, who, size, color in itertools.product(
         range(2, 12), ("old", "young"), ("man", "woman", "sailor"), ("big", "small"), ("blue", "dark")
     )
 )
-# Half of the time of such small runs is compilation: let LLVM optimise nothing.
-QUICK_COMPILATION = "--xla_backend_optimization_level=0"
 PATIENCE = 120  # seconds after which a process that should have ended or written is taken for hung
 
 
@@ -84,7 +84,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "JAX_NUM_CPU_DEVICES": "1", "XLA_FLAGS": QUICK_COMPILATION, **environment},
+            env={**os.environ, "JAX_NUM_CPU_DEVICES": "1", "XLA_FLAGS": FLAGS, **environment},
         )
         self._alarm = threading.Timer(PATIENCE, self._process.kill)
         self._alarm.start()

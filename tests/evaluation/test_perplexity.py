@@ -12,7 +12,8 @@ from jaxlm.evaluation.perplexity import Perplexity, make_row_sums, tallied
 from jaxlm.tasks.causal_lm import CausalLM
 from jaxlm.tasks.task import weighted
 
-from ..models.small_models import BASE, forward, quick_jit, random_params, random_tokens
+from ..models.small_models import BASE, forward, random_params, random_tokens
+from ..quick_compilation import quick_jit
 
 TEXT_BYTES = 700
 TIME = 6

@@ -15,7 +15,8 @@ from jaxlm.generation.decoding import TokenGenerator
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.model import apply_model
 
-from ..models.small_models import BASE, quick_jit, random_params, random_tokens
+from ..models.small_models import BASE, random_params, random_tokens
+from ..quick_compilation import quick_jit
 
 CONTEXT, END = 24, 3
 DECODER = replace(BASE, max_length=CONTEXT, vocab_size=11, head="untied", positions="rotary", num_kv_heads=2)

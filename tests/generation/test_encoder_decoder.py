@@ -13,7 +13,8 @@ from jaxlm.generation.decoding import TokenGenerator
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.model import apply_model
 
-from ..models.small_models import BASE, quick_jit, random_params, random_tokens
+from ..models.small_models import BASE, random_params, random_tokens
+from ..quick_compilation import quick_jit
 
 START, NEW = 3, 12
 TWO_TOWERS = replace(BASE, architecture="encoder_decoder", num_encoder_layers=1, decoder_start_id=START)

@@ -11,7 +11,8 @@ from jaxlm.models.config import ModelConfig
 from jaxlm.models.model import apply_model
 from jaxlm.nn.linear import DecodingKernel
 
-from ..models.small_models import quick_jit, random_params
+from ..models.small_models import random_params
+from ..quick_compilation import quick_jit
 
 CONTEXT, NEW = 96, 64
 MODEL = ModelConfig(

@@ -28,10 +28,8 @@ from jaxlm.models.config import ModelConfig
 from jaxlm.models.counts import abstract_params
 from jaxlm.models.model import make_model
 
-# Small programs that run once or twice: half the time to compile, and the same results.
-quick_jit = partial(
-    jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-)
+from ..quick_compilation import quick_jit
+
 # The largest differences seen, by (family, class of transformers, what); conftest.py makes a table of them.
 MEASURED: dict[tuple[str, str, str], float] = {}
 TOLERANCE = 1e-5

@@ -11,7 +11,8 @@ from jaxlm.hub.directory import read_directory, read_model
 from jaxlm.hub.llama2c import find_llama2c
 from jaxlm.models.model import apply_model
 
-from .parity import quick_jit, random_tokens
+from ..quick_compilation import quick_jit
+from .parity import random_tokens
 
 DIM, HIDDEN, LAYERS, HEADS, KV_HEADS, VOCAB, LENGTH = SIZES = (16, 24, 2, 4, 2, 23, 32)
 HEAD = DIM // HEADS

@@ -7,6 +7,7 @@ from jaxlm.hub.config_file import ConfigReader
 from jaxlm.hub.families.mixtral import FAMILY
 from jaxlm.tasks.causal_lm import CausalLM
 
+from ..quick_compilation import quick_jit
 from .decoder_parity import (
     SIZES,
     assert_same_greedy_tokens,
@@ -15,7 +16,7 @@ from .decoder_parity import (
     check_options,
     other_heads,
 )
-from .parity import imported, quick_jit, random_tokens, randomise
+from .parity import imported, random_tokens, randomise
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

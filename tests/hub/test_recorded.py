@@ -14,7 +14,7 @@ from jaxlm.hub.safetensors import TensorInfo
 from jaxlm.hub.weights import open_weights, write_weights
 from jaxlm.models.model import apply_model, init_cache
 
-from ..models.small_models import quick_jit
+from ..quick_compilation import quick_jit
 from .record_families import FIXTURES, MODELS, UNITS
 
 TOLERANCE = 1e-5

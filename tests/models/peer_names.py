@@ -11,7 +11,8 @@ from jaxlm.models.config import ModelConfig
 from jaxlm.models.decoder import Decoder
 from jaxlm.tasks.causal_lm import CausalLM
 
-from .small_models import flat, quick_jit
+from ..quick_compilation import quick_jit
+from .small_models import flat
 
 
 def from_gpt2(theirs: Mapping[str, np.ndarray], num_layers: int) -> dict:

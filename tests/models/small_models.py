@@ -12,7 +12,10 @@ import numpy as np
 from jaxlm.models.config import ModelConfig, RotaryScaling
 from jaxlm.models.counts import abstract_params
 from jaxlm.models.decoder import Decoder
+from jaxlm.models.model import apply_model
 from jaxlm.nn.stack import stack_layers, unstack_layers
+
+from ..quick_compilation import quick_jit
 
 BASE = ModelConfig(vocab_size=29, max_length=32, num_layers=2, embed_dim=16, num_heads=4, mlp_dim=24, layers="unrolled")
 
@@ -138,10 +141,8 @@ def in_layout(config: ModelConfig, params: dict, layout: str) -> tuple[ModelConf
     return replace(config, layers=layout), {**params, "layers": layers}
 
 
-# Small programs that run once or twice: half the time to compile, and the same results.
-quick_jit = partial(
-    jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-)
+# Of any architecture, compiled once for each config and shape.
+applied = quick_jit(apply_model, static_argnums=0)
 
 
 @partial(quick_jit, static_argnums=0)

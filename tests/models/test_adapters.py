@@ -10,10 +10,9 @@ import pytest
 from jaxlm.errors import UsageError
 from jaxlm.models.adapter_config import AdapterConfig
 from jaxlm.models.adapters import as_kernels, frozen_bases, is_adapted, measure_magnitudes, merged, with_adapters
-from jaxlm.models.model import apply_model
 from jaxlm.nn.linear import AdaptedKernel, matmul
 
-from .small_models import BASE, random_params, random_tokens
+from .small_models import BASE, applied, random_params, random_tokens
 
 TOKENS = random_tokens(BASE, (2, 7))
 MODELS = {"unrolled": BASE, "scanned": replace(BASE, layers="scanned")}
@@ -21,7 +20,7 @@ KINDS = [AdapterConfig(kind, rank=3, alpha=6.0) for kind in ("lora", "dora")]
 
 
 def logits(config, params):
-    return np.asarray(apply_model(config, params, TOKENS).logits)
+    return np.asarray(applied(config, params, TOKENS).logits)
 
 
 def trained(config, params):

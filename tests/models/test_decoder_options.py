@@ -14,7 +14,8 @@ from jaxlm.models.model import apply_model
 from jaxlm.models.tower import init_cache
 from jaxlm.tasks.cross_entropy import token_losses
 
-from .small_models import BASE, MAKES, flat, forward, in_layout, quick_jit, random_params, random_tokens
+from ..quick_compilation import quick_jit
+from .small_models import BASE, MAKES, flat, forward, in_layout, random_params, random_tokens
 
 TIME = 12
 TOLERANCE = 1e-5

@@ -13,7 +13,8 @@ from jaxlm.models.encoder_decoder import EncoderDecoder
 from jaxlm.models.tower import init_cache
 from jaxlm.nn.stack import unroll
 
-from .small_models import flat, quick_jit, random_params, random_tokens
+from ..quick_compilation import quick_jit
+from .small_models import flat, random_params, random_tokens
 
 TOLERANCE = 1e-5
 BASE = ModelConfig(

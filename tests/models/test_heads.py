@@ -6,7 +6,8 @@ import numpy as np
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.model import apply_model
 
-from .small_models import quick_jit, random_params
+from ..quick_compilation import quick_jit
+from .small_models import random_params
 
 CONFIG = ModelConfig(
     architecture="encoder", vocab_size=11, max_length=8, num_layers=1, embed_dim=8, num_heads=2, classifier_bias=True

@@ -19,8 +19,9 @@ from jaxlm.models.permutation import Permutation, init_memory
 from jaxlm.nn.relative_attention import by_key, distance_encodings
 from jaxlm.tasks.cross_entropy import token_losses
 
+from ..quick_compilation import quick_jit
 from .record_xlnet import FIXTURE, SIZES
-from .small_models import flat, in_layout, quick_jit
+from .small_models import flat, in_layout
 
 CONFIG = ModelConfig(
     architecture="permutation",

@@ -14,7 +14,8 @@ from jaxlm.models.config import ModelConfig
 from jaxlm.models.counts import abstract_params
 from jaxlm.models.recurrent import Recurrent, init_cache
 
-from .small_models import flat, in_layout, quick_jit
+from ..quick_compilation import quick_jit
+from .small_models import flat, in_layout
 
 TIED = ModelConfig(
     architecture="lstm",

@@ -9,7 +9,7 @@ import pytest
 
 from jaxlm.nn.attention import attention, segment_mask
 
-from ..models.small_models import quick_jit
+from ..quick_compilation import quick_jit
 
 BATCH, TIME, HEADS, HEAD_DIM = 2, 9, 4, 8
 # Row 0: two documents and padding; row 1: padding first, then one document.

@@ -15,7 +15,7 @@ from jaxlm.parallel.config import MeshConfig
 from jaxlm.parallel.mesh import batch_sharding, make_mesh, on_mesh, param_shardings
 from jaxlm.tasks.load_balance import load_balance_loss
 
-from ..models.small_models import quick_jit
+from ..quick_compilation import quick_jit
 
 EXPERTS, PER_TOKEN, EMBED, MLP = 4, 2, 8, 12
 FLOAT32 = jnp.dtype("float32")

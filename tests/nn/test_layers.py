@@ -11,7 +11,7 @@ from jaxlm.nn.feed_forward import ACTIVATIONS, FeedForward
 from jaxlm.nn.linear import DecodingKernel, Linear, matmul
 from jaxlm.nn.norms import Norm, layer_norm, rms_norm
 
-from ..models.small_models import quick_jit
+from ..quick_compilation import quick_jit
 
 NORMAL = jax.nn.initializers.normal(1.0)
 

@@ -9,7 +9,7 @@ import pytest
 
 from jaxlm.nn.lstm import LSTMState, SegmentChanges, _run, recurrence, segment_changes
 
-from ..models.small_models import quick_jit
+from ..quick_compilation import quick_jit
 
 BATCH, TIME, WIDTH = 3, 7, 5
 

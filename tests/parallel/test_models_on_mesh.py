@@ -15,7 +15,8 @@ from jaxlm.models.model import apply_model
 from jaxlm.parallel.config import MeshConfig
 from jaxlm.parallel.mesh import batch_sharding, make_mesh, on_mesh, param_shardings
 
-from ..models.small_models import BASE, MAKES, flat, quick_jit, random_params, random_tokens
+from ..models.small_models import BASE, MAKES, flat, random_params, random_tokens
+from ..quick_compilation import quick_jit
 
 MESH = MeshConfig(data=2, fsdp=2, tensor=2)
 SMALL = replace(BASE, vocab_size=32)

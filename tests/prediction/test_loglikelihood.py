@@ -12,7 +12,8 @@ from jaxlm.errors import UsageError
 from jaxlm.models.model import apply_model
 from jaxlm.prediction.loglikelihood import continuation_scores, rolling_windows
 
-from ..models.small_models import BASE, quick_jit, random_params, random_tokens
+from ..models.small_models import BASE, random_params, random_tokens
+from ..quick_compilation import quick_jit
 
 CONFIG = replace(BASE, max_length=16, positions="rotary")
 PARAMS = random_params(CONFIG, seed=4)

@@ -9,7 +9,7 @@ from jaxlm.models.model import apply_model
 from jaxlm.prediction.masks import fill_masks
 from jaxlm.text.byte import ByteTokenizer
 
-from ..models.small_models import quick_jit
+from ..quick_compilation import quick_jit
 from .small_encoders import small_bert
 
 

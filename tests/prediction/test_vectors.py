@@ -12,7 +12,8 @@ from jaxlm.prediction.vectors import encode_text
 from jaxlm.text.byte import ByteTokenizer
 from jaxlm.text.encoding import Encoding
 
-from ..models.small_models import quick_jit, random_params
+from ..models.small_models import random_params
+from ..quick_compilation import quick_jit
 from .small_encoders import small_bert
 
 TEXTS = ["shall I compare thee to a summer's day", "summer", ""]

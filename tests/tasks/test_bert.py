@@ -22,7 +22,8 @@ from jaxlm.training.state import TrainState
 from jaxlm.training.step import make_train_step
 
 from ..data.data_helpers import make_stream
-from ..models.small_models import quick_jit, random_params
+from ..models.small_models import random_params
+from ..quick_compilation import quick_jit
 
 TOKENIZER = train_tokenizer(TokenizerConfig("byte", special_tokens=("[CLS]", "[SEP]", "[MASK]")), [])
 MODEL = ModelConfig(
@@ -129,7 +130,7 @@ def test_the_loss_is_the_sum_of_both_means_in_several_parts():
     objective = found.objective
     step = make_train_step(objective.loss, transform, 0, 2, balance=objective.balance)
     state, metrics = quick_jit(step)(TrainState(np.int32(0), params, transform.init(params)), batch)
-    sums = {name: np.asarray(value).sum() for name, value in objective.row_sums(params, batch).items()}
+    sums = {name: np.asarray(value).sum() for name, value in quick_jit(objective.row_sums)(params, batch).items()}
     expected = sums["loss"] / sums["weight"] + sums["next_sentence_loss"] / 4
     assert metrics["loss"] == pytest.approx(expected, rel=1e-5)
     assert metrics["next_sentence_loss"] == pytest.approx(sums["next_sentence_loss"] / 4, rel=1e-5)

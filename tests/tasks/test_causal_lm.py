@@ -10,7 +10,8 @@ import pytest
 from jaxlm.tasks.causal_lm import CausalLM
 from jaxlm.tasks.cross_entropy import token_losses
 
-from ..models.small_models import BASE, forward, in_layout, quick_jit, random_params, random_tokens
+from ..models.small_models import BASE, forward, in_layout, random_params, random_tokens
+from ..quick_compilation import quick_jit
 
 ROWS, TIME = 3, 8
 PARAMS = random_params(BASE)

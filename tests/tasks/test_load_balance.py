@@ -12,7 +12,8 @@ from jaxlm.models.model import apply_model
 from jaxlm.tasks.causal_lm import CausalLM
 from jaxlm.tasks.load_balance import load_balance_loss
 
-from ..models.small_models import MAKES, quick_jit, random_params, random_tokens
+from ..models.small_models import MAKES, random_params, random_tokens
+from ..quick_compilation import quick_jit
 
 LAYERS, TOKENS, EXPERTS, PER_TOKEN = 3, 10, 4, 2
 LOGITS = np.random.default_rng(0).normal(size=(LAYERS, TOKENS, EXPERTS)).astype(np.float32)

@@ -19,7 +19,8 @@ from jaxlm.text.tokenizer import train_tokenizer
 from jaxlm.training.loop import train
 
 from ..data.data_helpers import distinct_documents, make_stream
-from ..models.small_models import quick_jit, random_params
+from ..models.small_models import random_params
+from ..quick_compilation import quick_jit
 from ..small_runs import small_experiment
 
 SPECIAL = ("[CLS]", "[SEP]", "[MASK]")

@@ -16,7 +16,8 @@ from jaxlm.tasks.make import make_labelled_task
 from jaxlm.text.config import TokenizerConfig
 from jaxlm.text.tokenizer import train_tokenizer
 
-from ..models.small_models import BASE, quick_jit, random_params
+from ..models.small_models import BASE, random_params
+from ..quick_compilation import quick_jit
 
 TOKENIZER = train_tokenizer(
     TokenizerConfig("wordpiece", vocab_size=33, special_tokens=("[CLS]", "[SEP]")),

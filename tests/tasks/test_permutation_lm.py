@@ -14,7 +14,8 @@ from jaxlm.text.config import TokenizerConfig
 from jaxlm.text.tokenizer import train_tokenizer
 
 from ..data.data_helpers import make_stream
-from ..models.small_models import quick_jit, random_params
+from ..models.small_models import random_params
+from ..quick_compilation import quick_jit
 
 TOKENIZER = train_tokenizer(TokenizerConfig("byte"), [])
 MODEL = ModelConfig(

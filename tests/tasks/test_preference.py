@@ -18,7 +18,8 @@ from jaxlm.text.config import TokenizerConfig
 from jaxlm.text.conversation import encode_conversation
 from jaxlm.text.tokenizer import train_tokenizer
 
-from ..models.small_models import BASE, quick_jit, random_params
+from ..models.small_models import BASE, random_params
+from ..quick_compilation import quick_jit
 
 TOKENIZER = train_tokenizer(TokenizerConfig("sentencepiece", vocab_size=277), ["user: why?\nassistant: so be it\n"] * 9)
 MODEL = replace(BASE, vocab_size=TOKENIZER.vocab_size, max_length=64)

@@ -11,14 +11,15 @@ import jaxlm
 from jaxlm.data.config import DataConfig
 from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
-from jaxlm.models.model import apply_model, init_cache
+from jaxlm.models.model import init_cache
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.tasks.make import make_task
 from jaxlm.text.config import TokenizerConfig
 from jaxlm.text.tokenizer import train_tokenizer
 
 from ..data.data_helpers import make_stream
-from ..models.small_models import random_params
+from ..models.small_models import applied, random_params
+from ..quick_compilation import quick_jit
 from ..small_runs import small_experiment
 
 TOKENIZER = train_tokenizer(TokenizerConfig("byte"), [])
@@ -34,7 +35,7 @@ def task(model=MODEL, **data):
 
 
 def logits(params, tokens, prefix, model=MODEL, **inputs):
-    return apply_model(model, params, tokens, prefix=jnp.arange(tokens.shape[1])[None] < prefix, **inputs)
+    return applied(model, params, tokens, prefix=jnp.arange(tokens.shape[1])[None] < prefix, **inputs)
 
 
 def params_of(model=MODEL):
@@ -55,10 +56,10 @@ def test_without_a_prefix_it_is_a_causal_model():
     params = params_of()
     causal = replace(MODEL, prefix="causal")
     np.testing.assert_allclose(
-        logits(params, TOKENS, 0).logits, apply_model(causal, params, TOKENS).logits, rtol=1e-5, atol=1e-5
+        logits(params, TOKENS, 0).logits, applied(causal, params, TOKENS).logits, rtol=1e-5, atol=1e-5
     )
     np.testing.assert_array_equal(
-        logits(params, TOKENS, 9, model=causal).logits, apply_model(causal, params, TOKENS).logits
+        logits(params, TOKENS, 9, model=causal).logits, applied(causal, params, TOKENS).logits
     )
 
 
@@ -71,13 +72,13 @@ def test_cached_equals_whole(layers, padding):
     segments = jnp.ones((2, 7 + padding), jnp.int32).at[:, :padding].set(0)
     prompt = jnp.pad(TOKENS[:, :7], ((0, 0), (padding, 0)))
     positions = jnp.broadcast_to(jnp.maximum(jnp.arange(7 + padding) - padding, 0), prompt.shape)
-    output = apply_model(
+    output = applied(
         model, params, prompt, positions=positions, segment_ids=segments, cache=init_cache(model, 2, 24),
         prefix=segments > 0,
     )  # fmt: skip
     np.testing.assert_allclose(output.logits[:, padding:], whole[:, :7], rtol=1e-5, atol=1e-5)
     for place in range(7, 16):
-        output = apply_model(
+        output = applied(
             model, params, TOKENS[:, place : place + 1], positions=jnp.full((2, 1), place), cache=output.cache
         )
         np.testing.assert_allclose(output.logits[:, 0], whole[:, place], rtol=1e-5, atol=1e-5)
@@ -107,7 +108,7 @@ def test_the_loss_is_that_of_what_follows_the_prefix():
         name: jnp.asarray(array) for name, array in found.feed.training_rows(STREAM, 0).batch(np.arange(5)).items()
     }
     params = params_of()
-    sums = found.objective.row_sums(params, batch)
+    sums = quick_jit(found.objective.row_sums)(params, batch)
     for row in range(5):
         cut = int(batch["prefix"][row].sum())
         scores = logits(params, batch["tokens"][row : row + 1], cut).logits[0]

@@ -17,7 +17,7 @@ from jaxlm.errors import DataError, UsageError
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.counts import abstract_params, param_axes
 from jaxlm.models.generator import GENERATOR, SHARED, generator_config, generator_params, without_generator
-from jaxlm.models.model import apply_model, init_params
+from jaxlm.models.model import init_params
 from jaxlm.parallel.config import MeshConfig
 from jaxlm.parallel.mesh import batch_sharding, make_mesh, on_mesh, param_shardings
 from jaxlm.tasks.config import TaskConfig
@@ -32,7 +32,8 @@ from jaxlm.training.state import TrainState
 from jaxlm.training.step import make_train_step
 
 from ..data.data_helpers import distinct_documents, make_stream
-from ..models.small_models import flat, quick_jit, random_params
+from ..models.small_models import applied, flat, random_params
+from ..quick_compilation import quick_jit
 from ..small_runs import small_experiment
 
 SPECIAL = ("[CLS]", "[SEP]", "[MASK]")
@@ -83,7 +84,7 @@ def outputs(batch, params=PARAMS):
     """Logits of the generator at all places and scores of the discriminator, by the models themselves."""
     places = {name: batch[name] for name in ("positions", "segment_ids")}
     generator = generator_config(MODEL)
-    logits = apply_model(generator, generator_params(params), batch["tokens"], **places).logits
+    logits = applied(generator, generator_params(params), batch["tokens"], **places).logits
     logits = np.asarray(logits, np.float64)
     seen = batch["targets"].copy()
     groups = [range(first, min(first + 128, 262)) for first in range(0, 262, 128)]
@@ -95,7 +96,7 @@ def outputs(batch, params=PARAMS):
                 group = groups[np.argmax([math.log(likelihoods[each].sum()) for each in groups] + noise[slot][:3])]
                 inside = logits[row, column][group] + noise[slot][3:][: len(group)]
                 seen[row, column] = group[int(np.argmax(inside))]
-    scores = apply_model(MODEL, params, seen, **places).logits
+    scores = applied(MODEL, params, seen, **places).logits
     return logits, seen, np.asarray(scores, np.float64)
 
 
@@ -177,7 +178,7 @@ def test_a_sampled_token_that_is_the_original_counts_as_original():
     assert right["replaced"].sum() == right["discriminator_recall_weight"].sum() == 0
     assert wrong["replaced"].sum() == wrong["weight"].sum() == batch["loss_weights"].sum() > 0
     # It sees the original text then, and its loss is that of calling all of it original.
-    scores = apply_model(
+    scores = applied(
         MODEL, PARAMS, batch["targets"], positions=batch["positions"], segment_ids=batch["segment_ids"]
     ).logits
     expected = (np.logaddexp(0, scores) * batch["token_weights"]).sum()

@@ -18,7 +18,8 @@ from jaxlm.tasks.make import make_labelled_task
 from jaxlm.text.config import TokenizerConfig
 from jaxlm.text.tokenizer import train_tokenizer
 
-from ..models.small_models import BASE, quick_jit, random_params
+from ..models.small_models import BASE, random_params
+from ..quick_compilation import quick_jit
 
 WORDS = ["a", "red", "sky", "over", "the", "blue", "sea", "and", "some", "green", "hills", "far", "away"]
 TOKENIZER = train_tokenizer(

@@ -10,7 +10,8 @@ from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
 from jaxlm.tasks.sequence_to_sequence import SequenceToSequence, shift_right
 
-from ..models.small_models import BASE, quick_jit, random_params, random_tokens
+from ..models.small_models import BASE, random_params, random_tokens
+from ..quick_compilation import quick_jit
 
 CONFIG = ModelConfig(
     architecture="encoder_decoder",

@@ -17,7 +17,8 @@ from jaxlm.text.config import TokenizerConfig
 from jaxlm.text.tokenizer import train_tokenizer
 
 from ..data.data_helpers import make_stream
-from ..models.small_models import quick_jit, random_params
+from ..models.small_models import random_params
+from ..quick_compilation import quick_jit
 
 SENTINELS = tuple(f"<extra_id_{number}>" for number in range(12))
 TOKENIZER = train_tokenizer(TokenizerConfig("byte", special_tokens=("[R]", "[S]", "[X]", *SENTINELS)), [])

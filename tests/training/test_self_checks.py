@@ -18,7 +18,7 @@ from jaxlm.text.tokenizer import train_tokenizer
 from jaxlm.training.self_checks import check_before_training
 
 from ..data.data_helpers import distinct_documents, make_stream
-from ..models.small_models import quick_jit
+from ..quick_compilation import quick_jit
 
 TOKENIZER = train_tokenizer(TokenizerConfig("byte", special_tokens=("[CLS]", "[SEP]", "[MASK]")), [])
 STREAM = make_stream(distinct_documents([5, 40, 3, 17, 1, 60, 2, 33]))
