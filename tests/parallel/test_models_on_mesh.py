@@ -78,7 +78,8 @@ def test_a_mesh_gives_what_one_device_gives(name):
         run = quick_jit(jax.value_and_grad(partial(summed_logits, config), has_aux=True))
         (_, logits), gradients = run(jax.device_put(params, shardings), jax.device_put(inputs, batch_sharding(mesh)))
     assert any(not leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(gradients))
-    np.testing.assert_allclose(logits, alone, rtol=1e-5, atol=1e-5)
+    # Sums in another order round in proportion to their largest terms, not to what is left of them.
+    np.testing.assert_allclose(logits, alone, atol=1e-5 * max(1.0, float(np.abs(alone).max())))
     gradients, alone_gradients = flat(gradients), flat(alone_gradients)
     for path, gradient in gradients.items():
         scale = max(1.0, float(np.abs(alone_gradients[path]).max()))
