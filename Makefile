@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 DEMO   ?= runs/demo
 # A file of tests stays in one process, since its tests share what they compile.
 PARALLEL ?= -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
-# Half of the suite is compiling, which is left to be done as in use to `make test-all`.
+# Half of the suite is compiling: `make test` takes options that make it quick, `make test-all` compiles as in use.
 QUICK    ?= $$($(BIN)/python tests/quick_compilation.py)
 
 .PHONY: demo test test-all lint format setup clean

@@ -17,7 +17,7 @@ from jaxlm.generation.config import GenerationConfig
 from jaxlm.models.config import ModelConfig
 from jaxlm.training.config import CheckpointConfig, OptimizerConfig
 
-from .quick_compilation import FLAGS
+from .quick_compilation import PROCESS
 
 TEXT = "\n\n".join(
     f"The {age} {who} saw {number} {size} boats on the {color} lake"
@@ -84,7 +84,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "JAX_NUM_CPU_DEVICES": "1", "XLA_FLAGS": FLAGS, **environment},
+            env={**os.environ, "JAX_NUM_CPU_DEVICES": "1", "XLA_FLAGS": PROCESS, **environment},
         )
         self._alarm = threading.Timer(PATIENCE, self._process.kill)
         self._alarm.start()

@@ -11,7 +11,7 @@ import pytest
 from jaxlm.cli.main import main
 from jaxlm.training.metrics_log import MetricsLog
 
-from ..quick_compilation import FLAGS
+from ..quick_compilation import PROCESS
 
 LENGTH = ("--max-new-tokens", "40")
 
@@ -107,7 +107,7 @@ def test_a_reader_that_leaves_early_gets_no_traceback(trained_run, words):
         stdout=write,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "JAX_NUM_CPU_DEVICES": "1", "XLA_FLAGS": FLAGS},
+        env={**os.environ, "JAX_NUM_CPU_DEVICES": "1", "XLA_FLAGS": PROCESS},
     )
     os.close(write)
     os.close(read)  # as `| head -c 0`, before anything is written
