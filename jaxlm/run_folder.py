@@ -3,7 +3,10 @@
 import json
 import os
 import platform
+import shlex
 import subprocess
+import sys
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -118,7 +121,7 @@ class RunFolder:
         return fingerprint
 
     def write_experiment(self, experiment: Experiment, facts: dict[str, Any]) -> None:
-        """Writes the description: the experiment, `facts` about the run, versions, machine and code revision."""
+        """Writes the description: the experiment, `facts` about the run, date, command, versions, machine, revision."""
         self.path.mkdir(parents=True, exist_ok=True)
         description = {
             "name": experiment.name,
@@ -128,10 +131,18 @@ class RunFolder:
             "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
             f"Python {platform.python_version()}",
             "git_revision": _git_revision(),
+            "started": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            "command": _command(),
         }
         temporary = self.description.with_suffix(".tmp")
         temporary.write_text(json.dumps(description, indent=1) + "\n", "utf-8")
         os.replace(temporary, self.description)
+
+
+def _command() -> str | None:
+    """What was typed to start this process; None where it was a function call, as in a notebook."""
+    program = Path(sys.argv[0]).name
+    return shlex.join(["jaxlm", *sys.argv[1:]]) if program in ("jaxlm", "main.py") else None
 
 
 def _git_revision() -> str | None:

@@ -2,9 +2,11 @@
 
 import json
 from dataclasses import replace
+from importlib import metadata
 
 import numpy as np
 import pytest
+import yaml
 
 import jaxlm
 from jaxlm.cli.main import main
@@ -19,12 +21,14 @@ from jaxlm.experiment import Experiment
 from jaxlm.finetuning import finetune
 from jaxlm.models.config import ModelConfig
 from jaxlm.parallel.config import MeshConfig
+from jaxlm.run_folder import RunFolder
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.text.config import TokenizerConfig
 from jaxlm.training.checkpoints import Checkpoints
 from jaxlm.training.config import CheckpointConfig, OptimizerConfig
 from jaxlm.training.loop import train
 from jaxlm.training.metrics_log import METRICS_FILE
+from jaxlm.training.model_card import write_model_card
 
 GOOD, BAD = ("good", "fine", "great"), ("bad", "dull", "poor")
 
@@ -110,7 +114,41 @@ def test_what_is_learned_is_measured_and_written_down(classifier, files):
         assert part in report
     card = (folder / "README.md").read_text()
     assert "| validation | 45 | accuracy |" in card
-    assert "dev.tsv" in card
+    assert "| validation | dev.tsv | 45 | 0 |" in card
+    assert "| good | " in card
+    assert "model.predict(" in card
+    assert f"jax {metadata.version('jax')}" in card
+
+
+def test_the_header_of_the_card_is_what_hubs_read(classifier):
+    folder, result = classifier
+    header = yaml.safe_load((folder / "README.md").read_text().split("---\n")[1])
+    assert header["pipeline_tag"] == "text-classification"
+    (measured,) = header["model-index"][0]["results"]
+    assert measured["dataset"] == {"name": "dev.tsv", "type": "dev.tsv", "split": "validation"}
+    scores = {metric["type"]: metric["value"] for metric in measured["metrics"]}
+    assert scores["accuracy"] == pytest.approx(result.splits["validation"].scores["accuracy"], rel=1e-5)
+
+
+def test_a_card_that_somebody_wrote_is_left_alone(classifier):
+    folder, _ = classifier
+    card, run = folder / "README.md", RunFolder(folder)
+    written, results = card.read_text(), json.loads((folder / "results.json").read_text())
+    card.write_text("# My model\n")
+    write_model_card(run, run.read_experiment(), results)
+    assert card.read_text() == "# My model\n"
+    card.unlink()
+    write_model_card(run, run.read_experiment(), results)
+    assert card.read_text() == written
+
+
+def test_the_headline_of_the_report_is_the_score_that_chose_the_checkpoint(classifier):
+    folder, result = classifier
+    report = (folder / "report.html").read_text()
+    accuracy = result.splits["validation"].scores["accuracy"]
+    assert f"<dt>Validation accuracy</dt><dd>{accuracy:.5g}<small>of 45 examples, 95 % interval " in report
+    assert "Best validation loss" not in report
+    assert "jaxlm predict " in report
 
 
 def test_predictions_are_those_of_the_evaluation_whatever_the_batch(classifier, files, several_widths):

@@ -1,7 +1,9 @@
 """What a run on labelled examples is made from."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import jax
@@ -98,6 +100,8 @@ class ExampleInputs:
             "files": {name: list(own.files) for name, own in self.sets.items()},
             "columns": {name: dict(own.columns) for name, own in self.sets.items()},
             "problems": {name: len(own.problems) for name, own in self.sets.items()},
+            "examples": {name: len(own.examples) for name, own in self.sets.items()},
+            "labels": {name: label_counts(own.examples, self.task.config.kind) for name, own in self.sets.items()},
         }
 
 
@@ -199,12 +203,16 @@ def _by_epochs(experiment: Experiment, rows: int) -> Experiment:
 
 def labels_of(examples: Sequence[Example], kind: str) -> tuple[str, ...]:
     """Returns the labels that examples have, in alphabetical order."""
+    return tuple(sorted(label_counts(examples, kind)))
+
+
+def label_counts(examples: Sequence[Example], kind: str) -> dict[str, int]:
+    """Returns how often each label occurs, the most frequent first; nothing for tasks without labels."""
     name = {"classification": "label", "multi_label": "labels", "tagging": "tags"}.get(kind)
     if name is None:
-        return ()
+        return {}
     values = (example.fields[name] for example in examples)
-    found = set(values) if kind == "classification" else {label for own in values for label in own}
-    return tuple(sorted(found))
+    return dict(Counter(values if kind == "classification" else chain.from_iterable(values)).most_common())
 
 
 def texts_of(examples: Sequence[Example]) -> list[str]:

@@ -75,9 +75,10 @@ def _chart(
                 f"{name} from {points[0][1]:.4g} at step {points[0][0]:,} to {points[-1][1]:.4g} at step "
                 f"{points[-1][0]:,}, lowest {low[1]:.4g} at step {low[0]:,}"
             )
-    if not series and not notes:
-        return None
-    chart: dict[str, Any] = {"title": title, "unit": unit, "series": series, "note": " ".join(notes)}
+    if not notes and all(len(own["x"]) < 2 for own in series):
+        return None  # a dot says no more than the table does
+    axis = unit or title.lower()
+    chart: dict[str, Any] = {"title": title, "unit": unit, "axis": axis, "series": series, "note": " ".join(notes)}
     chart["label"] = f"{title} by training step: {'; '.join(summary) or 'no finite values'}"
     if field == "loss" and series and series[0]["name"] == "train" and len(series[0]["x"]) > 2:
         chart["smoothing"] = 0.8 if len(series[0]["x"]) >= 100 else 0

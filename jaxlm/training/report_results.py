@@ -20,6 +20,36 @@ def results_section(results: Any) -> str:
     return f'<section aria-labelledby="results"><h2 id="results">Results</h2>{body}</section>' if body else ""
 
 
+def result_facts(results: Any) -> list[tuple[str, str, str]]:
+    """Returns the headline of a fine-tuned run: of each split the score that chose the checkpoint, and the baseline.
+
+    Args:
+      results: as for `results_section`.
+
+    Returns:
+      (label, value, note) each; nothing where there are no results.
+    """
+    found = []
+    chosen = _dict(results).get("best_by")
+    for split in SPLITS:
+        own = _dict(_dict(results).get(split))
+        scores = _dict(own.get("scores"))
+        name = chosen if chosen in scores else own.get("main")
+        if name not in scores:
+            continue
+        interval = _interval(_dict(own.get("intervals")).get(name))
+        notes = [f"of {cell(own.get('examples'))} examples", f"95 % interval {interval}" if interval else ""]
+        found.append((f"{split} {_words(name)}".capitalize(), cell(scores[name]), ", ".join(filter(None, notes))))
+        baseline = _dict(own.get("baseline"))
+        if name in _dict(baseline.get("scores")):
+            found.append(("Baseline", cell(baseline["scores"][name]), f"{_words(name)} of {cell(baseline.get('of'))}"))
+    return found
+
+
+def _words(name: Any) -> str:
+    return str(name).replace("_", " ")
+
+
 def _tables(split: str, own: dict[str, Any]) -> Iterator[str]:
     scores, intervals, details = (_dict(own.get(name)) for name in ("scores", "intervals", "details"))
     if scores:

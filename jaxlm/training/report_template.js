@@ -103,7 +103,7 @@
 
     const draw = () => {
       const width = Math.max(plot.clientWidth, 200), height = figure.classList.contains("wide") ? 320 : 190;
-      const box = { left: 46, right: width - 10, top: 8, bottom: height - 24 };
+      const box = { left: 62, right: width - 10, top: 8, bottom: height - 38 };
       const svg = document.createElementNS(SVG, "svg");
       for (const [key, value] of Object.entries({ viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": spec.label, tabindex: "0" }))
         svg.setAttribute(key, value);
@@ -126,6 +126,9 @@
         shape(svg, "text", { x: at, y: box.bottom + 17, "text-anchor": "middle" }, label);
       }
       shape(svg, "line", { class: "axis", x1: box.left, x2: box.right, y1: box.bottom, y2: box.bottom });
+      const middle = (box.top + box.bottom) / 2;
+      shape(svg, "text", { class: "name", x: (box.left + box.right) / 2, y: height - 5, "text-anchor": "middle" }, "step");
+      shape(svg, "text", { class: "name", x: 12, y: middle, "text-anchor": "middle", transform: `rotate(-90 12 ${middle})` }, spec.axis);
 
       const path = (series, values) => {
         let text = "";

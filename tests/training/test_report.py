@@ -151,6 +151,7 @@ def test_everything_from_outside_is_escaped():
     experiment = {"name": hostile, hostile: {hostile: hostile}, "machine": hostile, "git_revision": hostile}
     given = [
         *records(),
+        {"step": 490, "kind": "train", "loss": 1.0, hostile: 1.0},
         {"step": 500, "kind": "train", "loss": 1.0, hostile: 2.0, "note": hostile},
         {"step": 500, "kind": "validation", "loss": 1.0, hostile: hostile},
         {"step": 500, "kind": "sample", "text": [hostile]},
