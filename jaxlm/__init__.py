@@ -2,8 +2,8 @@
 
     import jaxlm
 
-    jaxlm.train(jaxlm.Experiment(steps=200), "runs/first")
-    model = jaxlm.load("runs/first")
+    result = jaxlm.train(jaxlm.Experiment(steps=200), "runs/first")  # .history, .plot()
+    model = result.model  # or jaxlm.load("runs/first")
     model.generate("To be", max_new_tokens=100)
     model.evaluate()
     jaxlm.finetune(experiment, "runs/tuned")  # on labelled examples: docs/finetuning.md
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from jaxlm.experiment import Experiment
     from jaxlm.finetuning import finetune
     from jaxlm.language_model import LanguageModel, load
-    from jaxlm.training.loop import train
+    from jaxlm.trained_run import train
 
 _HOME = {
     "Experiment": "jaxlm.experiment",
     "LanguageModel": "jaxlm.language_model",
     "finetune": "jaxlm.finetuning",
     "load": "jaxlm.language_model",
-    "train": "jaxlm.training.loop",
+    "train": "jaxlm.trained_run",
 }
 __all__ = ["Experiment", "LanguageModel", "finetune", "load", "train"]
 

@@ -8,32 +8,39 @@ from pathlib import Path
 
 from jaxlm.data.examples.reading import read_examples
 from jaxlm.errors import UsageError
+from jaxlm.evaluation.perplexity import Perplexity
 from jaxlm.evaluation.predictions_file import PredictionsWriter
 from jaxlm.evaluation.results import SplitResult
 from jaxlm.evaluation.scoring import metric_kind
 from jaxlm.experiment import Experiment
 from jaxlm.language_model import load
 from jaxlm.run_folder import RunFolder
-from jaxlm.training.loop import train
+from jaxlm.trained_run import TrainedRun, train
 from jaxlm.training.model_card import write_model_card
 from jaxlm.training.report import RESULTS_FILE, write_report
 
 REPLICATES = 1000
 
 
-@dataclass(frozen=True)
-class FinetuneResult:
+@dataclass(frozen=True, repr=False)
+class FinetuneResult(TrainedRun):
     """What fine-tuning came to.
 
     Attributes:
       folder: the run folder.
       step: the checkpoint that was measured, which `jaxlm.load(folder)` gives.
+      validation: the last evaluation of training, or None if this call had nothing left to do.
       splits: what was measured, by 'validation' and 'test'.
     """
 
-    folder: Path
-    step: int
     splits: Mapping[str, SplitResult]
+
+    def _told(self) -> str:
+        return "".join(f", {name}: {own.line()}" for name, own in self.splits.items())
+
+    def _repr_html_(self) -> str:
+        parts = "".join(f"<h4>{name}</h4>{own._repr_html_()}" for name, own in self.splits.items())
+        return f"{parts}{super()._repr_html_()}"
 
 
 def finetune(experiment: Experiment, folder: str | os.PathLike) -> FinetuneResult:
@@ -51,12 +58,16 @@ def finetune(experiment: Experiment, folder: str | os.PathLike) -> FinetuneResul
     """
     if experiment.data.source != "examples":
         raise UsageError(f"data.source is {experiment.data.source!r}; fine-tuning needs 'examples'")
-    train(experiment, folder)
-    return measure_run(folder)
+    return measure_run(folder, train(experiment, folder).validation)
 
 
-def measure_run(folder: str | os.PathLike) -> FinetuneResult:
-    """Measures the best checkpoint of a run on its validation and test examples; see `finetune`."""
+def measure_run(folder: str | os.PathLike, validation: Perplexity | None = None) -> FinetuneResult:
+    """Measures the best checkpoint of a run on its validation and test examples; see `finetune`.
+
+    Args:
+      folder: the run folder.
+      validation: the last evaluation of training, if it was just now.
+    """
     run = RunFolder(folder)
     model = load(folder)
     experiment = model.experiment
@@ -67,7 +78,7 @@ def measure_run(folder: str | os.PathLike) -> FinetuneResult:
         path = run.path / f"predictions_{name}.jsonl"
         with PredictionsWriter(path, metric_kind(task), task.labels, task.bleu_tokenizer) as writer:
             splits[name] = model.evaluate_examples(examples.examples, replicates=REPLICATES, keep=writer.write)
-    result = FinetuneResult(run.path, model.step, splits)
+    result = FinetuneResult(run.path, model.step, validation, splits)
     values = {
         "step": model.step,
         "best_by": experiment.checkpoints.best_by,

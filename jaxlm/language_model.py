@@ -77,6 +77,13 @@ class LanguageModel:
         self.labels = tuple(labels)
         self._tokenizer = tokenizer
 
+    def __repr__(self) -> str:
+        config, size = self.config, sum(leaf.size for leaf in jax.tree.leaves(self.params))
+        told = f"{config.architecture}, {config.num_layers} layers, {config.embed_dim} wide, {size:,} parameters"
+        labels = f", {len(self.labels)} labels" if self.labels else ""
+        vocabulary = f", vocabulary {config.vocab_size:,}, context {config.max_length:,}"
+        return f"LanguageModel({self.experiment.name!r}: {told}{vocabulary}{labels}, step {self.step:,})"
+
     @property
     def tokenizer(self) -> Tokenizer:
         """Between text and ids.

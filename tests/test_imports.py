@@ -14,7 +14,7 @@ FLOORS = [
     {"cli"},
     {"jaxlm"},  # jaxlm/__init__.py
     {"finetuning"},
-    {"adapters", "averaging", "harness"},
+    {"adapters", "averaging", "harness", "trained_run"},
     {"language_model"},
     {"training"},
     {"run_folder"},

@@ -1,6 +1,7 @@
 """What a model was found to do on labelled examples."""
 
-from collections.abc import Mapping
+import html
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -23,7 +24,7 @@ class SplitResult:
     main: str
     scores: Mapping[str, float]
     intervals: Mapping[str, tuple[float, float]]
-    details: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the fields as plain values."""
@@ -34,8 +35,23 @@ class SplitResult:
         names = [self.main, *(name for name in self.scores if name != self.main)]
         return ", ".join(f"{name} {self.scores[name]:.4f}{self._interval(name)}" for name in names)
 
+    def _repr_html_(self) -> str:
+        rows = [
+            (name, f"{value:.4f}", self._interval(name).strip(" []").replace(", ", " to "))
+            for name, value in self.scores.items()
+        ]
+        caption = f"{self.examples:,} examples, loss {self.loss:.4f}"
+        return html_table(caption, ("score", "value", "95 % interval"), rows)
+
     def _interval(self, name: str) -> str:
         if name not in self.intervals:
             return ""
         low, high = self.intervals[name]
         return f" [{low:.4f}, {high:.4f}]"
+
+
+def html_table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Returns a small table for notebooks, its texts escaped."""
+    cells = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    names = "".join(f"<th>{html.escape(name)}</th>" for name in head)
+    return f"<table><caption>{html.escape(caption)}</caption><tr>{names}</tr>{cells}</table>"
