@@ -1,0 +1,129 @@
+"""What README and docs/ tell to type can be typed: commands parse, Python runs, notebooks run at a small size."""
+
+import importlib
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import jaxlm
+from jaxlm.cli import main
+
+from .small_runs import TEXT
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+NOTEBOOKS = sorted((ROOT / "experiments" / "notebooks").glob("*.ipynb"))
+PLACEHOLDERS = {"TASK": "classification", "K": "1"}
+
+
+class StopHereError(Exception):
+    """The options were understood."""
+
+
+def blocks(text, python):
+    """Fenced blocks of Python or of anything else; indented lines are commands too."""
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    found = [body for language, body in fenced if (language == "python") == python]
+    if not python:
+        unfenced = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+        found += re.findall(r"^    (.*)$", unfenced, re.MULTILINE)
+    return found
+
+
+def commands(path):
+    """Every `jaxlm VERB ...` of a document, as words; optional parts in brackets are taken, comments are not."""
+    for block in blocks(path.read_text("utf-8"), python=False):
+        for line in block.replace("\\\n", " ").splitlines():
+            found = re.search(r"(?:^|\| |=\S+ )jaxlm (.*)", line.strip())
+            if found and (words := shlex.split(re.sub(r"[\[\]]|\.\.\.", " ", found[1]), comments=True)):
+                yield [PLACEHOLDERS.get(word, word) for word in words]
+
+
+COMMANDS = [(path.name, words) for path in DOCUMENTS for words in commands(path)]
+
+
+def test_commands_are_found():
+    assert len(COMMANDS) > 30
+    assert {words[0] for _, words in COMMANDS} <= main.VERBS.keys()
+
+
+@pytest.mark.parametrize(("document", "words"), COMMANDS, ids=[f"{name}: {' '.join(w)}" for name, w in COMMANDS])
+def test_a_command_of_the_documents_is_understood(document, words, monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)  # experiment files are named from there
+    for file in sorted((ROOT / "jaxlm" / "cli").glob("*.py")):
+        module = importlib.import_module(f"jaxlm.cli.{file.stem}")
+        if file.stem == "options" or not hasattr(module, "parse_options"):
+            continue
+
+        def parse(*given, whole=module.parse_options, **named):
+            whole(*given, **named)
+            raise StopHereError
+
+        monkeypatch.setattr(module, "parse_options", parse)
+    with pytest.raises(StopHereError):
+        importlib.import_module(f"jaxlm.cli.{words[0]}").run(words[1:])
+
+
+SMALL = """
+import jaxlm
+from jaxlm.data.config import *
+from jaxlm.data.examples.config import ExamplesConfig
+from jaxlm.evaluation.config import EvaluationConfig
+from jaxlm.experiment import Experiment
+from jaxlm.models.config import ModelConfig
+from jaxlm.tasks.config import TaskConfig
+from jaxlm.training.config import OptimizerConfig
+model = dict(num_layers=1, embed_dim=16, num_heads=2)
+text = DataConfig(source="text", files=("text.txt",))
+"""
+
+
+def run_python(source, names):
+    """Runs a block, with the sizes in it made small; what it prints is not looked at."""
+    exec(compile(source, "<document>", "exec"), names)
+    return names
+
+
+@pytest.fixture
+def names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return run_python(SMALL, {})
+
+
+def test_the_python_of_the_readme_runs(names, tmp_path):
+    (source,) = blocks((ROOT / "README.md").read_text("utf-8"), python=True)
+    (tmp_path / "text.txt").write_text(f"{TEXT}\nROMEO: JULIET:\n" * 2)
+    small = "batch_size=8, sample_every=0, model=ModelConfig(**model), data=text"
+    for old, new in (("steps=500", f"steps=4, {small}"), ("max_new_tokens=200", "max_new_tokens=4")):
+        assert old in source
+        source = source.replace(old, new)
+    names = run_python(source, names)
+    assert (tmp_path / "shakespeare_gpt2" / "config.json").is_file()
+    assert isinstance(names["model"], jaxlm.LanguageModel)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS[1:], ids=lambda path: path.stem)
+def test_settings_in_the_documents_are_valid(path, names):
+    for source in blocks(path.read_text("utf-8"), python=True):
+        if source.startswith(("Experiment(", "data = ")):
+            value = run_python(source if "=" in source.split("(")[0] else f"data = {source}", names)["data"]
+            value.validate()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_at_a_small_size(path, tmp_path, monkeypatch):
+    """The cell tagged `parameters` gives the sizes; the metadata `small` of the notebook has small ones."""
+    monkeypatch.chdir(tmp_path)
+    notebook = json.loads(path.read_text("utf-8"))
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert sum("parameters" in cell["metadata"].get("tags", ()) for cell in cells) == 1
+    names: dict = {}
+    for cell in cells:
+        assert cell["outputs"] == []  # kept out of the history
+        run_python("".join(cell["source"]), names)
+        if "parameters" in cell["metadata"].get("tags", ()):
+            assert notebook["metadata"]["small"].keys() <= names.keys()
+            names |= notebook["metadata"]["small"]
