@@ -31,12 +31,11 @@ def norm_of(config: ModelConfig) -> partial[Norm]:
     )
 
 
-def block_of(config: ModelConfig, causal: bool, cross: bool, deterministic: bool) -> partial[Block]:
+def block_of(config: ModelConfig, cross: bool, deterministic: bool) -> partial[Block]:
     """Makes a block, given its name and what depends on the layer.
 
     Args:
       config: of the model.
-      causal: whether its self-attention sees only what is before.
       cross: whether it attends to an encoder.
       deterministic: no dropout.
     """
@@ -63,8 +62,8 @@ def block_of(config: ModelConfig, causal: bool, cross: bool, deterministic: bool
     )
     return partial(
         Block,
-        attention=partial(attention, causal=causal),
-        cross_attention=partial(attention, causal=False) if cross else None,
+        attention=attention,
+        cross_attention=attention if cross else None,
         feed_forward=partial(
             _feed_forward(config),
             kind=config.feed_forward,
@@ -76,6 +75,7 @@ def block_of(config: ModelConfig, causal: bool, cross: bool, deterministic: bool
         norm=norm_of(config),
         norm_position=config.norm_position,
         residual=config.residual,
+        window=config.window,
         dropout_rate=config.dropout_rate,
         deterministic=deterministic,
     )

@@ -10,11 +10,11 @@ from jaxlm.models.blocks import norm_of, normal_init
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.output import ModelOutput
 from jaxlm.nn.activations import ACTIVATIONS
-from jaxlm.nn.attention import soft_cap_scores
 from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.embedding import Embedding
 from jaxlm.nn.linear import Linear, matmul
 from jaxlm.nn.parameter import parameter
+from jaxlm.nn.scores import soft_cap_scores
 
 SCORES = ("batch", "time", "activation_vocab")
 

@@ -14,9 +14,9 @@ from jaxlm.models.config import ModelConfig
 from jaxlm.models.heads import apply_task_head
 from jaxlm.models.output import ModelOutput
 from jaxlm.models.tower import token_embedding
-from jaxlm.nn.attention import segment_mask
 from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.feed_forward import FeedForward
+from jaxlm.nn.masks import AttentionMask
 from jaxlm.nn.parameter import parameter
 from jaxlm.nn.relative_attention import (
     RelativeAttention,
@@ -123,7 +123,8 @@ def _masks(
     """Masks [batch, 1, time, memory_time + time] of the content and of the queries."""
     mask = None
     if segment_ids is not None and seen_segments is not None:
-        mask = segment_mask(segment_ids, seen_segments)
+        of_segments = AttentionMask(query_segments=segment_ids, key_segments=seen_segments)
+        mask = of_segments.visible(0, segment_ids.shape[1], 0, seen_segments.shape[1])
     if permutation_mask is not None:
         order = jnp.pad(permutation_mask, ((0, 0), (0, 0), (memory_time, 0)), constant_values=True)[:, None]
         mask = order if mask is None else mask & order

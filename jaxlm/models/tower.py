@@ -1,7 +1,6 @@
 """A tower: embeddings and a stack of blocks. A decoder or an encoder is one, an encoder-decoder has two."""
 
 import math
-from dataclasses import replace
 
 import flax.linen as nn
 import jax
@@ -11,12 +10,13 @@ from jaxlm.models.blocks import block_of, norm_of, normal_init
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.rotary import global_phases, local_phases
 from jaxlm.nn.alibi import alibi_bias
-from jaxlm.nn.attention import causal_mask, segment_mask, window_mask
 from jaxlm.nn.block import BlockInputs
 from jaxlm.nn.cache import DecoderCache, LayerCache
+from jaxlm.nn.distance_bias import distances
 from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.embedding import Embedding
 from jaxlm.nn.linear import Linear
+from jaxlm.nn.masks import AttentionMask
 from jaxlm.nn.relative_buckets import RelativeBias
 from jaxlm.nn.sinusoidal import sinusoidal_table
 from jaxlm.nn.stack import Stack
@@ -139,35 +139,26 @@ class Tower(nn.Module):
                 positions = positions + cache.index
 
         x = embed(config, table, tokens, positions, token_types, deterministic)
-        query_slots, key_slots = (jnp.arange(time),) * 2 if cache is None else cache.slots(time)
-        mask = None
-        if cache is not None:
-            seen, mask = cache.mask(jnp.ones_like(tokens) if segment_ids is None else segment_ids, prefix)
-            cache = replace(cache, segment_ids=seen)
+        if cache is None:
+            mask = AttentionMask(self.causal, None, segment_ids, segment_ids, prefix)
+        else:
+            mask = cache.mask(jnp.ones_like(tokens) if segment_ids is None else segment_ids, prefix)
             if encoder_segment_ids is None:
                 encoder_segment_ids = cache.encoder_segment_ids
-        elif segment_ids is not None:
-            mask = segment_mask(segment_ids, segment_ids)
-        causal = self.causal
-        if prefix is not None and cache is None:
-            earlier = causal_mask(time) | prefix[:, None, None, :]
-            mask = earlier if mask is None else mask & earlier
-            causal = False  # the mask says so
         local = tuple(config.is_local(layer) for layer in range(self.num_layers))
         rotary = config.positions == "rotary"
         inputs = BlockInputs(
-            mask=self._global_mask(mask, local, time),
-            local_mask=self._local_mask(mask, local, query_slots, key_slots),
+            mask=mask,
             phases=global_phases(config, positions) if rotary else None,
             local_phases=local_phases(config, positions) if rotary and any(local) else None,
-            bias=self._position_bias(query_slots, key_slots),
+            bias=self._position_bias(distances(time, time if cache is None else cache.capacity, mask.offset)),
             token_mask=None if segment_ids is None else segment_ids != 0,
             encoded=encoded,
-            encoded_mask=_encoded_mask(segment_ids, encoder_segment_ids),
+            encoded_mask=AttentionMask(query_segments=segment_ids, key_segments=encoder_segment_ids),
             cache_index=None if cache is None else cache.index,
         )
         x, layers = Stack(
-            block_of(config, causal, self.cross, deterministic),
+            block_of(config, self.cross, deterministic),
             local,
             config.layers,
             config.remat,
@@ -178,28 +169,15 @@ class Tower(nn.Module):
             x = norm_of(config)(name="final_norm")(x)
         if cache is not None:
             assert layers is not None
-            cache = replace(cache, layers=layers, index=cache.index + time, encoder_segment_ids=encoder_segment_ids)
+            assert mask.key_segments is not None
+            cache = DecoderCache(layers, mask.key_segments, cache.index + time, encoder_segment_ids)
         return x, cache
 
-    def _global_mask(self, mask: jax.Array | None, local: tuple[bool, ...], time: int) -> jax.Array | None:
-        if mask is None and len(set(local)) > 1 and self.config.layers == "scanned":
-            return jnp.ones((1, 1, time, time), bool)  # one block for both kinds of layers takes a mask for both
-        return mask
-
-    def _local_mask(
-        self, mask: jax.Array | None, local: tuple[bool, ...], query_slots: jax.Array, key_slots: jax.Array
-    ) -> jax.Array | None:
-        if not any(local):
-            return None
-        assert self.config.window is not None
-        near = window_mask(query_slots, key_slots, self.config.window, self.causal)
-        return near if mask is None else mask & near
-
-    def _position_bias(self, query_slots: jax.Array, key_slots: jax.Array) -> jax.Array | None:
+    def _position_bias(self, distances: jax.Array) -> jax.Array | None:
         """Biases depend on distances only, which are those of slots within a segment."""
         config = self.config
         if config.positions == "alibi":
-            return alibi_bias(config.num_heads, query_slots, key_slots)
+            return alibi_bias(config.num_heads, distances)
         if config.positions == "relative_buckets":
             return RelativeBias(
                 config.relative_buckets,
@@ -208,17 +186,8 @@ class Tower(nn.Module):
                 not self.causal,
                 normal_init(config),
                 name="relative_bias",
-            )(query_slots, key_slots)
+            )(distances)
         return None
-
-
-def _encoded_mask(segment_ids: jax.Array | None, encoder_segment_ids: jax.Array | None) -> jax.Array | None:
-    """What each token may see of the encoder's positions: bool [batch, 1, time or 1, encoder_time]."""
-    if encoder_segment_ids is None:
-        return None
-    if segment_ids is None:
-        return (encoder_segment_ids != 0)[:, None, None, :]
-    return segment_mask(segment_ids, encoder_segment_ids)
 
 
 def init_cache(config: ModelConfig, batch: int, capacity: int) -> DecoderCache:

@@ -23,16 +23,14 @@ def alibi_slopes(num_heads: int) -> np.ndarray:
     return slopes.astype(np.float32)
 
 
-def alibi_bias(num_heads: int, query_positions: jax.Array, key_positions: jax.Array) -> jax.Array:
+def alibi_bias(num_heads: int, distances: jax.Array) -> jax.Array:
     """What ALiBi adds to the scores: minus the distance times the slope of the head (Press et al. 2022, eq. 1).
 
     Args:
       num_heads: query heads.
-      query_positions: [query_time] int32, or a scalar for one query; may be traced.
-      key_positions: [key_time] int32.
+      distances: [count] int32, key minus query; may be traced.
 
     Returns:
-      [1, num_heads, query_time, key_time] float32, never positive: an encoder's tokens see both sides alike.
+      [num_heads, count] float32, never positive: an encoder's tokens see both sides alike.
     """
-    distances = jnp.abs(key_positions[None, :] - jnp.atleast_1d(query_positions)[:, None])
-    return (distances.astype(jnp.float32) * -alibi_slopes(num_heads)[:, None, None])[None]
+    return jnp.abs(distances).astype(jnp.float32) * -alibi_slopes(num_heads)[:, None]

@@ -9,8 +9,11 @@ from flax import struct
 
 from jaxlm.nn.cache import LayerCache
 from jaxlm.nn.dropout import Dropout
+from jaxlm.nn.masks import AttentionMask
 from jaxlm.nn.multi_head_attention import MultiHeadAttention, Phases
 from jaxlm.nn.norms import Norm
+
+EVERYTHING = 2**30  # a window wider than any input
 
 
 @struct.dataclass
@@ -18,36 +21,33 @@ class BlockInputs:
     """What all blocks of a stack are given beside the residual stream; what a model does not use is None.
 
     Attributes:
-      mask: bool [batch or 1, 1, time, key_time], what a global layer may see (beside causality, without a cache).
-      local_mask: as mask, for local layers.
+      mask: what a global layer may see; a local one sees a window of it.
       phases: rotary phases of global layers.
       local_phases: of local layers.
-      bias: float32 [1, heads, time, key_time], position bias of the attention scores.
+      bias: float32 [heads, time + key_time - 1], position bias of the attention scores by distance.
       token_mask: bool [batch, time], tokens that are no padding.
       encoded: [batch, encoder_time, embed_dim], what an encoder gave.
-      encoded_mask: bool [batch or 1, 1, 1 or time, encoder_time], what of it may be seen.
+      encoded_mask: what of it may be seen.
       cache_index: int32 scalar, the cache's next free slot.
     """
 
-    mask: jax.Array | None = None
-    local_mask: jax.Array | None = None
+    mask: AttentionMask
     phases: Phases | None = None
     local_phases: Phases | None = None
     bias: jax.Array | None = None
     token_mask: jax.Array | None = None
     encoded: jax.Array | None = None
-    encoded_mask: jax.Array | None = None
+    encoded_mask: AttentionMask = AttentionMask()
     cache_index: jax.Array | None = None
 
-    def of_layer(self, local: bool | jax.Array) -> tuple[jax.Array | None, Phases | None]:
-        """Mask and phases of a layer; for a traced `local`, both kinds of them must be there."""
+    def of_layer(self, local: bool | jax.Array, window: int | None) -> tuple[AttentionMask, Phases | None]:
+        """Mask and phases of a layer; for a traced `local`, phases of both kinds must be there."""
         if isinstance(local, bool):
-            return (self.local_mask, self.local_phases) if local else (self.mask, self.phases)
-        return jax.tree.map(
-            lambda near, far: jnp.where(local, near, far),
-            (self.local_mask, self.local_phases),
-            (self.mask, self.phases),
-        )
+            if not local:
+                return self.mask, self.phases
+            return self.mask.within(window or EVERYTHING), self.local_phases
+        phases = jax.tree.map(lambda near, far: jnp.where(local, near, far), self.local_phases, self.phases)
+        return self.mask.within(jnp.where(local, window or EVERYTHING, EVERYTHING)), phases
 
 
 class Block(nn.Module):
@@ -62,6 +62,7 @@ class Block(nn.Module):
       residual: 'sequential', or 'parallel': both sublayers read the same (Wang & Komatsuzaki 2021, GPT-J).
       normalize_input: whether the first sublayer's input is normalised, where the others' are.
       local: whether this is a local layer, which sees the window only.
+      window: what local layers see; see `jaxlm.nn.masks.AttentionMask`.
       dropout_rate: dropout of what each sublayer adds.
       deterministic: no dropout.
     """
@@ -74,6 +75,7 @@ class Block(nn.Module):
     residual: str
     normalize_input: bool
     local: bool
+    window: int | None
     dropout_rate: float
     deterministic: bool
 
@@ -85,7 +87,7 @@ class Block(nn.Module):
 
         `local`, a bool scalar, stands in for the field where one compiled block serves layers of both kinds.
         """
-        mask, phases = inputs.of_layer(self.local if local is None else local)
+        mask, phases = inputs.of_layer(self.local if local is None else local, self.window)
         attended, cache = self.attention(name="attention")(
             self._before(x, "attention") if self.normalize_input else x,
             mask,

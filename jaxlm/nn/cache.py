@@ -6,13 +6,15 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from jaxlm.nn.masks import AttentionMask
+
 
 @struct.dataclass
 class LayerCache:
     """Keys and values of one layer (or of all, stacked on a leading axis).
 
     Attributes:
-      key: [batch * kv_heads, capacity, head_dim]; see `jaxlm.nn.attention.attention_weights` for why in one axis.
+      key: [batch * kv_heads, capacity, head_dim]; see `jaxlm.nn.scores.attention_scores` for why in one axis.
       value: as key.
       cross_key: [batch, kv_heads, encoder_time, head_dim] of what the encoder gave, once it has been read.
       cross_value: as cross_key.
@@ -58,11 +60,7 @@ class DecoderCache:
         """Number of slots."""
         return self.segment_ids.shape[1]
 
-    def slots(self, time: int) -> tuple[jax.Array, jax.Array]:
-        """Where `time` new tokens will stand, [time] int32, and all slots, [capacity] int32."""
-        return self.index + jnp.arange(time), jnp.arange(self.capacity)
-
-    def mask(self, segment_ids: jax.Array, prefix: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+    def mask(self, segment_ids: jax.Array, prefix: jax.Array | None = None) -> AttentionMask:
         """The slots that new tokens may see, once they stand at `index` and after.
 
         Args:
@@ -70,13 +68,10 @@ class DecoderCache:
           prefix: [batch, time] bool, which of them the tokens before them see too; None means none.
 
         Returns:
-          The updated segment ids [batch, capacity], and a mask [batch, 1, time, capacity].
+          A mask with the updated segment ids [batch, capacity] of all slots as those of the keys.
         """
         updated = jax.lax.dynamic_update_slice(self.segment_ids, segment_ids, (0, self.index))
-        own_slots, slots = self.slots(segment_ids.shape[1])
-        earlier = (slots[None, :] <= own_slots[:, None])[None]
         if prefix is not None:
             empty = jnp.zeros_like(self.segment_ids, bool)
-            earlier = earlier | jax.lax.dynamic_update_slice(empty, prefix, (0, self.index))[:, None, :]
-        same = segment_ids[:, :, None] == updated[:, None, :]
-        return updated, (same & earlier & (updated != 0)[:, None, :])[:, None]
+            prefix = jax.lax.dynamic_update_slice(empty, prefix, (0, self.index))
+        return AttentionMask(True, None, segment_ids, updated, prefix, self.index)

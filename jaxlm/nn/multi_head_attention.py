@@ -8,13 +8,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxlm.nn.attention import attention, attention_weights, combine_masks, weighted_values
+from jaxlm.nn.attention import attention
 from jaxlm.nn.cache import LayerCache
-from jaxlm.nn.dropout import Dropout
+from jaxlm.nn.distance_bias import by_pair
 from jaxlm.nn.linear import Linear
+from jaxlm.nn.masks import AttentionMask
 from jaxlm.nn.norms import Norm
 from jaxlm.nn.parameter import Initializer
 from jaxlm.nn.rotary import rotate
+from jaxlm.nn.scores import attention_weights
 
 Phases = tuple[jax.Array, jax.Array]
 
@@ -32,7 +34,6 @@ class MultiHeadAttention(nn.Module):
       scale: factor of the scores; None means 1 / sqrt(head_dim).
       soft_cap: bound of the scores, or None.
       qk_norm: makes the normalisation of each head's queries and keys, given its name; None for none.
-      causal: whether a position sees only itself and what is before it.
       implementation: see `jaxlm.nn.attention.attention`.
       dropout_rate: dropout of the attention weights (reference implementation only).
       deterministic: no dropout.
@@ -50,7 +51,6 @@ class MultiHeadAttention(nn.Module):
     scale: float | None
     soft_cap: float | None
     qk_norm: Callable[..., Norm] | None
-    causal: bool
     implementation: Literal["reference", "xla", "cudnn"]
     dropout_rate: float
     deterministic: bool
@@ -62,7 +62,7 @@ class MultiHeadAttention(nn.Module):
     def __call__(
         self,
         x: jax.Array,
-        mask: jax.Array | None,
+        mask: AttentionMask,
         phases: Phases | None = None,
         bias: jax.Array | None = None,
         cache: LayerCache | None = None,
@@ -72,9 +72,9 @@ class MultiHeadAttention(nn.Module):
 
         Args:
           x: [batch, time, embed_dim].
-          mask: bool [batch or 1, 1, time, key_time] or None; with a cache it must also carry causality.
+          mask: what of x, or of the cache, each position sees.
           phases: rotary phases of the positions, or None.
-          bias: float32 [batch or 1, heads, time, key_time] added to the scores, or None.
+          bias: float32 [heads, time + key_time - 1], added to the scores by distance, or None.
           cache: keys and values of earlier tokens, or None.
           cache_index: slot of the first new token.
 
@@ -87,24 +87,22 @@ class MultiHeadAttention(nn.Module):
         if phases is not None:
             query, key = rotate(query, phases), rotate(key, phases)
         value = self._project("value", x)
-        causal = self.causal
         if cache is not None:
             assert cache_index is not None
             cache = cache.write(key, value, cache_index)
             key, value = cache.read(x.shape[0])
-            causal = False
-        return self._attend(query, key, value, causal, mask, bias), cache
+        return self._attend(query, key, value, mask, bias), cache
 
     @nn.compact
     def over(
-        self, x: jax.Array, encoded: jax.Array | None, mask: jax.Array | None, cache: LayerCache | None
+        self, x: jax.Array, encoded: jax.Array | None, mask: AttentionMask, cache: LayerCache | None
     ) -> tuple[jax.Array, LayerCache | None]:
         """Cross-attention: queries from x, keys and values from an encoder.
 
         Args:
           x: [batch, time, embed_dim].
           encoded: [batch, encoder_time, embed_dim], or None to take the keys and values that the cache holds.
-          mask: bool [batch or 1, 1, 1 or time, encoder_time] or None.
+          mask: what of the encoder's positions each of x sees.
           cache: the layer's, or None.
 
         Returns:
@@ -120,7 +118,7 @@ class MultiHeadAttention(nn.Module):
             key, value = self._project("key", encoded), self._project("value", encoded)
             if cache is not None:
                 cache = replace(cache, cross_key=key, cross_value=value)
-        return self._attend(query, key, value, False, mask, None), cache
+        return self._attend(query, key, value, mask, None), cache
 
     def _project(self, name: Literal["query", "key", "value"], x: jax.Array) -> jax.Array:
         """One of the three maps: [batch, time, embed_dim] to [batch, heads, time, head_dim]."""
@@ -135,34 +133,30 @@ class MultiHeadAttention(nn.Module):
         query: jax.Array,
         key: jax.Array,
         value: jax.Array,
-        causal: bool,
-        mask: jax.Array | None,
+        mask: AttentionMask,
         bias: jax.Array | None,
     ) -> jax.Array:
         """Attention in every head, then the map back: [batch, time, embed_dim]."""
         batch, heads, time, head_dim = query.shape
         scale = head_dim**-0.5 if self.scale is None else self.scale
+        if self.is_mutable_collection("taps"):
+            # Whole weights are needed only where somebody looks at them.
+            seen = mask.visible(0, time, 0, key.shape[2])
+            of_pairs = None if bias is None else by_pair(bias, time)
+            self.sow("taps", "attention_weights", attention_weights(query, key, seen, scale, of_pairs, self.soft_cap))
         drops = self.dropout_rate > 0 and not self.deterministic
-        if drops or self.is_mutable_collection("taps"):
-            # Whole weights are needed only where they are tapped or dropped out; the configuration makes sure that
-            # dropout goes with the reference implementation.
-            seen = combine_masks(causal, time, mask)
-            weights = attention_weights(query, key, seen, scale, bias, self.soft_cap)
-            self.sow("taps", "attention_weights", weights)
-            weights = Dropout(self.dropout_rate, deterministic=self.deterministic)(weights)
-            out = weighted_values(weights, value)
-        else:
-            out = attention(
-                query,
-                key,
-                value,
-                causal=causal,
-                mask=mask,
-                bias=bias,
-                scale=scale,
-                soft_cap=self.soft_cap,
-                implementation=self.implementation,
-            )
+        out = attention(
+            query,
+            key,
+            value,
+            mask,
+            bias=bias,
+            scale=scale,
+            soft_cap=self.soft_cap,
+            dropout_rate=self.dropout_rate,
+            dropout_key=self.make_rng("dropout") if drops else None,
+            implementation=self.implementation,
+        )
         out = out.swapaxes(1, 2).reshape(batch, time, heads * head_dim)
         return Linear(
             self.embed_dim, ("heads", "embed"), self.output_bias, self.dtype, self.output_init, name="output"

@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxlm.nn.attention import attention_weights, weighted_values
 from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.feed_forward import FeedForward
 from jaxlm.nn.linear import Linear
 from jaxlm.nn.norms import Norm
 from jaxlm.nn.parameter import Initializer, parameter
+from jaxlm.nn.scores import attention_weights, weighted_values
 from jaxlm.nn.sinusoidal import sinusoidal_table
 
 

@@ -72,18 +72,16 @@ class RelativeBias(nn.Module):
     embedding_init: Initializer
 
     @nn.compact
-    def __call__(self, query_positions: jax.Array, key_positions: jax.Array) -> jax.Array:
-        """Looks up the bias of each pair.
+    def __call__(self, distances: jax.Array) -> jax.Array:
+        """Looks up the bias of each distance.
 
         Args:
-          query_positions: [query_time] int32, or a scalar for one query; may be traced.
-          key_positions: [key_time] int32.
+          distances: [count] int32, key minus query; may be traced.
 
         Returns:
-          [1, num_heads, query_time, key_time] float32.
+          [num_heads, count] float32.
         """
         axes = ("relative_buckets", "heads")
         table = parameter(self, "embedding", self.embedding_init, (self.num_buckets, self.num_heads), axes)
-        relative = key_positions[None, :] - jnp.atleast_1d(query_positions)[:, None]
-        buckets = relative_position_bucket(relative, self.bidirectional, self.num_buckets, self.max_distance)
-        return table[buckets].transpose(2, 0, 1)[None]
+        buckets = relative_position_bucket(distances, self.bidirectional, self.num_buckets, self.max_distance)
+        return table[buckets].T

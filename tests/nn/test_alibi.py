@@ -1,11 +1,15 @@
 """ALiBi's slopes and biases against the paper's figures and BLOOM's."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxlm.nn.alibi import alibi_bias, alibi_slopes
+from jaxlm.nn.distance_bias import by_pair, distances
+
+
+def of_pairs(heads: int, query_time: int, key_time: int, offset: jax.Array | None = None) -> jax.Array:
+    return by_pair(alibi_bias(heads, distances(query_time, key_time, offset)), query_time)
 
 
 def test_slopes_of_a_power_of_two_are_those_of_the_paper():
@@ -24,8 +28,7 @@ def test_biases_are_blooms(heads):
     bloom = pytest.importorskip("transformers.models.bloom.modeling_bloom")
     # BLOOM leaves out what is the same for all keys of a query.
     expected = bloom.build_alibi_tensor(torch.ones(1, 10), heads, torch.float32).numpy()
-    positions = jnp.arange(10)
-    bias = np.asarray(alibi_bias(heads, positions, positions))
+    bias = np.asarray(of_pairs(heads, 10, 10))
     assert bias.shape == (1, heads, 10, 10)
     seen = np.tril(np.ones((10, 10), bool))  # a decoder sees no more
     same = np.broadcast_to(expected, (heads, 10, 10))
@@ -33,15 +36,14 @@ def test_biases_are_blooms(heads):
 
 
 def test_both_sides_of_a_token_are_alike():
-    bias = np.asarray(alibi_bias(4, jnp.arange(7), jnp.arange(7)))[0]
+    bias = np.asarray(of_pairs(4, 7, 7))[0]
     np.testing.assert_array_equal(bias, bias.swapaxes(1, 2))
     np.testing.assert_allclose(bias[:, 0, 1:] - bias[:, 0, :-1], -np.tile(alibi_slopes(4)[:, None], 6))
 
 
 def test_one_query_at_a_traced_position_has_its_row_of_the_whole():
-    positions = jnp.arange(7)
-    whole = alibi_bias(4, positions, positions)
-    row = jax.jit(lambda offset: alibi_bias(4, offset, positions))(5)
+    whole = of_pairs(4, 7, 7)
+    row = jax.jit(lambda offset: of_pairs(4, 1, 7, offset))(5)
     np.testing.assert_allclose(row, whole[:, :, 5:6])
     np.testing.assert_array_equal(row[0, :, 0, 5], 0)
     assert (np.diff(row[0, :, 0, :6]) > 0).all()

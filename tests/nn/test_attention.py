@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlm.nn.attention import attention, segment_mask
+from jaxlm.nn.attention import attention
+from jaxlm.nn.masks import AttentionMask
 
 from ..quick_compilation import quick_jit
 
@@ -15,7 +16,7 @@ BATCH, TIME, HEADS, HEAD_DIM = 2, 9, 4, 8
 # Row 0: two documents and padding; row 1: padding first, then one document.
 SEGMENTS = np.array([[1, 1, 1, 1, 2, 2, 2, 0, 0], [0, 0, 0, 1, 1, 1, 1, 1, 1]], np.int32)
 IMPLEMENTATIONS = ("reference", "xla")
-compiled_attention = quick_jit(attention, static_argnames=("causal", "implementation"))
+compiled_attention = quick_jit(attention, static_argnames="implementation")
 
 
 def random_inputs(kv_heads: int, time: int = TIME) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -23,6 +24,11 @@ def random_inputs(kv_heads: int, time: int = TIME) -> tuple[np.ndarray, np.ndarr
     return tuple(
         random.normal(size=(BATCH, heads, time, HEAD_DIM)).astype(np.float32) for heads in (HEADS, kv_heads, kv_heads)
     )
+
+
+def mask_of(causal: bool, segments: np.ndarray | None = None) -> AttentionMask:
+    segments = None if segments is None else jnp.asarray(segments)
+    return AttentionMask(causal, query_segments=segments, key_segments=segments)
 
 
 def naive(query, key, value, causal: bool, segments: np.ndarray | None) -> np.ndarray:
@@ -50,8 +56,8 @@ def naive(query, key, value, causal: bool, segments: np.ndarray | None) -> np.nd
 @pytest.mark.parametrize("kv_heads", [HEADS, 2, 1])
 def test_attention_equals_a_loop_in_float64(kv_heads, causal, segmented, implementation):
     query, key, value = random_inputs(kv_heads)
-    mask = segment_mask(SEGMENTS, SEGMENTS) if segmented else None
-    out = compiled_attention(query, key, value, causal=causal, mask=mask, implementation=implementation)
+    mask = mask_of(causal, SEGMENTS if segmented else None)
+    out = compiled_attention(query, key, value, mask, implementation=implementation)
     expected = naive(query, key, value, causal, SEGMENTS if segmented else None)
     np.testing.assert_allclose(out, expected, atol=2e-6)
 
@@ -63,10 +69,10 @@ def test_long_causal_attention_in_chunks_equals_a_loop_in_float64(time, segmente
     # Documents of 25 tokens, across the borders of chunks, and padding at either end.
     segments = np.stack([1 + np.arange(time) // 25, 1 + np.arange(time) // 25]).astype(np.int32)
     segments[0, -70:], segments[1, :70] = 0, 0
-    mask = segment_mask(segments, segments) if segmented else None
+    mask = mask_of(True, segments if segmented else None)
 
     def outputs(query, key, value, implementation):
-        return attention(query, key, value, causal=True, mask=mask, implementation=implementation)
+        return attention(query, key, value, mask, implementation=implementation)
 
     @quick_jit
     def both(query, key, value):
@@ -85,9 +91,8 @@ def test_long_causal_attention_in_chunks_equals_a_loop_in_float64(time, segmente
 def test_a_mask_may_be_given_for_keys_alone(causal, implementation):
     query, key, value = random_inputs(2, 128)
     seen = np.arange(128) >= 5
-    out = compiled_attention(
-        query, key, value, causal=causal, mask=jnp.asarray(seen)[None, None, None], implementation=implementation
-    )
+    mask = AttentionMask(causal, key_segments=jnp.asarray(seen, jnp.int32)[None])
+    out = compiled_attention(query, key, value, mask, implementation=implementation)
     np.testing.assert_allclose(
         out[:, :, 5:], naive(query, key, value, causal, 1 * seen[None].repeat(2, 0))[:, :, 5:], atol=3e-6
     )
@@ -97,10 +102,8 @@ def test_a_mask_may_be_given_for_keys_alone(causal, implementation):
 @pytest.mark.parametrize("kv_heads", [HEADS, 2])
 def test_fewer_queries_than_keys_see_what_the_mask_says(kv_heads, implementation):
     query, key, value = random_inputs(kv_heads)
-    seen = np.arange(TIME) <= np.arange(TIME - 3, TIME)[:, None]
-    out = compiled_attention(
-        query[:, :, -3:], key, value, causal=False, mask=jnp.asarray(seen)[None, None], implementation=implementation
-    )
+    mask = AttentionMask(causal=True, offset=jnp.int32(TIME - 3))
+    out = compiled_attention(query[:, :, -3:], key, value, mask, implementation=implementation)
     np.testing.assert_allclose(out, naive(query, key, value, True, None)[:, :, -3:], atol=2e-6)
 
 
@@ -108,10 +111,10 @@ def test_fewer_queries_than_keys_see_what_the_mask_says(kv_heads, implementation
 @pytest.mark.parametrize("causal", [False, True])
 def test_queries_that_see_nothing_get_zeros_and_zero_gradients(causal, implementation):
     query, key, value = random_inputs(2)
-    mask = segment_mask(SEGMENTS, SEGMENTS)
+    mask = mask_of(causal, SEGMENTS)
 
     def outputs(query, key, value):
-        return attention(query, key, value, causal=causal, mask=mask, implementation=implementation)
+        return attention(query, key, value, mask, implementation=implementation)
 
     @quick_jit
     def outputs_and_gradients(*inputs):
@@ -136,8 +139,7 @@ def test_gradients_of_the_implementations_agree(causal):
 
     def gradients(implementation):
         def objective(*inputs):
-            mask = segment_mask(SEGMENTS, SEGMENTS)
-            return (attention(*inputs, causal=causal, mask=mask, implementation=implementation) * direction).sum()
+            return (attention(*inputs, mask_of(causal, SEGMENTS), implementation=implementation) * direction).sum()
 
         return quick_jit(jax.grad(objective, argnums=(0, 1, 2)))(query, key, value)
 
@@ -146,7 +148,8 @@ def test_gradients_of_the_implementations_agree(causal):
 
 
 def test_segments_see_themselves_and_padding_is_seen_by_nobody():
-    mask = segment_mask(jnp.array([[1, 2, 0]]), jnp.array([[1, 2, 2, 0]]))
+    mask = AttentionMask(query_segments=jnp.array([[1, 2, 0]]), key_segments=jnp.array([[1, 2, 2, 0]]))
+    mask = mask.visible(0, 3, 0, 4)
     expected = [[True, False, False, False], [False, True, True, False], [False, False, False, False]]
     np.testing.assert_array_equal(mask, np.array(expected)[None, None])
 
@@ -156,18 +159,11 @@ def test_scores_are_kept_in_float32_when_inputs_are_bfloat16():
     query = jnp.array([32, 2, 0, 0], jnp.bfloat16).reshape(1, 1, 1, 4)
     key = jnp.array([[16, 0, 0, 0], [16, 1, 0, 0]], jnp.bfloat16).reshape(1, 1, 2, 4)
     value = jnp.array([[0] * 4, [1] * 4], jnp.bfloat16).reshape(1, 1, 2, 4)
-    out = compiled_attention(query, key, value, causal=False)
+    out = compiled_attention(query, key, value, AttentionMask())
     assert float(out[0, 0, 0, 0]) == pytest.approx(1 / (1 + np.exp(-1)), abs=0.005)
 
 
 def test_an_unknown_implementation_is_refused_with_the_known_ones():
     query, key, value = random_inputs(HEADS)
     with pytest.raises(ValueError, match=r"'flash'.*reference, xla, cudnn"):
-        compiled_attention(query, key, value, causal=True, implementation="flash")
-
-
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-def test_causal_attention_over_different_lengths_is_refused(implementation):
-    query, key, value = random_inputs(HEADS)
-    with pytest.raises(ValueError, match="4 and 9"):
-        compiled_attention(query[:, :, :4], key, value, causal=True, implementation=implementation)
+        compiled_attention(query, key, value, AttentionMask(causal=True), implementation="flash")

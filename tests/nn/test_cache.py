@@ -18,13 +18,14 @@ def test_keys_and_values_are_written_from_the_index_on():
 
 def test_new_tokens_see_earlier_slots_of_their_segment_and_themselves():
     cache = DecoderCache(layers=(), segment_ids=jnp.array([[0, 1, 1, 2, 0, 0]]), index=jnp.int32(3))
-    segments, mask = cache.mask(jnp.array([[1, 2]]))
+    mask = cache.mask(jnp.array([[1, 2]]))
     assert cache.capacity == 6
-    np.testing.assert_array_equal(segments, [[0, 1, 1, 1, 2, 0]])
-    np.testing.assert_array_equal(mask, [[[[False, True, True, True, False, False], [False] * 4 + [True, False]]]])
+    np.testing.assert_array_equal(mask.key_segments, [[0, 1, 1, 1, 2, 0]])
+    expected = [[[[False, True, True, True, False, False], [False] * 4 + [True, False]]]]
+    np.testing.assert_array_equal(mask.visible(0, 2, 0, 6), expected)
 
 
 def test_padding_sees_nothing_and_is_not_seen():
     cache = DecoderCache(layers=(), segment_ids=jnp.zeros((1, 4), jnp.int32), index=jnp.int32(0))
-    _, mask = cache.mask(jnp.array([[0, 1, 1]]))
+    mask = cache.mask(jnp.array([[0, 1, 1]])).visible(0, 3, 0, 4)
     np.testing.assert_array_equal(mask, [[[[False] * 4, [False, True, False, False], [False, True, True, False]]]])

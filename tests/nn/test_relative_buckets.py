@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxlm.nn.distance_bias import by_pair, distances
 from jaxlm.nn.relative_buckets import RelativeBias, relative_position_bucket
 
 DISTANCES = np.arange(-2000, 2001)
@@ -47,15 +48,18 @@ def test_too_few_buckets_are_refused():
 @pytest.mark.parametrize("bidirectional", [True, False])
 def test_the_bias_of_a_pair_is_its_buckets_row(bidirectional):
     module = RelativeBias(8, 3, 16, bidirectional, jax.nn.initializers.normal(1.0))
-    positions = jnp.arange(40)
-    boxed = module.init(jax.random.key(0), positions, positions)["params"]
+    boxed = module.init(jax.random.key(0), distances(40, 40))["params"]
     assert boxed["embedding"].names == ("relative_buckets", "heads")
     table = boxed["embedding"].value
-    whole = module.apply({"params": {"embedding": table}}, positions, positions)
+
+    def of_pairs(query_time: int, offset: jax.Array | None = None) -> jax.Array:
+        return by_pair(module.apply({"params": {"embedding": table}}, distances(query_time, 40, offset)), query_time)
+
+    whole = of_pairs(40)
     assert whole.shape == (1, 3, 40, 40)
     assert whole.dtype == jnp.float32
     for query, key in ((0, 0), (3, 1), (1, 3), (39, 0), (0, 39)):
         bucket = relative_position_bucket(jnp.array(key - query), bidirectional, 8, 16)
         np.testing.assert_array_equal(whole[0, :, query, key], table[bucket])
-    row = jax.jit(lambda offset: module.apply({"params": {"embedding": table}}, offset, positions))(25)
+    row = jax.jit(lambda offset: of_pairs(1, offset))(25)
     np.testing.assert_array_equal(row, whole[:, :, 25:26])
