@@ -220,7 +220,7 @@ def experiment_of(name: str, start: str, setting: Setting, examples: ExamplesCon
         base,
         start_from=pretrained,
         start_with="shape" if start == "scratch" else "weights",
-        model=ModelConfig(dropout_rate=0.1, pooling="mean"),
+        model_changes={"dropout_rate": 0.1, "pooling": "mean"},
     )
 
 

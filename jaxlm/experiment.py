@@ -8,6 +8,7 @@ import dataclasses
 import math
 import types
 import typing
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -21,7 +22,7 @@ from jaxlm.models.config import ModelConfig
 from jaxlm.parallel.config import MeshConfig
 from jaxlm.tasks.config import LABELLED, TaskConfig
 from jaxlm.text.config import TokenizerConfig
-from jaxlm.training.config import CheckpointConfig, OptimizerConfig
+from jaxlm.training.config import CheckpointConfig, OptimizerConfig, suited_rate
 
 # What may differ when a run goes on: where and how it computes, and what it shows, but not what it computes.
 FREE_ON_RESUME = (
@@ -32,6 +33,9 @@ FREE_ON_RESUME = (
     "data.reader_threads",
     "data.prefetch_batches",
 )
+
+# The very value that says "nobody has named a model": with start_from, one that equals it must not pass for it.
+DEFAULT_MODEL = ModelConfig()
 
 
 @dataclass(frozen=True)
@@ -55,17 +59,21 @@ class Experiment:
     """Steps between records in metrics.jsonl."""
     sample_every: int = 500
     """Steps between generated samples, of models that go on with a text; 0 for none."""
-    sample_prompt: str = "\n"
-    """What the generated samples go on from."""
+    sample_prompt: str | None = None
+    """What the generated samples go on from; none takes a newline, or where the tokenizer has none the beginning of the
+    training text."""
     start_from: str = ""
-    """Run folder or Hugging Face directory whose weights, tokenizer and model training begins with; what `model` sets
-    other than its defaults is laid over that model. Empty begins from random weights."""
+    """Run folder or Hugging Face directory whose weights, tokenizer and model training begins with; what is to differ
+    of the model is in `model_changes` (of a command: any --model option). Empty begins from random weights."""
     start_with: Literal["weights", "shape"] = "weights"
     """Whether weights are taken from start_from, or its tokenizer and the shape of its model only (to see what the
     weights are worth)."""
     self_checks: bool = True
     """Whether ids, targets, attention and the first loss are checked before the first step."""
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: ModelConfig = DEFAULT_MODEL
+    model_changes: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """start_from only: fields of `model` that are to differ from that model's, by name, such as {"dropout_rate": 0.0};
+    what is not named stays as it is there."""
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     data: DataConfig = field(default_factory=DataConfig)
     examples: ExamplesConfig = field(default_factory=ExamplesConfig)
@@ -103,6 +111,7 @@ class Experiment:
         for part in dataclasses.fields(self):
             if hasattr(getattr(self, part.name), "validate"):
                 getattr(self, part.name).validate()
+        self.validate_start()
         if self.model.max_length is not None and self.model.max_length < self.data.length:
             raise UsageError(
                 f"data.length {self.data.length} is longer than model.max_length {self.model.max_length}: "
@@ -130,8 +139,29 @@ class Experiment:
                 "windows would leave tokens out"
             )
 
+    def validate_start(self) -> None:
+        """Makes sure that what start_from gives passes over nothing that is named.
+
+        Raises:
+          UsageError: the model or the tokenizer is given as well.
+        """
+        if not self.start_from:
+            if self.model_changes:
+                raise UsageError(
+                    f"model_changes names {', '.join(self.model_changes)}, and start_from no model to change: set "
+                    "these fields of model itself"
+                )
+            return
+        if self.model is not DEFAULT_MODEL and self.model.vocab_size is None:
+            raise UsageError(
+                "model is given and start_from too, which brings a model: name only what is to differ from that, in "
+                'model_changes, such as {"dropout_rate": 0.1}'
+            )
+        if self.tokenizer != TokenizerConfig():
+            raise UsageError("tokenizer is given and start_from too, which brings its own: leave the tokenizer out")
+
     def resolve(self, vocab_size: int) -> "Experiment":
-        """Fills in what the model takes from the tokenizer and the data.
+        """Fills in what the model takes from the tokenizer and the data, and a learning rate that suits it.
 
         Raises:
           UsageError: if model.vocab_size was given and is smaller than the tokenizer's.
@@ -144,8 +174,13 @@ class Experiment:
         model = dataclasses.replace(
             model, vocab_size=model.vocab_size or vocab_size, max_length=model.max_length or self.data.length
         )
+        optimizer = self.optimizer
+        if optimizer.learning_rate is None:
+            pretrained = bool(self.start_from) and self.start_with == "weights"
+            rate = suited_rate(model.embed_dim, pretrained, self.adapter.kind != "none", optimizer.name)
+            optimizer = dataclasses.replace(optimizer, learning_rate=rate)
         # By way of plain values, so that a list of files or a whole learning rate equals what a run folder gives back.
-        return Experiment.from_dict(dataclasses.replace(self, model=model).to_dict())
+        return Experiment.from_dict(dataclasses.replace(self, model=model, optimizer=optimizer).to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         """This experiment as nested dicts of plain values."""
@@ -158,7 +193,9 @@ class Experiment:
         Raises:
           DataError: for an unknown field or a value of the wrong type.
         """
-        return _read(Experiment, values, "")
+        experiment = _read(Experiment, values, "")
+        # Plain values cannot say whether a model was named; where one was beside start_from, `validate` has refused it.
+        return dataclasses.replace(experiment, model=DEFAULT_MODEL) if experiment.model == DEFAULT_MODEL else experiment
 
     def differences(self, other: "Experiment") -> list[str]:
         """Lines `field: own value -> other value` for all that must not change when a run goes on."""
@@ -190,14 +227,9 @@ def _shown(flat: dict[str, Any], name: str) -> str:
 def _read(kind: Any, value: Any, where: str) -> Any:
     """Converts a JSON value to `kind` (a dataclass, Literal, optional, tuple or plain type), exactly or not at all."""
     if dataclasses.is_dataclass(kind):
-        assert isinstance(kind, type)
-        if not isinstance(value, dict):
-            raise DataError(f"{where.rstrip('.') or 'the experiment'} must be an object, not {_short(value)}")
-        hints = typing.get_type_hints(kind)
-        for name in value:
-            if name not in hints:
-                raise DataError(f"unknown field {where + name!r}{did_you_mean(name, hints)}")
-        return kind(**{name: _read(hints[name], item, f"{where}{name}.") for name, item in value.items()})
+        return kind(**_fields(kind, value, where, _read))  # type: ignore[operator]
+    if get_origin(kind) is Mapping:  # of model_changes
+        return _read_part(ModelConfig, value, where)
     where = where.rstrip(".")
     if get_origin(kind) is Literal:
         if value in get_args(kind):
@@ -222,6 +254,21 @@ def _read(kind: Any, value: Any, where: str) -> Any:
     elif type(value) is kind:
         return value
     raise DataError(f"{where} is {_short(value)}; it must be {_NAMES.get(kind) or f'of type {kind}'}")
+
+
+def _read_part(kind: Any, value: Any, where: str) -> Any:
+    """The same, of a dataclass of which some fields are named: a dict of these."""
+    return _fields(kind, value, where, _read_part) if dataclasses.is_dataclass(kind) else _read(kind, value, where)
+
+
+def _fields(kind: Any, value: Any, where: str, read: Callable[[Any, Any, str], Any]) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise DataError(f"{where.rstrip('.') or 'the experiment'} must be an object, not {_short(value)}")
+    hints = typing.get_type_hints(kind)
+    for name in value:
+        if name not in hints:
+            raise DataError(f"unknown field {where + name!r}{did_you_mean(name, hints)}")
+    return {name: read(hints[name], item, f"{where}{name}.") for name, item in value.items()}
 
 
 _NAMES = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text", tuple[str, ...]: "texts"}

@@ -2,12 +2,16 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from jaxlm.data.examples.reading import read_examples
 from jaxlm.errors import UsageError
+from jaxlm.evaluation.baseline import baseline
 from jaxlm.evaluation.perplexity import Perplexity
 from jaxlm.evaluation.predictions_file import PredictionsWriter
 from jaxlm.evaluation.results import SplitResult
@@ -15,6 +19,7 @@ from jaxlm.evaluation.scoring import metric_kind
 from jaxlm.experiment import Experiment
 from jaxlm.language_model import load
 from jaxlm.run_folder import RunFolder
+from jaxlm.tasks.config import TaskConfig
 from jaxlm.trained_run import TrainedRun, train
 from jaxlm.training.model_card import write_model_card
 from jaxlm.training.report import RESULTS_FILE, write_report
@@ -73,11 +78,15 @@ def measure_run(folder: str | os.PathLike, validation: Perplexity | None = None)
     experiment = model.experiment
     config, task = experiment.examples, experiment.task
     splits = {}
+    learned = read_examples(config, task.kind, "train", task.labels or None).examples
     for name in ("validation", "test") if config.test else ("validation",):
-        examples = read_examples(config, task.kind, name, task.labels or None)
+        examples = read_examples(config, task.kind, name, task.labels or None).examples
         path = run.path / f"predictions_{name}.jsonl"
         with PredictionsWriter(path, metric_kind(task), task.labels, task.bleu_tokenizer) as writer:
-            splits[name] = model.evaluate_examples(examples.examples, replicates=REPLICATES, keep=writer.write)
+            seen = _Seen(task, writer.write)
+            found = model.evaluate_examples(examples, replicates=REPLICATES, keep=seen.keep)
+        same = baseline(model.labelled_task, learned, examples)
+        splits[name] = replace(found, baseline=same, remark=seen.remark(name))
     result = FinetuneResult(run.path, model.step, validation, splits)
     values = {
         "step": model.step,
@@ -88,6 +97,33 @@ def measure_run(folder: str | os.PathLike, validation: Perplexity | None = None)
     write_model_card(run, experiment, values)
     write_report(run.path)
     return result
+
+
+class _Seen:
+    """Which labels of a classification were predicted, and which there are."""
+
+    def __init__(self, task: TaskConfig, keep: Callable[[int, Any, Any], None]):
+        self._labels = task.labels if task.kind == "classification" else ()
+        self._keep = keep
+        self._predicted: set[int] = set()
+        self._true: set[int] = set()
+
+    def keep(self, number: int, prediction: Any, reference: Any) -> None:
+        """Passes an example on."""
+        if self._labels:
+            self._predicted.add(int(np.argmax(prediction)))
+            self._true.add(int(reference))
+        self._keep(number, prediction, reference)
+
+    def remark(self, split: str) -> str:
+        """Returns what is wrong: a model that says the same of everything has learned nothing of the texts."""
+        if len(self._predicted) != 1 or len(self._true) == 1:
+            return ""
+        (only,) = self._predicted
+        return (
+            f"every {split} example is predicted to be {self._labels[only]!r}: the model tells no labels apart yet; "
+            "more --epochs, another --learning-rate or a pretrained model may help"
+        )
 
 
 def sweep(

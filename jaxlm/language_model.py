@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import jax
 import jax.numpy as jnp
@@ -59,6 +59,7 @@ class LanguageModel:
       step: the checkpoint's number of updates; 0 for an imported model.
       token_ids: ids of special tokens under the names of config.json, as the model was imported with.
       labels: names of a classifier's labels, if it has any.
+      last_seed: what the last `generate` or `stream` drew its texts by; None if it drew nothing.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class LanguageModel:
         self.step = step
         self.token_ids = dict(token_ids or {})
         self.labels = tuple(labels)
+        self.last_seed: int | None = None
         self._tokenizer = tokenizer
 
     def __repr__(self) -> str:
@@ -135,27 +137,62 @@ class LanguageModel:
                     raise UsageError(f"{name} have the shape {arguments[name].shape}, and the tokens {tokens.shape}")
         return apply_model(self.config, self.params, tokens, **arguments)
 
-    def generate(self, prompts: str | Sequence[str], options: GenerationConfig | None = None, **fields: Any) -> Any:
+    def generate(
+        self,
+        prompts: str | Sequence[str],
+        options: GenerationConfig | None = None,
+        *,
+        max_new_tokens: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+        stop: Sequence[str] | str | None = None,
+        num_beams: int | None = None,
+        **others: Any,
+    ) -> Any:
         """Continues one prompt (giving a string) or several (giving a list), without repeating them.
 
         Args:
           prompts: text.
           options: how; none takes `self.generation`.
-          **fields: single fields of it, as in `generate("To be", temperature=0.8, max_new_tokens=100)`.
+          max_new_tokens: tokens generated at most, for each prompt; this and what follows is taken from `options` where
+            it is None.
+          temperature: divides the logits before sampling; 0 takes the most likely token (greedy).
+          top_k: sample among the k most likely tokens only; 0 means all.
+          top_p: sample among the most likely tokens that together have this probability.
+          seed: gives the same text again; where neither it nor that of `options` is given, one is drawn, which
+            `self.last_seed` keeps.
+          stop: texts that end the generation.
+          num_beams: texts that beam search follows at once; needs temperature 0.
+          **others: further fields of `GenerationConfig`.
 
         Raises:
-          UsageError: an empty prompt, or one longer than the context.
+          UsageError: an empty prompt, or one longer than the context; a name that is none of these.
           DataError: a prompt that the tokenizer cannot represent.
         """
-        options = replace(options or self.generation, **fields)
+        given: dict[str, Any] = {
+            "max_new_tokens": max_new_tokens,
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+        }
+        given |= {"seed": seed, "stop": stop, "num_beams": num_beams}
+        options = self._options(options, {name: own for name, own in given.items() if own is not None} | others)
         if isinstance(prompts, str):
             return generate_text(self.generator, self.tokenizer, [prompts], options)[0]
         return generate_text(self.generator, self.tokenizer, list(prompts), options)
 
     def stream(self, prompt: str, options: GenerationConfig | None = None, **fields: Any) -> Iterator[str]:
-        """Yields the continuation of one prompt piece by piece; see `generate`."""
-        pieces = stream_text(self.generator, self.tokenizer, [prompt], replace(options or self.generation, **fields))
+        """Yields the continuation of one prompt piece by piece; `fields` are the named arguments of `generate`."""
+        pieces = stream_text(self.generator, self.tokenizer, [prompt], self._options(options, fields))
         return (piece[0] for piece in pieces)
+
+    def _options(self, options: GenerationConfig | None, fields: Mapping[str, Any]) -> GenerationConfig:
+        """The settings of a call, with the seed that `last_seed` keeps."""
+        options = (options or self.generation).changed(fields).seeded()
+        self.last_seed = options.seed
+        return options
 
     def encode_text(
         self, texts: str | Sequence[str], pooling: Pooling | None = None, truncate: bool = False, batch_size: int = 32
@@ -282,12 +319,18 @@ class LanguageModel:
             task = TaskConfig(kind=kind[self.config.task_head], labels=self.labels)  # type: ignore[arg-type]
         return make_labelled_task(task, self.config)
 
-    def predict(self, inputs: Sequence[Any], batch_size: int = 64) -> list[Prediction]:
+    @overload
+    def predict(self, inputs: str, batch_size: int = 64) -> Prediction: ...
+
+    @overload
+    def predict(self, inputs: Sequence[Any], batch_size: int = 64) -> list[Prediction]: ...
+
+    def predict(self, inputs: str | Sequence[Any], batch_size: int = 64) -> Prediction | list[Prediction]:
         """Predicts the labels of texts, the number that stands for each, or the tags of its words.
 
         Args:
-          inputs: texts; pairs of texts for a model of pairs; of a tagging model, lists of words, or texts that are
-            divided at spaces.
+          inputs: one text, or several in a list; pairs of texts for a model of pairs; of a tagging model, lists of
+            words, or texts that are divided at spaces.
           batch_size: at a time; no prediction depends on it.
 
         Raises:
@@ -295,8 +338,10 @@ class LanguageModel:
           DataError: a text that the tokenizer cannot represent.
 
         Returns:
-          A prediction for each input, in their order; see `jaxlm.prediction.prediction`.
+          A prediction for one text; for a list one for each input, in their order. See `jaxlm.prediction.prediction`.
         """
+        if isinstance(inputs, str):
+            return self.predict([inputs], batch_size)[0]
         task = self.labelled_task
         examples = [as_example(task.config.kind, one, f"input {number}") for number, one in enumerate(inputs)]
         if task.generates:

@@ -13,14 +13,13 @@ from jaxlm.cli.main import main
 from jaxlm.errors import UsageError
 from jaxlm.finetuning import finetune
 from jaxlm.models.adapter_config import AdapterConfig
-from jaxlm.models.config import ModelConfig
 from jaxlm.parallel.config import MeshConfig
 from jaxlm.training.checkpoints import Checkpoints
 from jaxlm.training.config import CheckpointConfig
 from jaxlm.training.loop import train
 from jaxlm.training.stored import read_stored
 
-from .test_finetuning import experiment, files  # noqa: F401  (a fixture)
+from .test_finetuning import begun_from, experiment, files  # noqa: F401  (a fixture)
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +32,7 @@ def base(files, tmp_path_factory):  # noqa: F811
 def adapted(files, base, kind="lora", **changes):  # noqa: F811
     return experiment(
         files,
-        model=ModelConfig(),
-        start_from=str(base),
+        **begun_from(base),
         adapter=AdapterConfig(kind, rank=4, alpha=8.0),
         **changes,
     )

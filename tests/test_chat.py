@@ -21,6 +21,8 @@ from jaxlm.text.config import TokenizerConfig
 from jaxlm.training.config import CheckpointConfig, OptimizerConfig
 from jaxlm.training.loop import train
 
+from .test_finetuning import begun_from
+
 COLOURS = {"sky": "blue", "grass": "green", "snow": "white", "coal": "black"}
 
 
@@ -81,8 +83,7 @@ def test_an_assistant_learns_to_answer(assistant, capsys):
 def test_preferences_change_what_is_answered_and_resume_exactly(assistant, files, tmp_path):
     base, _ = assistant
     changes = {
-        "model": ModelConfig(),
-        "start_from": str(base),
+        **begun_from(base),
         "optimizer": OptimizerConfig(learning_rate=2e-3, warmup_steps=0, weight_decay=0.0),
         "task": TaskConfig("preference", beta=0.5),
         "checkpoints": CheckpointConfig(every=40, keep_latest=2),

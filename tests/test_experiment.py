@@ -16,6 +16,7 @@ from jaxlm.errors import DataError, UsageError
 from jaxlm.evaluation.config import EvaluationConfig
 from jaxlm.experiment import FREE_ON_RESUME, Experiment, flatten
 from jaxlm.generation.config import GenerationConfig
+from jaxlm.models.adapter_config import AdapterConfig
 from jaxlm.models.config import ModelConfig
 from jaxlm.parallel.config import MeshConfig
 from jaxlm.text.config import TokenizerConfig
@@ -135,7 +136,7 @@ def test_resolving_takes_sizes_from_the_tokenizer_and_the_data():
     resolved = Experiment(data=DataConfig(length=48)).resolve(vocab_size=65)
     assert (resolved.model.vocab_size, resolved.model.max_length) == (65, 48)
     assert resolved.resolve(65) == resolved
-    given = Experiment(model=ModelConfig(vocab_size=128, max_length=100))
+    given = Experiment(model=ModelConfig(vocab_size=128, max_length=100), optimizer=OptimizerConfig(learning_rate=0.01))
     assert given.resolve(65) == given
     with pytest.raises(UsageError, match=r"model.vocab_size 64 is smaller than the tokenizer's 65"):
         Experiment(model=ModelConfig(vocab_size=64)).resolve(65)
@@ -183,6 +184,56 @@ def test_the_demo_experiment_is_what_was_reviewed():
     experiment = load_experiment(str(HERE.parent / "experiments" / "shakespeare_gpt.py")).resolve(vocab_size=65)
     flattened = "".join(f"{name} = {value!r}\n" for name, value in flatten(experiment.to_dict()).items())
     assert flattened == (HERE / "fixtures" / "shakespeare_gpt.txt").read_text("utf-8")
+
+
+def test_changes_of_another_model_survive_json_and_are_compared():
+    own = Experiment(start_from="runs/a", model_changes={"dropout_rate": 0.0, "rotary_scaling": {"factor": 2.0}})
+    own.validate()
+    again = Experiment.from_dict(json.loads(json.dumps(own.to_dict())))
+    assert again == own
+    again.validate()
+    other = replace(own, model_changes={"dropout_rate": 0.2, "rotary_scaling": {"factor": 2.0}})
+    assert own.differences(other) == ["model_changes.dropout_rate: 0.0 -> 0.2"]
+
+
+@pytest.mark.parametrize(
+    ("experiment", "message"),
+    [
+        # That it equals the default is no sign that nobody named it.
+        (Experiment(start_from="a", model=ModelConfig(dropout_rate=0.0)), "model is given and start_from too"),
+        (Experiment(start_from="a", model=ModelConfig(dropout_rate=0.1)), "model is given and start_from too"),
+        (Experiment(start_from="a", tokenizer=TokenizerConfig("byte")), "tokenizer is given and start_from too"),
+        (Experiment(model_changes={"dropout_rate": 0.1}), "model_changes names dropout_rate, and start_from no model"),
+        (
+            Experiment(start_from="a", model_changes={"dropout": 0.1}),
+            "unknown field 'model_changes.dropout' (did you mean 'dropout_rate'?)",
+        ),
+        (
+            Experiment(start_from="a", model_changes={"rotary_scaling": {"factor": "2"}}),
+            "model_changes.rotary_scaling.factor is '2'; it must be a finite number",
+        ),
+        (
+            Experiment(optimizer=OptimizerConfig(warmup_steps=5, warmup_fraction=0.0)),
+            "optimizer.warmup_steps is 5 and optimizer.warmup_fraction 0.0: give one of them",
+        ),
+    ],
+)
+def test_nothing_that_is_named_is_passed_over(experiment, message):
+    with pytest.raises(UsageError, match="^" + re.escape(message)):
+        experiment.validate()
+
+
+def test_resolving_takes_a_rate_that_suits_the_width_and_the_start():
+    def rate(**changes):
+        return Experiment(**changes).resolve(65).optimizer.learning_rate
+
+    wide = ModelConfig(embed_dim=768, num_heads=12, vocab_size=65, max_length=64)
+    assert rate() == 3e-3
+    assert rate(model=wide) == 5e-4
+    assert rate(model=wide, start_from="a", start_with="shape") == 5e-4
+    assert rate(model=wide, start_from="a") == 6.4e-5
+    assert rate(model=wide, start_from="a", adapter=AdapterConfig("lora")) == 6.4e-4
+    assert rate(model=wide, optimizer=OptimizerConfig(learning_rate=1e-3)) == 1e-3
 
 
 def test_differences_of_parts_in_a_list_are_named_one_by_one():

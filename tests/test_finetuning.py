@@ -17,7 +17,7 @@ from jaxlm.data.examples.reading import read_examples
 from jaxlm.errors import UsageError
 from jaxlm.evaluation.config import EvaluationConfig
 from jaxlm.evaluation.predictions_file import read_predictions
-from jaxlm.experiment import Experiment
+from jaxlm.experiment import DEFAULT_MODEL, Experiment
 from jaxlm.finetuning import finetune
 from jaxlm.models.config import ModelConfig
 from jaxlm.parallel.config import MeshConfig
@@ -75,6 +75,11 @@ def experiment(files, kind="classification", **changes):
         checkpoints=CheckpointConfig(every=10),
     )
     return replace(made, **changes)
+
+
+def begun_from(folder):
+    """Changes of an experiment that let it begin from another model, which brings its own tokenizer."""
+    return {"start_from": str(folder), "model": DEFAULT_MODEL, "tokenizer": TokenizerConfig()}
 
 
 @pytest.fixture
@@ -163,6 +168,7 @@ def test_predictions_are_those_of_the_evaluation_whatever_the_batch(classifier, 
     assert right == pytest.approx(result.splits["validation"].scores["accuracy"])
     assert sum(one[0].probabilities.values()) == pytest.approx(1)
     assert model.predict([]) == []
+    assert model.predict(lines[0][0]) == one[0], "a text is no list of letters"
 
 
 def test_a_finished_run_is_measured_again_and_another_experiment_refused(classifier, files):
@@ -206,7 +212,7 @@ def test_tags_of_long_sentences_are_all_there(files, tmp_path):
 @pytest.mark.slow
 def test_another_model_is_begun_from(classifier, files, tmp_path, capsys):
     folder, _ = classifier
-    run = experiment(files, model=ModelConfig(), start_from=str(folder), steps=10)
+    run = experiment(files, **begun_from(folder), steps=10)
     train(run, tmp_path / "again")
     said = capsys.readouterr().out
     assert f"arrays from {folder} (step" in said
@@ -222,7 +228,7 @@ def test_another_model_is_begun_from(classifier, files, tmp_path, capsys):
 @pytest.mark.slow
 def test_a_new_head_is_announced(classifier, files, tmp_path, capsys):
     folder, _ = classifier
-    run = experiment(files, "tagging", model=ModelConfig(), start_from=str(folder), steps=2)
+    run = experiment(files, "tagging", **begun_from(folder), steps=2)
     train(run, tmp_path / "tags")
     said = capsys.readouterr().out
     assert "drawn anew: classifier/bias, classifier/kernel" in said, "two labels as well, but others"

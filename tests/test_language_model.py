@@ -98,20 +98,20 @@ def test_greedy_text_is_the_most_likely_token_by_token(model):
 
 
 def test_one_prompt_gives_text_and_several_a_list(model):
-    text = model.generate("The old", max_new_tokens=12)
+    text = model.generate("The old", max_new_tokens=12, seed=0)
     assert isinstance(text, str)
     assert len(text) == 12
-    texts = model.generate(["The old", "a", "The young woman"], max_new_tokens=12)
+    texts = model.generate(["The old", "a", "The young woman"], max_new_tokens=12, seed=0)
     assert [len(one) for one in texts] == [12, 12, 12]
     assert texts[0] == text
-    assert model.generate("The old", GenerationConfig(max_new_tokens=12)) == text
+    assert model.generate("The old", GenerationConfig(max_new_tokens=12, seed=0)) == text
     assert model.generate("The old", max_new_tokens=12, seed=5) != text
 
 
 def test_the_pieces_of_a_stream_add_up(model):
-    pieces = list(model.stream("The old", max_new_tokens=40, temperature=0.7))
+    pieces = list(model.stream("The old", max_new_tokens=40, temperature=0.7, seed=0))
     assert len(pieces) > 3
-    assert "".join(pieces) == model.generate("The old", max_new_tokens=40, temperature=0.7)
+    assert "".join(pieces) == model.generate("The old", max_new_tokens=40, temperature=0.7, seed=0)
 
 
 def test_what_cannot_be_generated_is_refused_before_the_first_piece(model):
@@ -125,8 +125,37 @@ def test_what_cannot_be_generated_is_refused_before_the_first_piece(model):
         model.generate([])
     with pytest.raises(UsageError, match="top_p"):
         model.generate("The", top_p=0.0)
-    with pytest.raises(TypeError, match="temprature"):
+    with pytest.raises(UsageError, match=r"unknown setting of generate 'temprature' \(did you mean 'temperature'\?\)"):
         model.generate("The", temprature=1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "way_out"),
+    [
+        ("do_sample", True, "temperature 0 takes the most likely token, and any other samples"),
+        ("max_length", 30, "max_new_tokens counts the tokens after the prompt"),
+        ("num_return_sequences", 3, "give the prompt so many times, in a list"),
+    ],
+)
+def test_users_of_other_names_are_told_ours(model, name, value, way_out):
+    for call in (model.generate, model.stream):
+        with pytest.raises(UsageError, match=f"generate has no {name}: {way_out}"):
+            call("The", **{name: value})
+
+
+def test_each_call_without_a_seed_draws_another_which_is_kept(model):
+    texts, seeds = [], []
+    for _ in range(2):
+        texts.append(model.generate("The old", max_new_tokens=12))
+        seeds.append(model.last_seed)
+    assert texts[0] != texts[1]
+    assert seeds[0] != seeds[1]
+    assert model.generate("The old", max_new_tokens=12, seed=seeds[0]) == texts[0]
+    assert "".join(model.stream("The old", max_new_tokens=12, seed=seeds[1])) == texts[1]
+    model.generate("The old", max_new_tokens=4, temperature=0)
+    assert model.last_seed is None
+    text = model.generate("The old", max_new_tokens=12, seed=3)
+    assert model.generate("The old", max_new_tokens=12, seed=3, stop=text[6:8]) == text[: text.index(text[6:8])]
 
 
 def test_evaluation_gives_the_numbers_of_training(model, trained_run, tmp_path):

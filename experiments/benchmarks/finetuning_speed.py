@@ -65,7 +65,6 @@ def jaxlm_side(options: argparse.Namespace, work: Path) -> dict[str, float]:
     from jaxlm.data.examples.reading import read_examples
     from jaxlm.evaluation.config import EvaluationConfig
     from jaxlm.experiment import Experiment
-    from jaxlm.models.config import ModelConfig
     from jaxlm.tasks.config import TaskConfig
     from jaxlm.training.config import OptimizerConfig
     from jaxlm.training.loop import train
@@ -75,7 +74,7 @@ def jaxlm_side(options: argparse.Namespace, work: Path) -> dict[str, float]:
         batch_size=BATCH,
         log_every=500,
         start_from=options.model,
-        model=ModelConfig(dropout_rate=0.1, attention_dropout_rate=0.1),
+        model_changes={"dropout_rate": 0.1, "attention_dropout_rate": 0.1},
         data=DataConfig(source="examples", length=LENGTH),
         examples=ExamplesConfig((str(options.train),), (str(options.validation),)),
         task=TaskConfig("classification"),

@@ -8,10 +8,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from jaxlm.cli.named import named, with_named_warmup
 from jaxlm.cli.options import parse_options
 from jaxlm.data.config import DataConfig
 from jaxlm.data.examples.config import ExamplesConfig
@@ -19,7 +20,6 @@ from jaxlm.errors import UsageError
 from jaxlm.evaluation.config import EvaluationConfig
 from jaxlm.experiment import Experiment
 from jaxlm.models.adapter_config import AdapterConfig
-from jaxlm.models.config import ModelConfig
 from jaxlm.parallel.config import MeshConfig
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.training.config import CheckpointConfig, OptimizerConfig
@@ -40,9 +40,7 @@ Task = Literal[
     "sentence_embedding",
 ]
 OPTIMIZER = OptimizerConfig(
-    learning_rate=1e-4,
     schedule="linear",
-    warmup_steps=0,
     warmup_fraction=0.1,
     final_fraction=0.0,
     weight_decay=0.01,
@@ -72,8 +70,8 @@ class FinetuneOptions:
     """Examples of a step."""
     accumulation: int = 1
     """Parts that a step takes its examples in, one after the other: less memory, the same update."""
-    learning_rate: tuple[float, ...] = (1e-4,)
-    """Peak learning rate."""
+    learning_rate: tuple[float, ...] = ()
+    """Peak learning rate; none takes one that suits the width of the model, and adapters, and prints it."""
     seed: int = 0
     """Decides the new head, the order of the examples, and dropout."""
     seeds: int = 1
@@ -86,8 +84,10 @@ class FinetuneOptions:
     """Evaluations (one an epoch) without a better one after which training stops; 0 never stops it."""
     start: Literal["weights", "shape"] = "weights"
     """Whether the weights of MODEL are taken, or its tokenizer and shape only."""
-    dropout: float = 0.1
-    """Dropout of embeddings, sublayers and labels' scores."""
+    dropout: float | None = None
+    """Dropout of embeddings, sublayers and labels' scores; none takes the model's own."""
+    attention_dropout: float | None = None
+    """Dropout of attention weights; none takes the model's own."""
     pooling: Literal["", "first", "last", "mean"] = ""
     """What stands for a text: its first or last token, or the mean of all; none takes what the model has, or for one
     without, the last of a decoder and the first of others."""
@@ -100,8 +100,7 @@ class FinetuneOptions:
 
 def run(arguments: Sequence[str]) -> int:
     """Fine-tunes each setting and prints a line for each, and the table."""
-    options = parse_options(FinetuneOptions, None, arguments, "jaxlm finetune", without_prefix="examples")
-    _validate(options)
+    options = parse(arguments)
 
     from jaxlm.parallel.runtime import join_processes, prepare_cpu
 
@@ -125,10 +124,30 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
+def parse(arguments: Sequence[str]) -> FinetuneOptions:
+    """Reads the words after `finetune`; what is named wins.
+
+    Raises:
+      UsageError: for wrong options, or two that contradict each other.
+    """
+    options = parse_options(FinetuneOptions, None, arguments, "jaxlm finetune", without_prefix="examples")
+    names = named(arguments)
+    for shown, both in (("learning_rate", "optimizer.learning_rate"), ("task", "settings.kind")):
+        if both in names and shown in names:
+            raise UsageError(f"--{shown.replace('_', '-')} and --{both.replace('_', '-')} name the same: give one")
+    if "settings.kind" in names:
+        raise UsageError("--settings.kind is called --task")
+    if options.optimizer.learning_rate is not None:
+        options = replace(options, learning_rate=(options.optimizer.learning_rate,))
+    options = replace(options, optimizer=with_named_warmup(options.optimizer, names))
+    _validate(options)
+    return options
+
+
 def _validate(options: FinetuneOptions) -> None:
     for name in ("epochs", "batch_size", "learning_rate"):
         values = getattr(options, name)
-        if not values or min(values) <= 0:
+        if (not values and name != "learning_rate") or min(values, default=1) <= 0:
             raise UsageError(f"--{name.replace('_', '-')} must have one value or more, all positive")
     if options.seeds < 1:
         raise UsageError(f"--seeds is {options.seeds}; it must be at least 1")
@@ -138,8 +157,9 @@ def experiments(options: FinetuneOptions) -> dict[str, Experiment]:
     """Returns the experiments to run, by what tells them apart ("" for a single one)."""
     several = [name for name in ("epochs", "batch_size", "learning_rate") if len(getattr(options, name)) > 1]
     found = {}
-    for epochs, batch_size, rate in itertools.product(options.epochs, options.batch_size, options.learning_rate):
-        values = {"epochs": epochs, "batch_size": batch_size, "learning_rate": rate}
+    rates = options.learning_rate or (None,)
+    for epochs, batch_size, rate in itertools.product(options.epochs, options.batch_size, rates):
+        values: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "learning_rate": rate}
         name = "-".join(f"{one}={values[one]:g}" for one in several)
         found[name] = Experiment(
             name=f"{Path(options.model).name}-{options.task}",
@@ -150,7 +170,7 @@ def experiments(options: FinetuneOptions) -> dict[str, Experiment]:
             sample_every=0,
             start_from=options.model,
             start_with=options.start,
-            model=model_changes(options),
+            model_changes=model_changes(options),
             data=DataConfig(source="examples", length=options.max_length),
             examples=options.examples,
             task=replace(options.settings, kind=options.task),
@@ -163,10 +183,16 @@ def experiments(options: FinetuneOptions) -> dict[str, Experiment]:
     return found
 
 
-def model_changes(options: FinetuneOptions) -> ModelConfig:
-    """Returns what is laid over the model that is begun from; see `Experiment.start_from`."""
-    model = ModelConfig(dropout_rate=options.dropout)
-    return replace(model, pooling=options.pooling) if options.pooling else model
+def model_changes(options: FinetuneOptions) -> dict[str, Any]:
+    """Returns what is named of the model that is begun from; see `Experiment.model_changes`."""
+    changes: dict[str, Any] = {}
+    if options.dropout is not None:
+        changes |= {"dropout_rate": options.dropout, "classifier_dropout_rate": None}
+    if options.attention_dropout is not None:
+        changes["attention_dropout_rate"] = options.attention_dropout
+    if options.pooling:
+        changes["pooling"] = options.pooling
+    return changes
 
 
 def table(results: "dict[str, list[FinetuneResult]]") -> list[str]:
@@ -176,13 +202,15 @@ def table(results: "dict[str, list[FinetuneResult]]") -> list[str]:
         for split in runs[0].splits:
             own = [run.splits[split] for run in runs]
             head = f"{name and f'{name}: '}{split}, {own[0].examples:,} examples"
+            remarks = [f"warning: {result.remark}" for result in own if result.remark]
             if len(runs) == 1:
-                lines.append(f"{head}: {own[0].line()}")
+                lines += [f"{head}: {own[0].line()}", *remarks]
                 continue
             scores = []
             for score in (own[0].main, *(score for score in own[0].scores if score != own[0].main)):
                 values = [result.scores[score] for result in own]
-                scores.append(f"{score} {statistics.fmean(values):.4f} +- {statistics.stdev(values):.4f}")
-            lines.append(f"{head}, {len(runs)} seeds: {', '.join(scores)}")
+                beside = own[0].beside() if score == own[0].main else ""
+                scores.append(f"{score} {statistics.fmean(values):.4f} +- {statistics.stdev(values):.4f}{beside}")
+            lines += [f"{head}, {len(runs)} seeds: {', '.join(scores)}", *remarks]
         lines += [f"run folder: {run.folder}   report: {run.folder / 'report.html'}" for run in runs]
     return lines

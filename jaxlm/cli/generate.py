@@ -2,12 +2,13 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any
 
 import tyro
 
 from jaxlm.cli.main import step_of
+from jaxlm.cli.named import named, values_of
 from jaxlm.cli.options import parse_options
 from jaxlm.errors import UsageError
 from jaxlm.generation.config import GenerationConfig
@@ -48,24 +49,28 @@ def run(arguments: Sequence[str]) -> int:
     model = jaxlm.load(options.model, step)
     # What an encoder reads is no part of what is written.
     shown = "" if model.config.architecture == "encoder_decoder" else prompt
-    generation = replace(model.generation, **_given(options.generation, arguments))
+    asked = model.generation.changed(_given(options.generation, arguments))
+    generation = asked.seeded()
     if options.samples > 1:
         for number, text in enumerate(model.generate([prompt] * options.samples, generation), 1):
             print(f"--- {number}\n{shown}{text}")
-        return 0
-    pieces = model.stream(prompt, generation)
-    sys.stdout.write(shown)
-    for piece in pieces:
-        sys.stdout.write(piece)
+    else:
+        pieces = model.stream(prompt, generation)
+        sys.stdout.write(shown)
+        for piece in pieces:
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+        sys.stdout.write("\n")
+    if asked.seed is None and generation.seed is not None:
         sys.stdout.flush()
-    sys.stdout.write("\n")
+        print(f"seed: {generation.seed} (--seed {generation.seed} gives this again)", file=sys.stderr)
     return 0
 
 
 def _given(generation: GenerationConfig, arguments: Sequence[str]) -> dict[str, Any]:
     """The fields that were options of the command: the others are the model's own."""
-    names = {word.split("=")[0].lstrip("-").replace("-", "_") for word in arguments if word.startswith("--")}
-    return {field.name: getattr(generation, field.name) for field in fields(generation) if field.name in names}
+    known = {field.name for field in fields(generation)}
+    return values_of(generation, known.intersection(named(arguments)))
 
 
 def _standard_input() -> str:

@@ -5,7 +5,7 @@ import dataclasses
 import io
 import re
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import tyro
@@ -45,7 +45,7 @@ def parse_options(
     except SystemExit as stop:
         if not stop.code:
             raise
-        raise UsageError(f"{_first_paragraph(messages.getvalue())} (see {program} --help)") from None
+        raise UsageError(f"{_with_suggestion(_first_paragraph(messages.getvalue()))} (see {program} --help)") from None
     if unknown:
         name = unknown[0].split("=")[0]
         if not name.startswith("-"):
@@ -53,6 +53,15 @@ def parse_options(
         suggestion = did_you_mean(name.replace("_", "-"), option_names(parsed, without_prefix))
         raise UsageError(f"unknown option {name}{suggestion or f' (see {program} --help)'}")
     return parsed
+
+
+def _with_suggestion(message: str) -> str:
+    """Adds to tyro's message on a value that is no choice which one may be meant."""
+    found = re.fullmatch(r"(invalid choice '(.*?)' for argument '\S+')(\. Expected one of \((.*)\)\.)", message)
+    if found is None:
+        return message
+    choices = re.findall("'(.*?)'", found[4])
+    return f"{found[1]}{did_you_mean(found[2], choices)}{found[3]}"
 
 
 def option_names(options: Any, without_prefix: str = "") -> list[str]:
@@ -66,6 +75,8 @@ def _field_names(options: Any, prefix: str) -> Iterator[str]:
     hints = typing.get_type_hints(type(options))
     for field in dataclasses.fields(options):
         value, name = getattr(options, field.name), prefix + field.name
+        if isinstance(value, Mapping):
+            continue  # no option: what belongs in it has options elsewhere
         several = any(dataclasses.is_dataclass(part) for part in typing.get_args(hints[field.name]))
         if dataclasses.is_dataclass(value):
             yield from _field_names(value, f"{name}.")

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import tyro
 
+from jaxlm.cli.named import as_named, named
 from jaxlm.cli.options import parse_options
 from jaxlm.errors import DataError, JaxlmError, UsageError
 from jaxlm.experiment import Experiment
@@ -54,6 +55,7 @@ def load_experiment(path: str) -> Experiment:
     if not isinstance(experiment, Experiment):
         raise UsageError(f"experiment() of {path} gives {type(experiment).__name__}, not an Experiment")
     try:
+        experiment.validate_start()
         return Experiment.from_dict(experiment.to_dict())
     except DataError as error:  # a value that Python did not mind, such as steps="100"
         raise UsageError(f"experiment() of {path}: {error}") from error
@@ -79,6 +81,7 @@ def parse(arguments: Sequence[str]) -> TrainOptions:
         run = RunFolder(folder) if folder else None
         base = TrainOptions(experiment=run.read_experiment() if run and run.exists() else Experiment())
     options = parse_options(TrainOptions, base, words, PROGRAM, without_prefix="experiment")
+    options = dataclasses.replace(options, experiment=as_named(options.experiment, base.experiment, named(words)))
     return options if options.dir else dataclasses.replace(options, dir=str(Path("runs") / options.experiment.name))
 
 

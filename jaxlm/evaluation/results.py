@@ -7,6 +7,19 @@ from typing import Any
 
 
 @dataclass(frozen=True)
+class Baseline:
+    """The scores of one prediction for all examples.
+
+    Attributes:
+      of: what is always predicted, in words.
+      scores: by name, of the task's metric.
+    """
+
+    of: str
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class SplitResult:
     """The scores of a split.
 
@@ -16,6 +29,8 @@ class SplitResult:
       main: the score that counts most.
       scores: by name.
       intervals: 95 % confidence intervals (low, high) by name, from a bootstrap over examples.
+      baseline: what always saying the same would score, where there is such a thing.
+      remark: what is wrong with the predictions, if something is.
       details: what a report shows besides, where labels are predicted; see `jaxlm.evaluation.details`.
     """
 
@@ -25,15 +40,25 @@ class SplitResult:
     scores: Mapping[str, float]
     intervals: Mapping[str, tuple[float, float]]
     details: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    baseline: Baseline | None = None
+    remark: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Returns the fields as plain values."""
         return asdict(self)
 
     def line(self) -> str:
-        """Returns the scores in words, the main one first."""
+        """Returns the scores in words, the main one first, and beside it what always saying the same would score."""
         names = [self.main, *(name for name in self.scores if name != self.main)]
-        return ", ".join(f"{name} {self.scores[name]:.4f}{self._interval(name)}" for name in names)
+        shown = [f"{name} {self.scores[name]:.4f}{self._interval(name)}" for name in names]
+        shown[0] += self.beside()
+        return ", ".join(shown)
+
+    def beside(self) -> str:
+        """Returns what is said beside the main score of what always says the same."""
+        if self.baseline is None or self.main not in self.baseline.scores:
+            return ""
+        return f" ({self.baseline.of}: {self.baseline.scores[self.main]:.4f})"
 
     def _repr_html_(self) -> str:
         rows = [

@@ -1,9 +1,27 @@
 """How text is generated: data only."""
 
-from dataclasses import dataclass
-from typing import Literal
+import dataclasses
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
-from jaxlm.errors import UsageError
+from jaxlm.errors import UsageError, unknown_name
+
+# What other libraries call things, and how they are had here.
+_THEIRS = {
+    "do_sample": "temperature 0 takes the most likely token, and any other samples",
+    "max_length": "max_new_tokens counts the tokens after the prompt",
+    "max_tokens": "max_new_tokens counts the tokens after the prompt",
+    "min_new_tokens": "there is no least length",
+    "num_return_sequences": "give the prompt so many times, in a list",
+    "n": "give the prompt so many times, in a list",
+    "stop_strings": "the texts that end it are called stop",
+    "eos_token_id": "ids that end it are called end_ids",
+    "random_state": "it is called seed",
+    "repetition_penalty": "repetitions are not penalised; top_p and temperature vary what is drawn",
+    "streamer": "`stream` yields the text piece by piece",
+}
 
 
 @dataclass(frozen=True)
@@ -18,8 +36,9 @@ class GenerationConfig:
     """Sample among the k most likely tokens only; 0 means all."""
     top_p: float = 1.0
     """Sample among the most likely tokens that together have this probability (nucleus, Holtzman et al. 2020)."""
-    seed: int = 0
-    """Randomness of prompt i is a function of (seed, i)."""
+    seed: int | None = None
+    """Randomness of prompt i is a function of (seed, i). None draws another one for each call, and says which; samples
+    of training then take 0."""
     stop: tuple[str, ...] = ()
     """Texts that end the generation; they are not part of the result."""
     end_ids: tuple[int, ...] = ()
@@ -32,6 +51,27 @@ class GenerationConfig:
     length_penalty: float = 1.0
     """num_beams: power of the length that a text's log probability is divided by; more favours longer texts."""
 
+    def changed(self, fields: Mapping[str, Any]) -> "GenerationConfig":
+        """Returns this with other values of some fields.
+
+        Raises:
+          UsageError: a name that is no field, with ours for those of `transformers`.
+        """
+        known = {field.name for field in dataclasses.fields(self)}
+        for name in fields:
+            if name in _THEIRS:
+                raise UsageError(f"generate has no {name}: {_THEIRS[name]}")
+            if name not in known:
+                raise unknown_name("setting of generate", name, known)
+        stop = fields.get("stop", self.stop)
+        return replace(self, **{**fields, "stop": (stop,) if isinstance(stop, str) else tuple(stop)})
+
+    def seeded(self) -> "GenerationConfig":
+        """Returns this with a seed: the own one, or where something is drawn, a random one."""
+        if self.seed is not None or not self.temperature:
+            return self
+        return replace(self, seed=secrets.randbits(32))
+
     def validate(self) -> None:
         """Raises UsageError for the first value out of range."""
         if self.max_new_tokens < 1:
@@ -42,7 +82,7 @@ class GenerationConfig:
             raise UsageError(f"top_k is {self.top_k}; it must be 0 (all) or positive")
         if not 0 < self.top_p <= 1:
             raise UsageError(f"top_p is {self.top_p}; it must be in (0, 1]")
-        if not 0 <= self.seed < 2**32:
+        if self.seed is not None and not 0 <= self.seed < 2**32:
             raise UsageError(f"seed is {self.seed}; it must be in [0, 2^32)")
         if self.num_beams < 1:
             raise UsageError(f"num_beams is {self.num_beams}; it must be at least 1")

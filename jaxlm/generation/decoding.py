@@ -228,7 +228,7 @@ class TokenGenerator:
         chunk: int,
     ) -> Iterator[list[list[int]]]:
         sampling = (options.temperature, options.top_k, options.top_p)
-        seed = jnp.uint32(options.seed)
+        seed = jnp.uint32(options.seed or 0)
         ended = [False] * len(texts)
         remaining = options.max_new_tokens
         drawn = 0

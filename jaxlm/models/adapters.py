@@ -17,14 +17,23 @@ from jax.sharding import PartitionSpec
 from jaxlm.errors import UsageError
 from jaxlm.models.adapter_config import AdapterConfig
 from jaxlm.nn.linear import AdaptedKernel, column_norms
+from jaxlm.nn.parameter import ROLES as PLAIN_ROLES
+from jaxlm.nn.parameter import Role
 
 PARTS = ("lora_a", "lora_b", "magnitude")
+ROLES: dict[str, Role] = {"base": "matrix", "lora_a": "matrix", "lora_b": "matrix", "magnitude": "scale"}
 WIDE = ("router", "relative_bias", "experts")  # matrices that are not multiplied as others are
 
 
 def path_of(path: tuple) -> str:
     """Returns the path of a parameter as it is written: "layers/0/attention/query/kernel"."""
     return "/".join(str(getattr(key, "key", key)) for key in path)
+
+
+def role_of(path: tuple) -> Role:
+    """Returns what a parameter does, also one that is a part of an adapted matrix."""
+    name = path[-1].key
+    return ROLES[name] if name in ROLES else PLAIN_ROLES[name]
 
 
 def names(name: str, patterns: Sequence[str]) -> bool:

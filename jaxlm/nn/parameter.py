@@ -1,13 +1,27 @@
-"""Declaring a parameter: shape, logical axes and initializer in one place."""
+"""Declaring a parameter: shape, logical axes, initializer and role in one place."""
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 Initializer = Callable[..., jax.Array]
+Role = Literal["matrix", "embedding", "bias", "scale", "vector"]
+# What a parameter of each name does: multiplies activations, is looked up, is added, multiplies features one by one, or
+# stands for something of its own (XLNet's query and segments).
+ROLES: dict[str, Role] = {
+    "kernel": "matrix",
+    "embedding": "embedding",
+    "bias": "bias",
+    "content_bias": "bias",
+    "distance_bias": "bias",
+    "type_bias": "bias",
+    "scale": "scale",
+    "query_start": "vector",
+    "type_vectors": "vector",
+}
 
 
 def parameter(
@@ -20,7 +34,7 @@ def parameter(
 
     Args:
       module: the module whose `__call__` or `setup` this is.
-      name: its name, which checkpoints and converters rely on.
+      name: its name, which checkpoints and converters rely on, and which has a role in `ROLES`.
       initializer: maps (key, shape, dtype) to the initial value.
       shape: its shape.
       axes: logical names of its axes, from which its sharding derives.
@@ -28,6 +42,7 @@ def parameter(
     Raises:
       ValueError: if the value that was given has another shape.
     """
+    assert name in ROLES, f"a parameter called {name!r} has no role"
     if module.has_variable("params", name):
         value: Any = module.get_variable("params", name)
         if value.shape != shape:

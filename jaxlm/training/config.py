@@ -5,6 +5,8 @@ from typing import Literal
 
 from jaxlm.errors import UsageError
 
+WARMUP = 0.05  # share of the steps, unless something else is named
+
 
 @dataclass(frozen=True)
 class OptimizerConfig:
@@ -12,20 +14,20 @@ class OptimizerConfig:
 
     name: Literal["adamw", "lion", "adafactor", "muon"] = "adamw"
     """Update rule; muon orthogonalises the matrices of the blocks and leaves the rest to AdamW."""
-    learning_rate: float = 1e-3
-    """Peak learning rate."""
+    learning_rate: float | None = None
+    """Peak learning rate; none takes one that suits the model's width, and whether it is pretrained or adapted."""
     schedule: Literal["cosine", "linear", "wsd", "constant"] = "cosine"
     """Course after the warmup: decay to the end (cosine, linear), stay and decay late (wsd), or stay (constant)."""
-    warmup_steps: int = 100
-    """Steps of linear rise from zero."""
-    warmup_fraction: float = 0.0
-    """Share of all steps that the rise takes instead; 0 takes warmup_steps."""
+    warmup_steps: int | None = None
+    """Steps of linear rise from zero; none takes warmup_fraction."""
+    warmup_fraction: float | None = None
+    """Share of all steps that the rise takes; none, without warmup_steps either, takes 0.05."""
     final_fraction: float = 0.1
     """Learning rate at the end, as a fraction of the peak."""
     decay_fraction: float = 0.2
     """wsd only: the last part of training in which the learning rate falls, linearly."""
     weight_decay: float = 0.1
-    """Decoupled weight decay of matrices and embeddings; biases and norm scales have none."""
+    """Decoupled weight decay of matrices (those of adapters too) and embeddings; biases and norm scales have none."""
     beta1: float = 0.9
     """Decay of the first moment (momentum)."""
     beta2: float = 0.99
@@ -50,17 +52,55 @@ class OptimizerConfig:
             raise UsageError(f"optimizer.average_decay is {self.average_decay}; it must be in [0, 1)")
         if not 0 < self.layer_decay <= 1:
             raise UsageError(f"optimizer.layer_decay is {self.layer_decay}; it must be positive and at most 1")
-        if self.learning_rate <= 0:
+        if self.learning_rate is not None and self.learning_rate <= 0:
             raise UsageError(f"optimizer.learning_rate is {self.learning_rate}; it must be positive")
         for name in ("warmup_steps", "weight_decay", "clip_norm"):
-            if getattr(self, name) < 0:
+            if (getattr(self, name) or 0) < 0:
                 raise UsageError(f"optimizer.{name} is {getattr(self, name)}; it must not be negative")
+        if self.warmup_steps is not None and self.warmup_fraction is not None:
+            raise UsageError(
+                f"optimizer.warmup_steps is {self.warmup_steps} and optimizer.warmup_fraction {self.warmup_fraction}: "
+                "give one of them"
+            )
         for name in ("final_fraction", "decay_fraction", "warmup_fraction"):
-            if not 0 <= getattr(self, name) <= 1:
+            if not 0 <= (getattr(self, name) or 0) <= 1:
                 raise UsageError(f"optimizer.{name} is {getattr(self, name)}; it must be in [0, 1]")
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"optimizer.{name} is {getattr(self, name)}; it must be in [0, 1)")
+
+    def warmup(self, steps: int) -> int:
+        """Returns how many of all `steps` the learning rate rises."""
+        if self.warmup_steps is not None:
+            return self.warmup_steps
+        return round((WARMUP if self.warmup_fraction is None else self.warmup_fraction) * steps)
+
+
+def suited_rate(
+    width: int, pretrained: bool, adapted: bool, name: Literal["adamw", "lion", "adafactor", "muon"] = "adamw"
+) -> float:
+    """Returns a peak learning rate to begin with, where none is named; two significant digits.
+
+    A new model takes 3e-3 up to a width of 128, and less in proportion beyond: what the experiments of this project
+    train with (3e-3 at 128, 2e-3 at 256), and close to GPT-2's 6e-4 at 768 (Radford et al. 2019; nanoGPT).
+    A pretrained one is moved by less, the more the wider it is: 1e-3 at 256 (experiments/README.md), and by the power
+    -2.5 of the width beyond, which is 6e-5 at 768 and 3e-5 at 1,024, within what was published for BERT (Devlin et al.
+    2019: 5e-5, 3e-5, 2e-5), and no less than the 1e-5 of models of billions.
+    Adapters take ten times the rate of the weights that they stand for (Schulman et al. 2025, "LoRA Without Regret"),
+    at most 3e-3. Lion takes a fifth (Chen et al. 2023: a third to a tenth).
+
+    Args:
+      width: model.embed_dim.
+      pretrained: whether training begins from weights.
+      adapted: whether low-rank adapters are learned instead of these.
+      name: the optimizer.
+    """
+    if pretrained:
+        rate = min(1e-3, max(1e-5, 1e-3 * (256 / width) ** 2.5))
+        rate = min(10 * rate, 3e-3) if adapted else rate
+    else:
+        rate = 3e-3 * min(1.0, 128 / width)
+    return float(f"{rate / 5 if name == 'lion' else rate:.1e}")
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from jaxlm.tasks.preference import Preference, reference_log_probabilities, with
 from jaxlm.tasks.task import WholeSplit
 from jaxlm.tasks.text_to_text import with_start
 from jaxlm.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
-from jaxlm.training.starting import adapted_model
+from jaxlm.training.starting import adapted_model, refuse_other_model, started_model
 from jaxlm.training.stored import StoredModel
 
 REFERENCE_FILE = "reference.safetensors"  # what the model that preferences are learned from says of the answers
@@ -130,19 +130,20 @@ def prepare_example_inputs(experiment: Experiment, folder: RunFolder, start: Sto
     experiment = replace(experiment, task=replace(experiment.task, labels=labels))
     if folder.exists():
         tokenizer = load_tokenizer(folder.tokenizer)
-        if experiment.start_from:
-            experiment = replace(experiment, model=folder.read_experiment().model)
     elif start is not None:
         if start.tokenizer is None:
             raise UsageError(f"the model {experiment.start_from} has no tokenizer, which encodes the examples")
         tokenizer = start.tokenizer
-        experiment = replace(experiment, model=adapted_model(start.experiment.model, experiment))
     else:
         tokenizer = train_tokenizer(experiment.tokenizer, texts_of(train.examples))
-    if not experiment.start_from:
+    asked = experiment
+    if experiment.start_from:
+        experiment = replace(experiment, model=started_model(experiment, folder, start))
+    else:
         experiment = replace(experiment, model=adapted_model(experiment.model, experiment))
     experiment = experiment.resolve(tokenizer.vocab_size)
     experiment = replace(experiment, model=with_start(experiment.model, tokenizer))
+    refuse_other_model(asked, experiment)
     experiment.validate()  # the model may be another one now
     task = make_labelled_task(experiment.task, experiment.model)
     sets = {"train": train, "validation": validation}

@@ -11,16 +11,19 @@ from jaxlm.data.corpus import Corpus, prepare_corpus
 from jaxlm.data.prepared import prepared_account
 from jaxlm.data.step_rows import StepRows
 from jaxlm.data.token_stream import TokenStream
-from jaxlm.errors import UsageError
+from jaxlm.errors import DataError, UsageError
 from jaxlm.experiment import Experiment
+from jaxlm.generation.text import encode_prompt, encode_source
 from jaxlm.run_folder import RunFolder
 from jaxlm.tasks.feeding import step_rows
 from jaxlm.tasks.make import make_task
 from jaxlm.tasks.task import Task, WholeSplit
 from jaxlm.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from jaxlm.training.example_inputs import ExampleInputs, prepare_example_inputs
-from jaxlm.training.starting import adapted_model
+from jaxlm.training.starting import refuse_other_model, started_model
 from jaxlm.training.stored import StoredModel
+
+LENGTH_OF_BEGINNING = 20  # characters of a document that samples go on from
 
 
 @dataclass(frozen=True)
@@ -122,14 +125,52 @@ def prepare_text_inputs(experiment: Experiment, folder: RunFolder, start: Stored
     """Returns the inputs of an experiment on text; arguments and errors as `prepare_inputs`."""
     corpora = {name: prepare_corpus(config) for name, config in experiment.data.corpora().items()}
     tokenizer = _tokenizer(experiment, folder, start, list(corpora.values()))
-    if folder.exists() and experiment.start_from:
-        experiment = replace(experiment, model=folder.read_experiment().model)
-    elif start is not None:
-        experiment = replace(experiment, model=adapted_model(start.experiment.model, experiment))
+    asked = experiment
+    if experiment.start_from:
+        experiment = replace(experiment, model=started_model(experiment, folder, start))
     experiment = experiment.resolve(tokenizer.vocab_size)
-    return TextInputs(
-        experiment, corpora, tokenizer, make_task(experiment.task, experiment.model, experiment.data, tokenizer)
-    )
+    refuse_other_model(asked, experiment)
+    task = make_task(experiment.task, experiment.model, experiment.data, tokenizer)
+    if task.generates and experiment.sample_every:
+        prompt = _sample_prompt(experiment, tokenizer, corpora)
+        experiment = replace(experiment, sample_prompt=prompt)
+    return TextInputs(experiment, corpora, tokenizer, task)
+
+
+def _sample_prompt(experiment: Experiment, tokenizer: Tokenizer, corpora: Mapping[str, Corpus]) -> str:
+    """Returns what samples go on from, once it is sure that they can: the default's newline is not in every text.
+
+    Raises:
+      UsageError: the prompt that was named cannot be written, or leaves the context no room.
+    """
+    if experiment.sample_prompt is not None:
+        problem = _prompt_problem(experiment, tokenizer, experiment.sample_prompt)
+        if problem:
+            raise UsageError(
+                f"sample_prompt {experiment.sample_prompt!r:.60}: {problem}: name another with --sample-prompt, or "
+                "--sample-every 0 for no samples"
+            )
+        return experiment.sample_prompt
+    if not _prompt_problem(experiment, tokenizer, "\n"):
+        return "\n"
+    documents = itertools.chain.from_iterable(corpus.train for corpus in corpora.values())
+    beginnings = (text.strip()[:LENGTH_OF_BEGINNING] for text in documents)
+    found = next((text for text in beginnings if text and not _prompt_problem(experiment, tokenizer, text)), None)
+    if found is None:
+        raise UsageError("no document begins with what samples could go on from: name it with --sample-prompt")
+    return found
+
+
+def _prompt_problem(experiment: Experiment, tokenizer: Tokenizer, prompt: str) -> str:
+    encode = encode_source if experiment.model.architecture == "encoder_decoder" else encode_prompt
+    try:
+        ids = encode(tokenizer, prompt)
+    except (DataError, UsageError) as error:
+        return str(error)
+    context = experiment.model.max_length
+    if experiment.model.architecture != "lstm" and context is not None and len(ids) > context:
+        return f"{len(ids)} tokens, more than the model's context of {context}"
+    return ""
 
 
 def refuse_other_text(inputs: TextInputs | ExampleInputs, folder: RunFolder) -> None:

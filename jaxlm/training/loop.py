@@ -102,6 +102,8 @@ def _train(experiment: Experiment, run_folder: RunFolder, watch: PreemptionWatch
     inputs = prepare_inputs(experiment, run_folder, start)
     for line in inputs.summary():
         say(line)
+    if experiment.optimizer.learning_rate is None:
+        say(f"learning rate: {_rate_and_why(inputs.experiment)}")
     _refuse_changes(inputs, run_folder)
     rows = inputs.training_rows()
     accounts = rows.accounts()
@@ -114,6 +116,17 @@ def _train(experiment: Experiment, run_folder: RunFolder, watch: PreemptionWatch
         run = _Run(inputs, run_folder, mesh, rows, held_out, start, say)
         del start  # the run lets go of its weights once it has taken them
         return run.to_the_end(watch)
+
+
+def _rate_and_why(experiment: Experiment) -> str:
+    pretrained = experiment.start_from and experiment.start_with == "weights"
+    kind = (
+        "adapters of a pretrained" if experiment.adapter.kind != "none" else "a pretrained" if pretrained else "a new"
+    )
+    return (
+        f"{experiment.optimizer.learning_rate:g} at most, which suits {kind} model {experiment.model.embed_dim} wide "
+        "(optimizer.learning_rate names another)"
+    )
 
 
 def _refuse_changes(inputs: Inputs, folder: RunFolder) -> None:
@@ -282,7 +295,8 @@ class _Run:
     def compile(self) -> None:
         """Compiles the step for each length of rows, and says what was chosen and what it needs."""
         experiment, model = self.experiment, self.experiment.model
-        dropout = model.dropout_rate > 0 or model.attention_dropout_rate > 0
+        rates = (model.dropout_rate, model.attention_dropout_rate, model.resolved_classifier_dropout_rate)
+        dropout = any(rate > 0 for rate in rates)
         objective, adapter = self.objective, experiment.adapter
         frozen = frozen_parts(experiment.optimizer.freeze, adapter)
         step = make_train_step(
@@ -518,6 +532,7 @@ class _Run:
             return  # parameters may lie on several machines; `jaxlm generate` samples from a checkpoint
         generator = TokenGenerator(self.experiment.model, merged(self.experiment.adapter, measured(state)))
         prompt = self.experiment.sample_prompt
+        assert prompt is not None, "the inputs have settled it"
         (text,) = generate_text(generator, self.tokenizer, [prompt], self.experiment.sampling)
         self.trackers.log(step, "sample", {"text": [prompt + text]})
         self.progress.message(f"step {step:,}: sample: {prompt}{text}")

@@ -8,6 +8,7 @@ import optax
 from optax import contrib
 
 from jaxlm.models.adapter_config import AdapterConfig
+from jaxlm.models.adapters import role_of
 from jaxlm.models.generator import GENERATOR
 from jaxlm.training.config import OptimizerConfig
 from jaxlm.training.partial import frozen_parts, scale_by_layer
@@ -15,13 +16,12 @@ from jaxlm.training.partial import frozen_parts, scale_by_layer
 Schedule = Callable[[Any], Any]
 
 
-def _leaf_name(path: tuple) -> str:
-    return path[-1].key
+DECAYED = ("matrix", "embedding")
 
 
 def decay_mask(params: Any) -> Any:
-    """True for matrices and embedding tables, which decay, False for biases and norm scales."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: _leaf_name(path) in ("kernel", "embedding"), params)
+    """True for matrices, those of adapters too, and embedding tables; False for biases, scales and single vectors."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: role_of(path) in DECAYED, params)
 
 
 def muon_dimensions(params: Any) -> Any:
@@ -29,7 +29,7 @@ def muon_dimensions(params: Any) -> Any:
 
     def dimensions(path: tuple, leaf: Any) -> contrib.MuonDimensionNumbers | None:
         place = path[1:] if path[0].key == GENERATOR else path
-        if place[0].key != "layers" or _leaf_name(path) != "kernel":
+        if place[0].key != "layers" or role_of(path) != "matrix":
             return None
         # Scanned layers have a leading axis, over which matrices are orthogonalised one by one.
         return contrib.MuonDimensionNumbers(reduction_axis=leaf.ndim - 2, output_axis=leaf.ndim - 1)

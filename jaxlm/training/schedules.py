@@ -20,7 +20,9 @@ def learning_rate_schedule(config: OptimizerConfig, steps: int) -> Callable[[jax
       A function from the step (0 for the first) to the learning rate, a float32 scalar. The first step is not
       wasted on a rate of zero: with w warmup steps it takes peak / (w + 1).
     """
-    warmup = round(config.warmup_fraction * steps) if config.warmup_fraction else config.warmup_steps
+    peak = config.learning_rate
+    assert peak is not None, "a resolved experiment has one"
+    warmup = config.warmup(steps)
     decay_start = warmup if config.schedule != "wsd" else max(warmup, round(steps * (1 - config.decay_fraction)))
     decay_steps = max(steps - decay_start, 1)
 
@@ -34,6 +36,6 @@ def learning_rate_schedule(config: OptimizerConfig, steps: int) -> Callable[[jax
             remaining = 0.5 * (1 + jnp.cos(math.pi * progress))
         else:
             remaining = 1 - progress
-        return config.learning_rate * rise * (config.final_fraction + (1 - config.final_fraction) * remaining)
+        return peak * rise * (config.final_fraction + (1 - config.final_fraction) * remaining)
 
     return schedule

@@ -1,18 +1,21 @@
 """Beginning from the weights of another model: what it gives, and what is drawn anew."""
 
 import dataclasses
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import jax
 import numpy as np
 
 from jaxlm.errors import UsageError
-from jaxlm.experiment import Experiment
+from jaxlm.experiment import DEFAULT_MODEL, Experiment
 from jaxlm.models.adapters import PARTS, measure_magnitudes, path_of
 from jaxlm.models.config import ModelConfig
+from jaxlm.run_folder import RunFolder
 from jaxlm.tasks.config import LABELLED
 from jaxlm.training.state import TrainState
+from jaxlm.training.stored import StoredModel
 
 TABLES = ("learned",)  # positions that there are only so many of
 # Families whose labels are told from what their language-model head made of a token; all others' from the token itself.
@@ -63,21 +66,23 @@ class Transfer:
 def adapted_model(source: ModelConfig, experiment: Experiment) -> ModelConfig:
     """Returns the configuration of the model that begins from `source`: its own with the head that the task needs.
 
-    What the experiment sets in `model`, other than the defaults, is laid over it: dropout, dtype, attention. A model
-    whose positions are computed, and not looked up in a table, takes rows as long as the experiment's.
+    What the experiment names in `model_changes` is laid over it: dropout, dtype, attention. A model whose positions are
+    computed, and not looked up in a table, takes rows as long as the experiment's.
+
+    Raises:
+      UsageError: what is named is not what the task needs.
     """
-    default = ModelConfig()
     kind = experiment.task.kind
+    named = laid_over(source, experiment.model_changes)
     changes: dict[str, Any] = {}
-    if kind in LABELLED and HEADS[kind] not in (source.task_head, "language_model"):
+    published = bool(experiment.start_from) or source.family is not None
+    if published and kind in LABELLED and HEADS[kind] not in (source.task_head, "language_model"):
         # What prepares the choice of a token is a part of the head that is left behind.
         of_tokens = HEADS[kind] in ("token_classification", "question_answering")
         changes["head_transform"] = source.head_transform and of_tokens and source.family in LABELS_FROM_TRANSFORMED
-    changes |= {
-        field.name: getattr(experiment.model, field.name)
-        for field in fields(ModelConfig)
-        if getattr(experiment.model, field.name) != getattr(default, field.name)
-    }
+    changes |= {name: getattr(named, name) for name in experiment.model_changes}
+    if not experiment.start_from and source.pooling != "first":
+        changes["pooling"] = source.pooling  # nothing else asks for another than the first
     if source.positions not in TABLES and (source.max_length or 0) < experiment.data.length:
         changes.setdefault("max_length", experiment.data.length)
     if kind in LABELLED:
@@ -92,17 +97,67 @@ def adapted_model(source: ModelConfig, experiment: Experiment) -> ModelConfig:
             }
         elif source.family is not None and source.task_head == HEADS[kind]:
             changes["family"] = source.family
-    return replace(source, **changes)
+    model = replace(source, **changes)
+    for name in experiment.model_changes:
+        if getattr(model, name) != getattr(named, name):
+            raise UsageError(
+                f"model.{name} is {getattr(named, name)!r}, and task.kind {kind!r} needs {getattr(model, name)!r}: "
+                "leave it out"
+            )
+    return model
+
+
+def started_model(experiment: Experiment, folder: RunFolder, start: StoredModel | None) -> ModelConfig:
+    """Returns the model of a run that begins from another one, before it is resolved.
+
+    Args:
+      experiment: as it was asked for.
+      folder: the run's; once it has begun, its model is settled.
+      start: the model that a new run begins from.
+    """
+    if folder.exists():
+        return folder.read_experiment().model
+    assert start is not None, "a run that has not begun reads what it begins from"
+    return adapted_model(start.experiment.model, experiment)
+
+
+def refuse_other_model(asked: Experiment, found: Experiment) -> None:
+    """Makes sure that a whole model beside start_from, such as that of another run, is the one that comes of it.
+
+    Raises:
+      UsageError: it differs.
+    """
+    if not asked.start_from or asked.model is DEFAULT_MODEL:
+        return
+    own = replace(found, model=asked.model).differences(found)
+    if own:
+        raise UsageError(
+            f"model is not what comes of start_from ({'; '.join(own)}): leave it out, and name what is to differ in "
+            "model_changes"
+        )
+
+
+def laid_over(config: Any, changes: Mapping[str, Any]) -> Any:
+    """Returns a configuration with the fields that `changes` names; parts of it are named by mappings of their own."""
+    return replace(
+        config,
+        **{
+            name: laid_over(getattr(config, name), value) if isinstance(value, Mapping) else value
+            for name, value in changes.items()
+        },
+    )
 
 
 def _summary_of_text(source: ModelConfig) -> dict[str, Any]:
-    """What stands for a text where the model has not settled it: the last token it read, or the first by a pooler."""
-    if source.architecture in ("decoder", "lstm"):
-        return {"pooling": "last", "pooler": "none"}
-    if source.architecture == "permutation":
-        return {"pooling": "last", "pooler": "tanh"}
-    pooler = source.pooler if source.pooler != "none" else POOLERS.get(source.family, "tanh")
-    return {"pooling": source.pooling, "pooler": pooler}
+    """What stands for a text where the model has not settled it: the last token it read, or the first by a pooler.
+
+    The first token of a model that reads from left to right has seen nothing, so nobody means that.
+    """
+    if source.architecture in ("encoder", "encoder_decoder"):
+        pooler = source.pooler if source.pooler != "none" else POOLERS.get(source.family, "tanh")
+        return {"pooling": source.pooling, "pooler": pooler}
+    pooler = "tanh" if source.architecture == "permutation" and source.pooler == "none" else source.pooler
+    return {"pooling": "last" if source.pooling == "first" else source.pooling, "pooler": pooler}
 
 
 def keeps_labels(source: Experiment, labels: tuple[str, ...], experiment: Experiment) -> bool:

@@ -3,6 +3,7 @@
 import io
 import itertools
 import os
+import re
 import subprocess
 import sys
 
@@ -19,7 +20,8 @@ LENGTH = ("--max-new-tokens", "40")
 @pytest.fixture
 def generate(jaxlm, trained_run):
     def run(*words):
-        code, output, errors = jaxlm("generate", trained_run, *LENGTH, *words)
+        seed = () if "--seed" in words else ("--seed", 0)
+        code, output, errors = jaxlm("generate", trained_run, *LENGTH, *seed, *words)
         assert (code, errors) == (0, "")
         return output
 
@@ -32,6 +34,19 @@ def test_the_prompt_goes_on_and_the_same_seed_gives_the_same_text(generate):
     assert len(text) == len("The old") + 40 + len("\n")
     assert generate("--prompt", "The old") == text
     assert generate("--prompt", "The old", "--seed", 1) != text
+
+
+def test_without_a_seed_each_call_draws_another_and_says_which(jaxlm, generate, trained_run):
+    texts = []
+    for _ in range(2):
+        code, output, errors = jaxlm("generate", trained_run, *LENGTH, "--prompt", "The old")
+        seed = re.fullmatch(r"seed: (\d+) \(--seed \1 gives this again\)\n", errors)
+        assert code == 0
+        assert seed is not None
+        assert generate("--prompt", "The old", "--seed", seed[1]) == output
+        texts.append(output)
+    assert texts[0] != texts[1]
+    assert jaxlm("generate", trained_run, *LENGTH, "--temperature", 0)[2] == "", "nothing is drawn"
 
 
 def test_a_sample_of_training_is_drawn_again(generate, trained_run):

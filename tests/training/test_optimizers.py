@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from jaxlm.errors import UsageError
-from jaxlm.training.config import CheckpointConfig, OptimizerConfig
+from jaxlm.training.config import CheckpointConfig, OptimizerConfig, suited_rate
 from jaxlm.training.optimizers import decay_mask, make_optimizer, muon_dimensions
 from jaxlm.training.schedules import learning_rate_schedule
 
@@ -50,6 +50,28 @@ def test_only_matrices_and_embeddings_decay():
     mask = decay_mask(PARAMS)
     decayed = {jax.tree_util.keystr(path) for path, value in jax.tree_util.tree_leaves_with_path(mask) if value}
     assert decayed == {"['token_embedding']['embedding']", "['layers']['stacked']['mlp']['up']['kernel']"}
+
+
+def test_matrices_of_adapters_decay_and_their_magnitudes_do_not():
+    kernel = {name: jnp.ones((2, 2)) for name in ("base", "lora_a", "lora_b")} | {"magnitude": jnp.ones(2)}
+    mask = decay_mask({"up": {"kernel": kernel, "bias": jnp.ones(2)}})
+    assert mask == {"up": {"kernel": dict.fromkeys(kernel, True) | {"magnitude": False}, "bias": False}}
+
+
+def test_warmup_is_a_share_of_the_run_unless_steps_are_named():
+    assert [OptimizerConfig().warmup(steps) for steps in (20, 2000, 100_000)] == [1, 100, 5000]
+    assert OptimizerConfig(warmup_fraction=0.2).warmup(50) == 10
+    assert OptimizerConfig(warmup_fraction=0.0).warmup(50) == 0
+    assert OptimizerConfig(warmup_steps=7).warmup(50) == 7
+    assert OptimizerConfig(warmup_steps=0).warmup(5000) == 0
+
+
+def test_the_rate_falls_with_the_width_and_rises_for_adapters():
+    widths = (64, 128, 256, 576, 768, 1024, 4096)
+    assert [suited_rate(width, False, False) for width in widths] == [3e-3, 3e-3, 1.5e-3, 6.7e-4, 5e-4, 3.8e-4, 9.4e-5]
+    assert [suited_rate(width, True, False) for width in widths] == [1e-3, 1e-3, 1e-3, 1.3e-4, 6.4e-5, 3.1e-5, 1e-5]
+    assert [suited_rate(width, True, True) for width in widths] == [3e-3, 3e-3, 3e-3, 1.3e-3, 6.4e-4, 3.1e-4, 1e-4]
+    assert suited_rate(768, False, False, "lion") == 1e-4
 
 
 @pytest.mark.parametrize("name", ["adamw", "lion", "adafactor", "muon"])

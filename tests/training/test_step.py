@@ -34,7 +34,7 @@ def batch_of_step(step: int) -> dict[str, np.ndarray]:
 
 def run(mesh_config=None, devices=1, accumulation=1, optimizer=None, model=MODEL):
     """Losses of five steps, and the final parameters."""
-    optimizer = optimizer or OptimizerConfig(warmup_steps=0)
+    optimizer = optimizer or OptimizerConfig(learning_rate=1e-3, warmup_steps=0)
     mesh = make_mesh(mesh_config or MeshConfig(), jax.devices()[:devices])
     transform = make_optimizer(optimizer, learning_rate_schedule(optimizer, STEPS))
     with on_mesh(mesh):
