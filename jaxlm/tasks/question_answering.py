@@ -1,10 +1,10 @@
 """The answer to a question as a span of a text: its first and last token (Devlin et al. 2019, sections 4.2 and 4.3).
 
-Texts are longer than rows, so a text is read in windows that overlap. It is divided into words first, each encoded by
-itself: so the characters of every token are known whatever the tokenizer, and an answer begins and ends with a word.
+Texts are longer than rows, so a text is read in windows that overlap. It is encoded as a whole, and the tokenizer says
+which characters each token stands for. An answer begins and ends with a word; where a token has several, such as "),",
+it begins with the first that begins there and ends with the last.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,12 +20,11 @@ from jaxlm.tasks.classification import classifier_scores
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.tasks.cross_entropy import token_losses
 from jaxlm.tasks.labelled import NOBODY, EncodedRow, LabelledObjective, int32
-from jaxlm.tasks.tagging import word_ids
 from jaxlm.tasks.task import Batch, Sums
+from jaxlm.text.alignment import NOTHING, touching_tokens
+from jaxlm.text.segmentation import word_spans
 from jaxlm.text.tokenizer import Tokenizer
 
-# A run of letters and digits, or a single other character; Chinese and Japanese have no spaces, and go by characters.
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\W\u3040-\u30ff\u3400-\u9fff]+|[^\w\s]")
 MOST_QUESTION = 64  # tokens of a question
 IMPOSSIBLE = -1e9
 NO_ANSWER = 0  # the token that stands for it: the first
@@ -73,7 +72,8 @@ class SpanPrediction(LabelledObjective):
         Args:
           params: the model's parameters.
           batch: tokens, segment_ids (token_types), words [batch, time] int32; answer [batch, 2] int32, the columns of
-            its first and last token, `NO_ANSWER` where the window has none; loss_weights [batch, 1].
+            its first and last token, `NO_ANSWER` where the window has none; loss_weights [batch, 1]. A token's `words`
+            are 0 where it has no word of the text.
           dropout_rng: key for dropout; none turns it off.
         """
         scores = classifier_scores(self.model, params, batch, dropout_rng)
@@ -89,21 +89,19 @@ class SpanPrediction(LabelledObjective):
     def predicted(self, outputs: jax.Array, batch: Batch) -> dict[str, jax.Array]:
         """Returns the best spans of each row: `example` and `part` [batch], `spans` [batch, n, 2] of words, `scores`.
 
-        Words are numbered from 0 in the whole text; `scores` [batch, n], and `no_answer` [batch], that of none.
+        Words are numbered from 0 in the whole text; `scores` [batch, n], and `no_answer` [batch], that of none. What
+        `begins` and `ends` [batch, time] of the batch say of a token are the words, from 1, that an answer from there
+        or up to there begins and ends with; 0 where none can.
         """
         start, stop = outputs[..., 0], outputs[..., 1]
         time = start.shape[1]
-        words = batch["words"]
-        size = words[:, None, :] - words[:, :, None]
-        possible = (words[:, :, None] > 0) & (words[:, None, :] > 0) & (size >= 0) & (size < self.config.max_answer)
-        # A word of several tokens begins with its first token and ends with its last.
-        begins = words != jnp.pad(words, ((0, 0), (1, 0)))[:, :-1]
-        ends = words != jnp.pad(words, ((0, 0), (0, 1)))[:, 1:]
-        possible &= begins[:, :, None] & ends[:, None, :]
-        both = jnp.where(possible, start[:, :, None] + stop[:, None, :], IMPOSSIBLE).reshape(len(words), -1)
+        begins, ends = batch["begins"], batch["ends"]
+        size = ends[:, None, :] - begins[:, :, None]
+        possible = (begins[:, :, None] > 0) & (ends[:, None, :] > 0) & (size >= 0) & (size < self.config.max_answer)
+        both = jnp.where(possible, start[:, :, None] + stop[:, None, :], IMPOSSIBLE).reshape(len(begins), -1)
         best, places = jax.lax.top_k(both, min(self.config.n_best, time * time))
-        first = jnp.take_along_axis(words, places // time, 1)
-        last = jnp.take_along_axis(words, places % time, 1)
+        first = jnp.take_along_axis(begins, places // time, 1)
+        last = jnp.take_along_axis(ends, places % time, 1)
         return {
             "example": batch["example"],
             "part": batch["part"],
@@ -134,65 +132,93 @@ def encode_question(
     before, between, after, types = pair_layout(tokenizer)
     question = tokenizer.encode(example.fields["question"])
     kept = question[:MOST_QUESTION]
-    bounds = word_bounds(example.fields["context"])
-    pieces = context_ids(tokenizer, example.fields["context"], bounds)
+    text = TokenizedText.of(tokenizer, example.fields["context"])
     room = length - len(before) - len(kept) - len(between) - len(after)
     if room <= config.window_stride:
         raise UsageError(
             f"data.length {length} leaves {room} tokens for a window of the text, and task.window_stride is "
             f"{config.window_stride}: raise the one or lower the other"
         )
-    answer = answer_words(example, bounds)
+    answer = answer_tokens(example, text)
+    start = len(before) + len(kept) + len(between)
     rows: list[EncodedRow] = []
-    for start, stop in windows([len(piece) for piece in pieces], room, config.window_stride):
-        ids = [*before, *kept, *between]
-        words = [0] * len(ids)
-        for word in range(start, stop):
-            # A word that is longer than a window is cut to it.
-            piece = pieces[word][:room]
-            ids += piece
-            words += [word + 1] * len(piece)
-        ids += after
-        words += [0] * len(after)
+    sizes = text.sizes()
+    bounds = np.cumsum([0, *sizes]).tolist()
+    for first, stop in windows(sizes, room, config.window_stride):
+        tokens = range(bounds[first], bounds[stop])[:room]  # a word that is longer than a window is cut
+        ids = [*before, *kept, *between, *(text.ids[token] for token in tokens), *after]
+        columns = {"tokens": int32(ids)}
+        for name, own in (("words", text.words), ("begins", text.begins), ("ends", text.ends)):
+            columns[name] = np.zeros(len(ids), np.int32)
+            columns[name][start : start + len(tokens)] = own[tokens.start : tokens.stop]
         target = [NO_ANSWER, NO_ANSWER]
-        if answer is not None and start <= answer[0] and answer[1] < stop:
-            target = [words.index(answer[0] + 1), len(words) - 1 - words[::-1].index(answer[1] + 1)]
-        columns = {"tokens": int32(ids), "words": int32(words)}
+        if answer is not None and answer[0] in tokens and answer[1] in tokens:
+            target = [start + tokens.index(token) for token in answer]
         if model.token_types:
-            first = len(before) + len(kept) + len(between)
-            columns["token_types"] = int32([types[0]] * first + [types[1]] * (len(ids) - first))
+            columns["token_types"] = int32([types[0]] * start + [types[1]] * (len(ids) - start))
         values = {"answer": int32(target), "loss_weights": np.ones(1, np.float32), "part": int32(len(rows))}
         rows.append(EncodedRow(number, columns, values, len(question) - len(kept) if not rows else 0))
     return rows
 
 
-def word_bounds(text: str) -> list[tuple[int, int]]:
-    """Returns where each word of a text begins and ends, in characters."""
-    return [match.span() for match in _WORD.finditer(text)]
+@dataclass(frozen=True)
+class TokenizedText:
+    """A text as tokens, each with its words, numbered from 1; 0 where there is none.
+
+    Attributes:
+      ids: of the whole text.
+      touched: for each word, from 0, its first and last token, int [words, 2]; `NOTHING` where it has none.
+      words: the first word that each token has characters of, int32 [tokens].
+      begins, ends: the first word that begins, and the last that ends, in each token, int32 [tokens].
+    """
+
+    ids: Sequence[int]
+    touched: np.ndarray
+    words: np.ndarray
+    begins: np.ndarray
+    ends: np.ndarray
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, text: str) -> "TokenizedText":
+        """Encodes `text`."""
+        ids, spans = tokenizer.encode_with_offsets(text)
+        touched = touching_tokens(spans, word_spans(text))
+        words, begins, ends = (np.zeros(len(ids), np.int32) for _ in range(3))
+        for word in range(len(touched) - 1, -1, -1):
+            first, last = touched[word]
+            if first != NOTHING:
+                words[first : last + 1] = begins[first] = word + 1
+        for word, (_, last) in enumerate(touched.tolist()):
+            if last != NOTHING:
+                ends[last] = word + 1
+        return cls(ids, touched, words, begins, ends)
+
+    def sizes(self) -> list[int]:
+        """Returns how many tokens go with each word: those that have it first, and those before without a word."""
+        owners = self.words.copy()
+        following = len(self.touched)
+        for token in range(len(owners) - 1, -1, -1):
+            following = owners[token] = owners[token] or following
+        return np.bincount(owners, minlength=len(self.touched) + 1)[1:].tolist()
 
 
-def context_ids(tokenizer: Tokenizer, text: str, bounds: Sequence[tuple[int, int]]) -> list[list[int]]:
-    """Returns the ids of each word of a text, after a space where there is one."""
-    return [
-        word_ids(tokenizer, text[start:stop], first=start == 0 or not text[start - 1].isspace())
-        for start, stop in bounds
-    ]
-
-
-def answer_words(example: Example, bounds: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
-    """Returns the first and the last word that the first acceptable answer touches; None where there is none."""
+def answer_tokens(example: Example, text: TokenizedText) -> tuple[int, int] | None:
+    """Returns the first and last token of the words that the first acceptable answer touches; None where none is."""
     answers = example.fields.get("answers")
     if not answers:
         return None
-    text, start = answers[0]
-    touched = [word for word, (first, stop) in enumerate(bounds) if first < start + len(text) and stop > start]
-    return (touched[0], touched[-1]) if touched else None
+    answer, start = answers[0]
+    bounds = word_spans(example.fields["context"])
+    touched = [word for word, (first, stop) in enumerate(bounds) if first < start + len(answer) and stop > start]
+    tokens = [token for word in touched for token in text.touched[word].tolist() if token != NOTHING]
+    return (min(tokens), max(tokens)) if tokens else None
 
 
 def windows(sizes: Sequence[int], room: int, stride: int) -> Iterator[tuple[int, int]]:
     """Yields the words (first, stop) of windows of up to `room` tokens, each `stride` tokens or more after the last.
 
-    Each word is in one window at least, and each pair of neighbours that fits a window together with it.
+    Each token is in one window at least, and each pair of neighbours that fits a window together with it. A text
+    without tokens is one window.
 
     Args:
       sizes: tokens of each word.
@@ -200,15 +226,19 @@ def windows(sizes: Sequence[int], room: int, stride: int) -> Iterator[tuple[int,
       stride: less than `room`.
     """
     start = reached = 0
+    empty = True
     while True:
         stop, size = start, 0
         while stop < len(sizes) and (stop == start or size + sizes[stop] <= room):
             size += sizes[stop]
             stop += 1
-        if stop > reached:  # a window that ends where the one before did would read nothing new
+        if stop > reached and size:  # a window that ends where the one before did would read nothing new
             yield start, stop
+            empty = False
         reached = stop
         if stop >= len(sizes):
+            if empty:
+                yield 0, len(sizes)
             return
         moved = 0
         while start < stop and moved < stride:
@@ -261,7 +291,7 @@ class AnswerDecoder:
 
     def _answers(self, number: int) -> list[Answer]:
         context = self._examples[number].fields["context"]
-        bounds = word_bounds(context)
+        bounds = word_spans(context)
         answers: dict[tuple[int, int], Answer] = {}
         for score, first, last in sorted(self._found[number], reverse=True):
             start, stop = bounds[first][0], bounds[last][1]

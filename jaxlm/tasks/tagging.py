@@ -16,6 +16,7 @@ from jaxlm.tasks.config import TaskConfig
 from jaxlm.tasks.cross_entropy import token_losses
 from jaxlm.tasks.labelled import NOBODY, EncodedRow, LabelledObjective, int32
 from jaxlm.tasks.task import Batch, Sums, weighted
+from jaxlm.text.alignment import NOTHING, touching_tokens
 from jaxlm.text.tokenizer import Tokenizer
 
 
@@ -56,7 +57,9 @@ class TokenClassification(LabelledObjective):
         return {"loss": weighted(losses, weights), "weight": weights.sum(-1)}
 
     def predicted(self, outputs: jax.Array, batch: Batch) -> dict[str, jax.Array]:
-        """Returns `example` and `part` [batch], `tags` and `words` [batch, time]: the best tag, and where a word is."""
+        """Returns `example` and `part` [batch], `tags` and `words` [batch, time]: the best tag, and how many words
+        begin at a token.
+        """
         return {
             "example": batch["example"],
             "part": batch["part"],
@@ -89,27 +92,91 @@ def encode_tagged_words(
     room = length - len(before) - len(after)
     if room < 1:
         raise UsageError(f"data.length {length} has no room for words: the special tokens alone are {length - room}")
-    whole = [word_ids(tokenizer, word, first=index == 0) for index, word in enumerate(words)]
-    pieces = [piece[:room] for piece in whole]
+    whole = word_groups(tokenizer, words)
+    groups = [group.cut(room) for group in whole]
     rows: list[EncodedRow] = []
     start = 0
-    while start < len(words):
+    while start < len(groups):
         stop, size = start, 0
-        while stop < len(words) and size + len(pieces[stop]) <= room:
-            size += len(pieces[stop])
+        while stop < len(groups) and size + len(groups[stop].ids) <= room:
+            size += len(groups[stop].ids)
             stop += 1
-        ids = [*before, *(token for piece in pieces[start:stop] for token in piece), *after]
-        targets, first = np.zeros(len(ids), np.int32), np.zeros(len(ids), np.float32)
-        at = len(before) + np.cumsum([0, *map(len, pieces[start : stop - 1])])
-        targets[at] = [config.labels.index(tag) for tag in tags[start:stop]]
-        first[at] = 1
-        columns = {"tokens": int32(ids), "targets": targets, "loss_weights": first, "words": first.astype(np.int32)}
+        ids = list(before)
+        targets = np.zeros(len(before) + size + len(after), np.int32)
+        counts = np.zeros_like(targets)
+        for group in groups[start:stop]:
+            for word, piece in group.first.items():
+                at = len(ids) + piece
+                if not counts[at]:
+                    targets[at] = config.labels.index(tags[word])
+                counts[at] += 1
+            ids += group.ids
+        ids += after
+        weights = (counts > 0).astype(np.float32)
+        columns = {"tokens": int32(ids), "targets": targets, "loss_weights": weights, "words": counts}
         if model.token_types:
             columns["token_types"] = np.zeros(len(ids), np.int32)
-        truncated = sum(map(len, whole[start:stop])) - size
+        truncated = sum(len(group.ids) for group in whole[start:stop]) - size
         rows.append(EncodedRow(number, columns, {"part": int32(len(rows))}, truncated))
         start = stop
     return rows
+
+
+@dataclass
+class WordGroup:
+    """Tokens that no row divides: those of a word, or of several that share a token.
+
+    Attributes:
+      ids: of the tokens, those of the space before the word included.
+      first: for each of the words, by its number in the sentence, which of `ids` is its first piece.
+    """
+
+    ids: list[int]
+    first: dict[int, int]
+
+    def cut(self, room: int) -> "WordGroup":
+        """Returns what of it fits into `room` tokens, the first piece of its first word among them."""
+        if len(self.ids) <= room:
+            return self
+        begin = min(self.first.values())
+        return WordGroup(
+            self.ids[begin : begin + room], {word: min(at - begin, room - 1) for word, at in self.first.items()}
+        )
+
+
+def word_groups(tokenizer: Tokenizer, words: Sequence[str]) -> list[WordGroup]:
+    """Returns the tokens of a sentence, the words of which have a space between them, with each word's first piece.
+
+    The sentence is encoded as a whole; the first piece of a word is the first token that has a character of it. A word
+    that the tokenizer makes nothing of is an unknown token. Words that begin in one token share it.
+
+    Raises:
+      DataError: the tokenizer makes nothing of a word and has no unknown token.
+    """
+    ends = np.cumsum([len(word) + 1 for word in words]).tolist()
+    places = [(end - 1 - len(word), end - 1) for word, end in zip(words, ends, strict=True)]
+    ids, spans = tokenizer.encode_with_offsets(" ".join(words))
+    groups: list[WordGroup] = []
+    begin = reached = 0  # the first token of the last group, and the one after its last
+    for word, (first, last) in enumerate(touching_tokens(spans, places).tolist()):
+        if first == NOTHING:
+            if tokenizer.unk_id is None:
+                raise DataError(
+                    f"the tokenizer makes nothing of the word {words[word][:50]!r} and has no unknown token to put "
+                    f"there"
+                )
+            groups.append(WordGroup([tokenizer.unk_id], {word: 0}))
+            begin = reached
+        elif first < reached:
+            groups[-1].first[word] = max(first - begin, 0)
+            groups[-1].ids += ids[reached : last + 1]
+            reached = max(reached, last + 1)
+        else:
+            groups.append(WordGroup(ids[reached : last + 1], {word: first - reached}))
+            begin, reached = reached, last + 1
+    if groups:
+        groups[-1].ids += ids[reached:]
+    return groups
 
 
 @lru_cache(maxsize=8)
@@ -118,17 +185,6 @@ def surroundings(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]
     whole, text = tokenizer.encode_for_model("a").ids, tuple(tokenizer.encode("a"))
     start = next(start for start in range(len(whole)) if whole[start : start + len(text)] == text)
     return whole[:start], whole[start + len(text) :]
-
-
-def word_ids(tokenizer: Tokenizer, word: str, first: bool) -> list[int]:
-    """Returns the ids of a word of a sentence, at least one: after a space, but for the first."""
-    ids = tokenizer.encode(word if first else f" {word}")
-    if ids:
-        return ids
-    unknown = tokenizer.unk_id
-    if unknown is None:
-        raise DataError(f"the tokenizer makes nothing of the word {word[:50]!r} and has no unknown token to put there")
-    return [unknown]
 
 
 class TagDecoder:
@@ -147,7 +203,7 @@ class TagDecoder:
             if number == NOBODY:
                 continue
             parts = self._parts.setdefault(int(number), {})
-            parts[int(part)] = [self._labels[tag] for tag in tags[words > 0].tolist()]
+            parts[int(part)] = [self._labels[tag] for tag in np.repeat(tags, words).tolist()]
             if sum(map(len, parts.values())) == self._num_words[int(number)]:
                 del self._parts[int(number)]
                 yield int(number), [tag for _, own in sorted(parts.items()) for tag in own]

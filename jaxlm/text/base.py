@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
+
 from jaxlm.errors import DataError, UsageError
 from jaxlm.text.encoding import Encoding, kept_lengths
 from jaxlm.text.saved import DESCRIPTION_FILE, description_bytes, write_files
@@ -40,6 +42,18 @@ class Tokenizer(ABC):
 
         Special names that are written in the text are plain text to our own tokenizers. Those of a Hugging Face
         directory become special ids, as in its reference, since chat templates and sentinels are written so.
+
+        Raises:
+          DataError: the text holds something that this tokenizer cannot represent.
+        """
+
+    @abstractmethod
+    def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Returns `encode(text)`, and for each id the characters [start, end) of `text` that it stands for.
+
+        So what is known of a text (where its words are, who says what) is known of its tokens, and no text is encoded
+        in parts, which would give other ids. An id for part of a character, a byte, has all of that character. One for
+        nothing in the text, such as the space that sentencepiece puts before it, has start == end, at its place.
 
         Raises:
           DataError: the text holds something that this tokenizer cannot represent.
@@ -192,6 +206,18 @@ class BytewiseTokenizer(Tokenizer):
         """Takes the bytes of each id; special ids have none."""
         self._token_bytes = tuple(token_bytes)
         self.vocab_size = len(self._token_bytes)
+
+    def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Returns the ids of `text` and the characters of each, whose bytes together must be those of the text."""
+        ids = self.encode(text)
+        sizes = np.array([len(self._token_bytes[token]) for token in ids], np.int64)
+        points = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+        character_of_byte = np.repeat(
+            np.arange(len(text)), 1 + (points > 0x7F).astype(int) + (points > 0x7FF) + (points > 0xFFFF)
+        )
+        ends = np.cumsum(sizes)
+        spans = zip(character_of_byte[ends - sizes].tolist(), (character_of_byte[ends - 1] + 1).tolist(), strict=True)
+        return ids, list(spans)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Returns the text of `ids`; raises DataError for one outside the vocabulary."""

@@ -7,6 +7,7 @@ from jaxlm.text.hugging_face_families import TokenizerFamily
 from jaxlm.text.hugging_face_files import token_ids
 from jaxlm.text.hugging_face_settings import Settings
 from jaxlm.text.pieces import PieceTokenizer, load_processor
+from jaxlm.text.sentence_piece import pieces_with_spans
 
 
 class MarianTokenizer(PieceTokenizer):
@@ -49,14 +50,26 @@ class MarianTokenizer(PieceTokenizer):
         return []  # the models' own are none of Marian's
 
     def _encode_stretch(self, text: str, at_start: bool) -> list[int]:
-        pieces = []
-        end = text.find("<<")
-        if text.startswith(">>") and end >= 0:  # the language to translate to, such as >>fra<<
-            pieces, text = [text[: end + 2]], text[end + 2 :]
-        pieces += self._processor.encode(text, out_type=str)
+        language, text = _language(text)
+        return self._numbered([*language, *self._processor.encode(text, out_type=str)])
+
+    def _encode_stretch_with_spans(self, text: str, at_start: bool) -> tuple[list[int], list[tuple[int, int]]]:
+        language, text = _language(text)
+        pieces, _, spans = pieces_with_spans(self._processor, text)
+        begin = sum(map(len, language))
+        places = [(0, begin)] * len(language) + [(begin + start, begin + end) for start, end in spans]
+        return self._numbered([*language, *pieces]), places
+
+    def _numbered(self, pieces: list[str]) -> list[int]:
         unknown = self._ids[self._named_tokens()["unk"].content]
         return [self._ids.get(piece, unknown) for piece in pieces]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Returns the text of `ids`, special ones left out, without spaces around it."""
         return super().decode(ids).strip()
+
+
+def _language(text: str) -> tuple[list[str], str]:
+    """Returns the language to translate to, such as >>fra<<, if the text begins with one, and the rest."""
+    end = text.find("<<")
+    return ([text[: end + 2]], text[end + 2 :]) if text.startswith(">>") and end >= 0 else ([], text)

@@ -6,9 +6,10 @@ settings say `legacy`, as its directories of before 2023 do.
 """
 
 import codecs
+import itertools
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,7 +20,7 @@ from jaxlm.text.hugging_face import HuggingFaceTokenizer
 from jaxlm.text.hugging_face_families import TokenizerFamily
 from jaxlm.text.hugging_face_files import SENTENCE_PIECE_FILES
 from jaxlm.text.hugging_face_settings import AddedToken, Settings
-from jaxlm.text.sentence_piece import SPACE_MARK, model_proto
+from jaxlm.text.sentence_piece import SPACE_MARK, model_proto, pieces_with_spans
 from jaxlm.text.unicode import require_unicode
 
 MAX_EXTRA_IDS = 10_000
@@ -90,6 +91,27 @@ class PieceTokenizer(HuggingFaceTokenizer):
         """Returns the ids of `text`; names of added tokens in it become their ids; DataError for a lone surrogate."""
         require_unicode(text)
         ids: list[int] = []
+        for start, stretch, added in self._stretches(text):
+            ids += [self._ids[stretch]] if added else self._encode_stretch(stretch, at_start=start == 0)
+        return ids
+
+    def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Returns the ids of `text` and the characters of each, those that sentencepiece makes one of included."""
+        require_unicode(text)
+        ids: list[int] = []
+        spans: list[tuple[int, int]] = []
+        for start, stretch, added in self._stretches(text):
+            if added:
+                ids.append(self._ids[stretch])
+                spans.append((start, start + len(stretch)))
+            else:
+                own, places = self._encode_stretch_with_spans(stretch, at_start=start == 0)
+                ids += own
+                spans += [(start + first, start + last) for first, last in places]
+        return ids, spans
+
+    def _stretches(self, text: str) -> Iterator[tuple[int, str, bool]]:
+        """Yields the parts of `text` with their starts, and whether each is an added token: those lie between."""
         start = 0
         for match in self._added_pattern.finditer(text):
             token = self._added[match[0]]
@@ -98,12 +120,15 @@ class PieceTokenizer(HuggingFaceTokenizer):
             if match.start() < start:  # its spaces went to the token before it
                 continue
             stretch = text[start : match.start()]
-            ids += self._encode_stretch(stretch.rstrip() if token.lstrip else stretch, at_start=start == 0)
-            ids.append(self._ids[match[0]])
+            stretch = stretch.rstrip() if token.lstrip else stretch
+            if stretch:
+                yield start, stretch, False
+            yield match.start(), match[0], True
             start = match.end()
             while token.rstrip and start < len(text) and text[start].isspace():
                 start += 1
-        return ids + self._encode_stretch(text[start:], at_start=start == 0)
+        if text[start:]:
+            yield start, text[start:], False
 
     def encode_for_model(self, text: str, pair: str | None = None, max_length: int | None = None) -> Encoding:
         """Returns a text, or a pair, with the special ids around them; see `Tokenizer.encode_for_model`."""
@@ -248,16 +273,27 @@ class PieceTokenizer(HuggingFaceTokenizer):
 
     def _encode_stretch(self, text: str, at_start: bool) -> list[int]:
         """Returns the ids of text without added tokens, which is that of the whole text's beginning or not."""
-        if not text:
-            return []
         processor = self._processor if at_start else self._inner
         if self.family.name == "xlnet":
-            return _xlnet_ids(processor, _xlnet_text(text, self._settings))
+            pieces, _ = _xlnet_pieces(processor, _xlnet_text(text, self._settings))
+            return [processor.piece_to_id(piece) for piece in pieces]
         ids = processor.encode(text)
         if self.family.name == "xlm_roberta":
             # One further than sentencepiece's, but for its unknown piece, which is 0 there.
             return [number + 1 if number else self._ids["<unk>"] for number in ids]
         return ids
+
+    def _encode_stretch_with_spans(self, text: str, at_start: bool) -> tuple[list[int], list[tuple[int, int]]]:
+        """Returns the ids of `_encode_stretch`, and the characters of each."""
+        processor = self._processor if at_start else self._inner
+        if self.family.name == "xlnet":
+            plain, sources = _xlnet_sources(text, self._settings)
+            pieces, places = _xlnet_pieces(processor, plain)
+            return [processor.piece_to_id(piece) for piece in pieces], [_source(sources, place) for place in places]
+        _, ids, spans = pieces_with_spans(processor, text)
+        if self.family.name == "xlm_roberta":
+            ids = [number + 1 if number else self._ids["<unk>"] for number in ids]
+        return ids, spans
 
     @cached_property
     def _added_pattern(self) -> re.Pattern[str]:
@@ -311,15 +347,58 @@ def _xlnet_text(text: str, settings: Settings) -> str:
     return text.lower() if settings.flag("do_lower_case", False) else text
 
 
-def _xlnet_ids(processor: Any, text: str) -> list[int]:
-    """Returns the ids with a comma after a digit as a piece of its own (encode_pieces of the same file)."""
+def _xlnet_sources(text: str, settings: Settings) -> tuple[str, list[tuple[int, int]]]:
+    """Returns `_xlnet_text`, and for each of its characters those [start, end) of `text` that it stands for."""
+    made = [(character, at, at + 1) for at, character in enumerate(text)]
+    if settings.flag("remove_space", True):
+        words = [made[match.start() : match.end()] for match in re.finditer(r"\S+", text)]
+        made = words[0] if words else []
+        for before, word in itertools.pairwise(words):
+            made += [(" ", before[-1][2], word[0][1]), *word]
+    for quotes in ("``", "''"):
+        kept: list[tuple[str, int, int]] = []
+        for one in made:
+            # As `str.replace`: from left to right, and what was replaced is no longer there.
+            if kept and kept[-1][0] + one[0] == quotes:
+                kept[-1] = ('"', kept[-1][1], one[2])
+            else:
+                kept.append(one)
+        made = kept
+    if not settings.flag("keep_accents", False):
+        made = [
+            (part, start, end)
+            for character, start, end in made
+            for part in unicodedata.normalize("NFKD", character)
+            if not unicodedata.combining(part)
+        ]
+    plain, sources = "".join(one for one, _, _ in made), [(start, end) for _, start, end in made]
+    if settings.flag("do_lower_case", False):
+        sources = [source for (one, _, _), source in zip(made, sources, strict=True) for _ in one.lower()]
+        plain = plain.lower()
+    return plain, sources
+
+
+def _source(sources: Sequence[tuple[int, int]], place: tuple[int, int]) -> tuple[int, int]:
+    """Returns the characters of the text that the characters `place` of the one made from it stand for."""
+    start, end = place
+    if start < end:
+        return sources[start][0], sources[end - 1][1]
+    at = sources[start][0] if start < len(sources) else sources[-1][1] if sources else 0
+    return at, at
+
+
+def _xlnet_pieces(processor: Any, text: str) -> tuple[list[str], list[tuple[int, int]]]:
+    """Returns the pieces and their characters, a comma after a digit by itself (encode_pieces of the same file)."""
     pieces: list[str] = []
-    for piece in processor.encode(text, out_type=str):
+    spans: list[tuple[int, int]] = []
+    for piece, _, (start, end) in zip(*pieces_with_spans(processor, text), strict=True):
         if len(piece) > 1 and piece[-1] == "," and piece[-2].isdigit():
             parts = processor.encode(piece[:-1].replace(SPACE_MARK, ""), out_type=str)
             if piece[0] != SPACE_MARK and parts[0][0] == SPACE_MARK:
                 parts = parts[1:] if len(parts[0]) == 1 else [parts[0][1:], *parts[1:]]
             pieces += [*parts, piece[-1]]
+            spans += [*[(start, end - 1)] * len(parts), (end - 1, end)]
         else:
             pieces.append(piece)
-    return [processor.piece_to_id(piece) for piece in pieces]
+            spans.append((start, end))
+    return pieces, spans

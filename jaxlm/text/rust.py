@@ -73,6 +73,12 @@ class RustTokenizer(HuggingFaceTokenizer):
         require_unicode(text)
         return self._tokenizer.encode(text, add_special_tokens=False).ids
 
+    def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Returns the ids of `text` and the characters of each, a space before a word included; see the base."""
+        require_unicode(text)
+        found = self._untrimmed.encode(text, add_special_tokens=False)
+        return found.ids, found.offsets
+
     def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
         """Returns `encode` of each text, on several threads where the environment's TOKENIZERS_PARALLELISM allows."""
         for number, text in enumerate(texts):
@@ -206,6 +212,19 @@ class RustTokenizer(HuggingFaceTokenizer):
             if 0 in encoding.special_tokens_mask:
                 return encoding.ids[: encoding.special_tokens_mask.index(0)]
         return []
+
+    @cached_property
+    def _untrimmed(self) -> "tokenizers.Tokenizer":
+        """The same, but for offsets without the spaces of a token: who owns a space would be lost with them."""
+        processor = self._tokenizer.post_processor
+        if processor is None or b'"trim_offsets":true' not in processor.__getstate__():
+            return self._tokenizer
+        from tokenizers import Tokenizer
+
+        copy = Tokenizer.from_str(self._tokenizer.to_str())
+        copy.post_processor = None
+        copy.encode_special_tokens = self._tokenizer.encode_special_tokens
+        return copy
 
     @cached_property
     def _model_type(self) -> str:

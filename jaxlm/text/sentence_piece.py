@@ -91,6 +91,24 @@ class SentencePieceTokenizer(BytewiseTokenizer):
             ids += self._separator_ids.get(part) or self._processor.encode(part)
         return ids
 
+    def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Returns the ids of `text` and the characters of each; see `encode`."""
+        require_unicode(text)
+        ids: list[int] = []
+        spans: list[tuple[int, int]] = []
+        start = 0
+        for part in _SEPARATORS.split(text):
+            if part in self._separator_ids:
+                own = self._separator_ids[part]
+                ids += own
+                spans += [(start, start + len(part))] * len(own)
+            elif part:
+                _, numbers, own_spans = pieces_with_spans(self._processor, part)
+                ids += numbers
+                spans += [(start + first, start + last) for first, last in own_spans]
+            start += len(part)
+        return ids, spans
+
     def export_files(self) -> dict[str, bytes]:
         """Returns a tokenizer.json with the same pieces, and its settings.
 
@@ -160,6 +178,18 @@ def model_proto(model: bytes) -> Any:
 
     # Its classes are made when it is imported, so that no type checker sees them.
     return vars(sentencepiece_model_pb2)["ModelProto"].FromString(model)
+
+
+def pieces_with_spans(processor: Any, text: str) -> tuple[list[str], list[int], list[tuple[int, int]]]:
+    """Returns the pieces that a sentencepiece processor makes of `text`, their ids, and the characters of each."""
+    found = processor.encode_as_offset_mapping(text)
+    pieces, ids, spans = list(found["pieces"]), list(found["ids"]), list(found["offsets"])
+    # Of the bytes of a character, the last alone is given that character.
+    for index in range(len(ids) - 2, -1, -1):
+        start, end = spans[index]
+        if start == end == spans[index + 1][0] and processor.is_byte(ids[index]) and processor.is_byte(ids[index + 1]):
+            spans[index] = spans[index + 1]
+    return pieces, ids, spans
 
 
 def _bytes_of(processor: Any, token: int) -> bytes:

@@ -73,6 +73,10 @@ class ExtendedTokenizer(BytewiseTokenizer):
         """Returns the ids of `text`; raises DataError for what the inner tokenizer cannot represent."""
         return self.inner.encode(text)
 
+    def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Returns the ids of `text` and the characters of each, as the inner tokenizer does."""
+        return self.inner.encode_with_offsets(text)
+
     def encode_for_model(self, text: str, pair: str | None = None, max_length: int | None = None) -> Encoding:
         """Returns a text, or a pair, with the special ids around, and masks where "[MASK]" is written; see the base."""
         if self.cls_id is None or self.sep_id is None:

@@ -7,10 +7,11 @@ import numpy as np
 
 from jaxlm.text.base import BytewiseTokenizer, Tokenizer
 from jaxlm.text.byte import SHOWN_BYTES
+from jaxlm.text.segmentation import UNSPACED, extends
 from jaxlm.text.sentence_piece import SPACE_MARK
 
-# Scripts without spaces between words: each character counts as one (as BERT's own tokenizer cuts them).
-_ALONE = re.compile("[\u2e80-\u303f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+# Each character of scripts without spaces between words counts as one (as BERT's own tokenizer cuts Chinese).
+_ALONE = re.compile(f"[{UNSPACED}]")
 _BYTE_OF_SHOWN = {shown: value for value, shown in enumerate(SHOWN_BYTES)}
 # Lone bytes are written as U+DC80 to U+DCFF; these are the first of U+2000 to U+9FFF.
 _LEADS_ALONE = tuple(chr(0xDC00 + byte) for byte in range(0xE2, 0xEA))
@@ -20,13 +21,16 @@ class WordStarts:
     """Tells which tokens begin a word: what is between spaces, a sign of punctuation, a Chinese character.
 
     A token goes on with a word if it begins with a letter or digit and the token before it ends with one (and neither
-    says that there is a space between), or if WordPiece calls it "##...". Special tokens are words of their own.
+    says that there is a space between), if it begins with a sign that is written on the character before, or if
+    WordPiece calls it "##...". Special tokens are words of their own.
     """
 
     def __init__(self, tokenizer: Tokenizer):
         """Reads the whole vocabulary once."""
         pieces = list(_pieces(tokenizer))
-        self._always = np.array([always or "\udc80" <= piece[:1] <= "\udcbf" for piece, always in pieces])
+        self._always = np.array(
+            [always or "\udc80" <= piece[:1] <= "\udcbf" or extends(piece[:1]) for piece, always in pieces]
+        )
         self._joins = np.array([_inside(piece[:1]) and piece[:1] not in _LEADS_ALONE for piece, _ in pieces])
         self._goes_on = np.array([_inside(piece[-1:]) for piece, _ in pieces])
 
@@ -51,7 +55,7 @@ def _inside(character: str) -> bool:
     """Whether a word may go on at this end of a piece."""
     if not character or "\udc80" <= character <= "\udcff":
         return bool(character)
-    return (character.isalnum() or character in "_'") and not _ALONE.match(character)
+    return extends(character) or ((character.isalnum() or character in "_'") and not _ALONE.match(character))
 
 
 def _pieces(tokenizer: Tokenizer) -> Iterable[tuple[str, bool]]:

@@ -19,8 +19,12 @@ from jaxlm.tasks.classification import classifier_scores
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.tasks.labelled import by_width, padding_of
 from jaxlm.tasks.make import make_labelled_task
-from jaxlm.tasks.question_answering import NO_ANSWER, answer_words, windows, word_bounds
+from jaxlm.tasks.question_answering import NO_ANSWER, TokenizedText, answer_tokens, windows
 from jaxlm.text.byte import ByteTokenizer
+from jaxlm.text.segmentation import word_spans
+from jaxlm.text.tokenizer import load_tokenizer
+
+from ..text.small_directories import WRITERS, train_pieces
 
 TOKENIZER = ByteTokenizer()
 CONTEXT = "The Broncos beat the Panthers, 24-10, at Levi's Stadium in Santa Clara."
@@ -59,24 +63,71 @@ def test_windows_cover_all_words_in_order(sizes, room, stride):
         assert end > stop
 
 
-def test_words_have_their_characters():
-    assert [CONTEXT[start:stop] for start, stop in word_bounds(CONTEXT)][:8] == [
-        *("The", "Broncos", "beat", "the", "Panthers", ",", "24", "-"),
+def test_a_text_without_words_has_one_window():
+    assert list(windows([], 9, 3)) == [(0, 0)]
+    assert list(windows([0, 0], 9, 3)) == [(0, 2)]
+
+
+def load(folder, model):
+    (folder / "tokenizer.model").write_bytes(model)
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}')
+    return load_tokenizer(folder)
+
+
+MANX = "The cat (a Manx), born in York, sleeps."
+
+
+@pytest.fixture(scope="module")
+def pieces(tmp_path_factory):
+    model = train_pieces([MANX] * 20, model_type="bpe", vocab_size=330, byte_fallback=True)
+    return load(tmp_path_factory.mktemp("pieces"), model)
+
+
+def test_a_text_has_the_tokens_of_the_whole(pieces):
+    """Words that are encoded one by one would each have a space of sentencepiece's, and none would go on with one."""
+    task = make_labelled_task(CONFIG, replace(MODEL, vocab_size=pieces.vocab_size))
+    one = example(MANX, "a Manx")
+    (row,) = task.encode(pieces, 60, [one])
+    assert row.columns["tokens"].tolist() == list(pieces.encode_for_model("Where?", MANX).ids)
+    start, stop = row.values["answer"]
+    names = [pieces.token_name(token) for token in row.columns["tokens"].tolist()]
+    assert "".join(names[start : stop + 1]).strip("\u2581") == "a\u2581Manx"
+    # That token's words are signs: an answer begins with the first and ends with the last.
+    at = names.index("),")
+    bounds = word_spans(MANX)
+    begin, end = row.columns["begins"][at], row.columns["ends"][at]
+    assert [MANX[slice(*bounds[word - 1])] for word in (begin, end)] == [")", ","]
+
+
+@pytest.mark.parametrize("name", sorted(WRITERS))
+def test_windows_are_pieces_of_the_whole_text(tmp_path, name):
+    tokenizer = load_tokenizer(WRITERS[name](tmp_path))
+    context = "Shall I compare thee (to) a summer's day? Thou art more lovely."
+    one = example(context, "a summer's day")
+    whole, spans = tokenizer.encode_with_offsets(context)
+    text = TokenizedText.of(tokenizer, context)
+    assert list(text.ids) == whole == tokenizer.encode(context)
+    assert sum(text.sizes()) == len(whole)
+    first, last = answer_tokens(one, text)
+    shown = context[spans[first][0] : spans[last][1]].strip()
+    assert shown == "a summer's day"
+    bounds = word_spans(context)
+    assert context[bounds[text.begins[first] - 1][0] : bounds[text.ends[last] - 1][1]] == "a summer's day"
+    rows = make_labelled_task(CONFIG, MODEL).encode(tokenizer, 40, [one])
+    found = [
+        tuple(row.columns["tokens"][slice(row.values["answer"][0], row.values["answer"][1] + 1)].tolist())
+        for row in rows
+        if row.values["answer"].any()
     ]
-    chinese = "《战国无双3》是由光荣2010年"
-    assert [chinese[start:stop] for start, stop in word_bounds(chinese)][:7] == [
-        "《",
-        "战",
-        "国",
-        "无",
-        "双",
-        "3",
-        "》",
-    ]
-    one = example(answer="Levi's Stadium")
-    first, last = answer_words(one, word_bounds(CONTEXT))
-    bounds = word_bounds(CONTEXT)
-    assert CONTEXT[bounds[first][0] : bounds[last][1]] == "Levi's Stadium"
+    assert set(found) == {tuple(whole[first : last + 1])}
+
+
+def test_signs_on_letters_belong_to_their_words():
+    hindi = "\u0930\u093e\u092e \u0939\u093f\u0928\u094d\u0926\u0940 \u092e\u0947\u0902 \u0939\u0948\u0964"
+    answer = "\u0939\u093f\u0928\u094d\u0926\u0940 \u092e\u0947\u0902"
+    first, last = answer_tokens(example(hindi, answer), TokenizedText.of(TOKENIZER, hindi))
+    assert TOKENIZER.decode(TOKENIZER.encode(hindi)[first : last + 1]) == answer
+    assert len(word_spans(answer)) == 2
 
 
 def test_targets_are_the_answer_where_a_window_has_all_of_it():
@@ -109,7 +160,7 @@ def test_the_best_spans_are_those_of_a_search_over_all():
         for row, words in enumerate(batch["words"]):
             number = int(batch["example"][row])
             none[number].append(scores[row, NO_ANSWER].sum())
-            bounds = word_bounds(examples[number].fields["context"])
+            bounds = word_spans(examples[number].fields["context"])
             for first, last in itertools.product(range(1, words.max() + 1), repeat=2):
                 if first <= last < first + CONFIG.max_answer and first in words and last in words:
                     start = np.flatnonzero(words == first)[0]

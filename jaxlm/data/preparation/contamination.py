@@ -11,9 +11,9 @@ from pathlib import Path
 
 from jaxlm.data.config import DataConfig
 from jaxlm.data.preparation.lines import DamagedFileError, lines
-from jaxlm.data.preparation.words import plain_words
 from jaxlm.data.sources import source_files
 from jaxlm.errors import DataError
+from jaxlm.text.segmentation import plain_words
 
 NGRAM = 13
 LEAST_WORDS = 8

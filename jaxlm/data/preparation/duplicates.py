@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxlm.data.preparation.words import plain_words
 from jaxlm.errors import UsageError
+from jaxlm.text.segmentation import plain_words
 
 PERMUTATIONS = 128
 _SHINGLE = 5

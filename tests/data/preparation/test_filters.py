@@ -9,8 +9,8 @@ from jaxlm.data.preparation.contamination import ContaminationFilter, evaluation
 from jaxlm.data.preparation.filters import filters_of
 from jaxlm.data.preparation.personal import scrub
 from jaxlm.data.preparation.quality import c4, gopher_quality, gopher_repetition
-from jaxlm.data.preparation.words import plain_words
 from jaxlm.errors import DataError, UsageError
+from jaxlm.text.segmentation import plain_words
 
 GOOD = (
     "The harbour was quiet in the early morning, and two men stood at the end of the pier with their coats buttoned "
