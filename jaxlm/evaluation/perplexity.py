@@ -10,6 +10,9 @@ import numpy as np
 
 from jaxlm.errors import DataError
 
+# Of the scores of a split that every task has, or may have.
+HIGHER_IS_BETTER: Mapping[str, bool] = {"loss": False, "perplexity": False, "bits_per_byte": False}
+
 
 class RowSums(Protocol):
     """An objective that can score each row of a batch; see `jaxlm.tasks.task.Objective`."""
@@ -85,8 +88,13 @@ def measure(
     total = whole.result(sum(split.text_bytes for split in splits.values()), parts)
     if len(splits) == 1:
         return total
-    own = {f"loss_{name}": tallies[name].result(splits[name].text_bytes, parts).loss for name in splits}
+    own = {corpus_loss(name): tallies[name].result(splits[name].text_bytes, parts).loss for name in splits}
     return replace(total, metrics=total.metrics | own)
+
+
+def corpus_loss(name: str) -> str:
+    """Returns what the loss on one of several corpora is called."""
+    return f"loss_{name}"
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ class SplitResult:
       baseline: what always saying the same would score, where there is such a thing.
       remark: what is wrong with the predictions, if something is.
       details: what a report shows besides, where labels are predicted; see `jaxlm.evaluation.details`.
+      higher_is_better: by name, whether a higher score is the better one.
     """
 
     examples: int
@@ -42,6 +43,7 @@ class SplitResult:
     details: Mapping[str, Any] = field(default_factory=dict, repr=False)
     baseline: Baseline | None = None
     remark: str = ""
+    higher_is_better: Mapping[str, bool] = field(default_factory=dict, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the fields as plain values."""

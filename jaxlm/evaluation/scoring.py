@@ -94,7 +94,15 @@ class ExampleScorer:
         details = class_details(metric, self.tally.total)
         if self._errors is not None:
             details["errors"] = self._errors.worst()
-        return SplitResult(len(self._examples), loss, metric.main, scores, dict(found.intervals), details)
+        return SplitResult(
+            examples=len(self._examples),
+            loss=loss,
+            main=metric.main,
+            scores=scores,
+            intervals=dict(found.intervals),
+            higher_is_better={name: metric.higher_is_better[name] for name in scores},
+            details=details,
+        )
 
 
 def metric_kind(config: TaskConfig) -> str:

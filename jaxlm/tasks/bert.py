@@ -55,6 +55,11 @@ class Bert(SumOfRows):
         """The mean loss of a pair's label counts as much as that of a token."""
         return {"next_sentence_loss": 1.0}
 
+    @property
+    def higher_is_better(self) -> Mapping[str, bool]:
+        """See `Objective`."""
+        return {"masked_accuracy": True, "next_sentence_loss": False, "next_sentence_accuracy": True}
+
     def row_sums(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> Sums:
         """Sums of each row: those of `MaskedLM.row_sums`, next_sentence_loss in nats and next_sentence_accuracy.
 

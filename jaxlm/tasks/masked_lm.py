@@ -1,6 +1,6 @@
 """Masked language modelling: predict hidden tokens from what is on both sides of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,11 @@ class MaskedLM(SumOfRows):
                 "task.kind 'masked_lm' needs model.architecture 'encoder' and model.task_head 'language_model', not "
                 f"{self.model.architecture!r} and {self.model.task_head!r}"
             )
+
+    @property
+    def higher_is_better(self) -> Mapping[str, bool]:
+        """See `Objective`."""
+        return {"masked_accuracy": True}
 
     def row_sums(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> Sums:
         """Sums of each row: the loss of hidden tokens in nats, and how many are predicted right (masked_accuracy).

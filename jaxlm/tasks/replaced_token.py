@@ -73,6 +73,13 @@ class ReplacedToken(SumOfRows):
         """The discriminator's mean loss is smaller than the generator's, and made up for."""
         return {"discriminator_loss": self.weight}
 
+    @property
+    def higher_is_better(self) -> Mapping[str, bool]:
+        """See `Objective`; how many tokens are replaced is neither good nor bad."""
+        losses = ("generator_loss", "discriminator_loss")
+        right = ("masked_accuracy", *(f"discriminator_{name}" for name in ("accuracy", "precision", "recall")))
+        return {**dict.fromkeys(losses, False), **dict.fromkeys(right, True)}
+
     def row_sums(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> Sums:
         """Sums of each row; losses in nats.
 

@@ -46,6 +46,11 @@ class SentenceEmbedding(LabelledObjective):
                 f"task.kind 'sentence_embedding' needs model.task_head 'none', not {self.model.task_head!r}"
             )
 
+    @property
+    def higher_is_better(self) -> Mapping[str, bool]:
+        """See `Objective`."""
+        return {"found": True}
+
     def loss(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> Sums:
         """Sums of a training batch: `loss` in nats and `weight`; how many find their partner as `found`."""
         vectors = self.outputs(params, batch, dropout_rng)

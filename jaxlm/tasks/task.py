@@ -24,10 +24,14 @@ class Objective(Protocol):
 
     Attributes:
       parts: the means, beside that of `loss`, that are part of what is minimised, and their factors.
+      higher_is_better: for the other means of which one can say, whether a higher value is the better one.
     """
 
     @property
     def parts(self) -> Mapping[str, float]: ...
+
+    @property
+    def higher_is_better(self) -> Mapping[str, bool]: ...
 
     def row_sums(self, params: Any, batch: Batch, dropout_rng: jax.Array | None = None) -> Sums:
         """Returns for each row, [batch] float32: `loss` and `weight`, and for any other mean NAME and NAME_weight."""
@@ -51,6 +55,11 @@ class SumOfRows:
     @property
     def parts(self) -> Mapping[str, float]:
         """No other mean is minimised."""
+        return {}
+
+    @property
+    def higher_is_better(self) -> Mapping[str, bool]:
+        """There is no other mean."""
         return {}
 
     def row_sums(self, params: Any, batch: Batch, dropout_rng: jax.Array | None = None) -> Sums:

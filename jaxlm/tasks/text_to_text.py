@@ -1,5 +1,6 @@
 """A text from a text: translation, summarisation, data to text; by two towers, or by a decoder that reads on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import jax
@@ -41,6 +42,11 @@ class TextToText(LabelledObjective):
                 f"{' or '.join(map(repr, able))} with task_head 'language_model', not {self.model.architecture!r} with "
                 f"{self.model.task_head!r}"
             )
+
+    @property
+    def higher_is_better(self) -> Mapping[str, bool]:
+        """See `Objective`."""
+        return {"token_accuracy": True}
 
     def outputs(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> jax.Array:
         """Returns logits, float32 [batch, time, vocab_size].

@@ -14,6 +14,7 @@ from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.tasks.make import make_task
+from jaxlm.tasks.masked_lm import MaskedLM
 from jaxlm.text.config import TokenizerConfig
 from jaxlm.text.tokenizer import train_tokenizer
 from jaxlm.training.loop import train
@@ -125,6 +126,7 @@ def test_a_run_learns_and_goes_on_with_the_same_bits(tmp_path):
     losses = [record["loss"] for record in records if record["kind"] == "validation"]
     assert losses[-1] < losses[0] < math.log(262)
     assert 0 <= whole.validation.metrics["masked_accuracy"] <= 1
+    assert set(whole.validation.metrics) == set(MaskedLM(experiment.model).higher_is_better)
     assert math.isnan(whole.validation.bits_per_byte)
     # As after a kill between two checkpoints: only the one of step 6 is left.
     copy = tmp_path / "again"

@@ -198,6 +198,8 @@ def test_a_row_does_not_depend_on_the_others():
     batch = whole_split()
     row_sums = row_sums_of()
     whole = row_sums(PARAMS, batch)
+    means = {name for name in whole if f"{name}_weight" in whole}
+    assert means == {*ReplacedToken(MODEL).higher_is_better, "replaced"}, "each with its direction, if it has one"
     count = len(batch["tokens"])
     order = np.random.default_rng(0).permutation(count)
     for rows in (order, order[:3], order[3:], order[:1]):

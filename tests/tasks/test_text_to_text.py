@@ -67,6 +67,7 @@ def test_the_loss_is_that_of_sequence_to_sequence_whatever_the_padding():
     batch = batch_of(task)
     row_sums = quick_jit(task.objective.row_sums)
     found = row_sums(params, batch)
+    assert {name for name in found if f"{name}_weight" in found} == set(task.objective.higher_is_better)
     expected = quick_jit(SequenceToSequence(TWO_TOWERS, segmented=True).row_sums)(params, batch)
     np.testing.assert_allclose(found["loss"], expected["loss"], rtol=1e-6)
     alone = {name: values[:1] for name, values in batch.items()}

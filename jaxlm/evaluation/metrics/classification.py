@@ -1,6 +1,6 @@
 """One label of several, any of several, or a number."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -17,6 +17,10 @@ class Classification:
     """
 
     main = "accuracy"
+    higher_is_better: Mapping[str, bool] = {
+        **dict.fromkeys(("accuracy", "macro_f1", "weighted_f1", "mcc", "f1"), True),
+        "ece": False,
+    }
 
     def __init__(self, labels: Sequence[str]):
         """Takes the labels' names."""
@@ -77,6 +81,7 @@ class MultiLabel:
     """
 
     main = "micro_f1"
+    higher_is_better: Mapping[str, bool] = {"micro_f1": True, "macro_f1": True, "accuracy": True}
 
     def __init__(self, labels: Sequence[str]):
         """Takes the labels' names."""
@@ -107,6 +112,7 @@ class Chosen:
     """How often the right choice is the most probable one. Probabilities of choices against the number of the right."""
 
     main, size = "accuracy", 2
+    higher_is_better: Mapping[str, bool] = {"accuracy": True}
 
     def statistics(self, prediction: Sequence[float], reference: int) -> np.ndarray:
         """1, whether the choice is right."""
@@ -121,6 +127,7 @@ class Retrieval:
     """Where the right text stands among all, the nearest first. (rank from 1, cosine) against nothing."""
 
     main, size = "mrr", 5
+    higher_is_better: Mapping[str, bool] = {"mrr": True, "accuracy_at_1": True, "recall_at_10": True, "cosine": True}
 
     def statistics(self, prediction: Sequence[float], reference: float) -> np.ndarray:
         """1, 1 / rank, whether the rank is 1, and at most 10, the cosine."""
@@ -137,6 +144,7 @@ class Preferred:
     """How often the better one of two is told, a tie counting half, and the mean margin. Margins against nothing."""
 
     main, size = "accuracy", 3
+    higher_is_better: Mapping[str, bool] = {"accuracy": True, "margin": True}
 
     def statistics(self, prediction: float, reference: float) -> np.ndarray:
         """1, whether the margin is right (positive), the margin."""
@@ -155,6 +163,7 @@ class Regression:
     """
 
     main, size = "pearson", 7
+    higher_is_better: Mapping[str, bool] = {"pearson": True, "spearman": True, "mse": False}
 
     def __init__(self) -> None:
         """Has seen nothing yet."""

@@ -6,6 +6,7 @@ pass.
 """
 
 import importlib
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,10 +20,12 @@ class Metric(Protocol):
     Attributes:
       size: how many numbers an example has.
       main: the score that says most.
+      higher_is_better: for the name of each score, whether a higher value is the better one.
     """
 
     size: int
     main: str
+    higher_is_better: Mapping[str, bool]
 
     def statistics(self, prediction: Any, reference: Any) -> np.ndarray:
         """Returns the numbers of one example, float64 [size]."""

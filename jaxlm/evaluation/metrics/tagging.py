@@ -1,6 +1,6 @@
 """Tags of words: entities by seqeval where tags have B- and I-, else as labels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -20,6 +20,7 @@ class Tagging:
     """Accuracy of words, and the macro mean of the tags' F1. A prediction and a reference are tags of a sentence."""
 
     main = "accuracy"
+    higher_is_better: Mapping[str, bool] = {"accuracy": True, "macro_f1": True}
 
     def __init__(self, labels: Sequence[str]):
         """Takes the tags' names."""
@@ -51,6 +52,7 @@ class Entities:
     """Precision, recall and F1 of whole entities, as seqeval's default mode (conlleval), and the accuracy of words."""
 
     main = "f1"
+    higher_is_better: Mapping[str, bool] = dict.fromkeys(("f1", "precision", "recall", "accuracy"), True)
 
     def __init__(self, labels: Sequence[str]):
         """Takes the tags' names."""

@@ -4,7 +4,7 @@ import re
 import string
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -24,6 +24,7 @@ class QuestionAnswering:
     """
 
     main, size = "f1", 3
+    higher_is_better: Mapping[str, bool] = {"f1": True, "exact_match": True}
 
     def statistics(self, prediction: str, reference: Sequence[str]) -> np.ndarray:
         """Exact match, F1, 1."""
@@ -61,6 +62,7 @@ class Translation:
     """BLEU (Papineni et al. 2002) and chrF (Popovic 2015) of a corpus by sacrebleu; a reference is a list of texts."""
 
     main = "bleu"
+    higher_is_better: Mapping[str, bool] = {"bleu": True, "chrf": True}
 
     def __init__(self, tokenizer: BleuTokenizer = "13a"):
         """Takes sacrebleu's name of how words are told apart: 'zh' or 'char' for Chinese."""
@@ -99,6 +101,7 @@ class Summarisation:
     """ROUGE-1, -2 and -L F1 (Lin 2004) by rouge-score with stemming, in %, of the best of several references."""
 
     main, size = "rougeL", 4
+    higher_is_better: Mapping[str, bool] = {"rouge1": True, "rouge2": True, "rougeL": True}
     _KINDS = ("rouge1", "rouge2", "rougeL")
 
     def __init__(self) -> None:

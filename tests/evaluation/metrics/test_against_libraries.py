@@ -15,7 +15,7 @@ from jaxlm.evaluation.metrics.classification import BINS
 from jaxlm.evaluation.metrics.make import make_metric
 from jaxlm.evaluation.metrics.text import normalized, word_f1
 
-CASES = 1000
+CASES = 250
 WORDS = ["the", "a", "cat", "cats", "sat", "Mat!", "über", "naïve", "大家", "好", "😀", "x-ray", "3.5", "", "don't"]
 
 
