@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal, overload
 
 import jax
@@ -35,7 +35,7 @@ from jaxlm.prediction.examples import predict_rows
 from jaxlm.prediction.masks import Filling, fill_masks
 from jaxlm.prediction.prediction import Prediction, as_example, as_prediction
 from jaxlm.prediction.vectors import Pooling, encode_text
-from jaxlm.run_folder import RunFolder
+from jaxlm.run_folder import RunFolder, identity
 from jaxlm.tasks.config import LABELLED, TaskConfig
 from jaxlm.tasks.labelled import EncodedRow, LabelledSplit, padding_of
 from jaxlm.tasks.make import LabelledTask, make_labelled_task, make_task
@@ -415,12 +415,14 @@ class LanguageModel:
         run = RunFolder(folder)
         if self._tokenizer is not None:
             self._tokenizer.save(run.tokenizer)
-        checkpoints = Checkpoints(run.checkpoints)
+        facts = {"token_ids": self.token_ids, "labels": list(self.labels)}
+        description = {"experiment": self.experiment.to_dict(), **facts}
+        checkpoints = Checkpoints(run.checkpoints, identity=partial(identity, description))
         state = TrainState(jnp.int32(self.step), self.params, ())
         checkpoints.save(state, self.step, copied_at_once=COPIED_AT_ONCE)
         checkpoints.wait()
         # Last: without its description a folder is no run.
-        run.write_experiment(self.experiment, {"token_ids": self.token_ids, "labels": list(self.labels)})
+        run.write_experiment(self.experiment, facts)
 
     def export(
         self, folder: str | os.PathLike, family: str | None = None, max_shard_bytes: int = MAX_SHARD_BYTES

@@ -3,14 +3,17 @@
 import json
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from jaxlm.data.cache import digest
 from jaxlm.errors import DataError, UsageError
 from jaxlm.experiment import Experiment
 
@@ -62,6 +65,11 @@ class RunFolder:
                 )
         elif self.path.is_dir() and any((*self.path.glob("config.json"), *self.path.glob("*.safetensors"))):
             raise UsageError(f"{self.path} holds a model already, and it is no run of jaxlm: name another --dir")
+        elif self.checkpoints.is_dir() and any(re.fullmatch(r"\d+", each.name) for each in self.checkpoints.iterdir()):
+            raise UsageError(
+                f"{self.path} has checkpoints and no experiment.json, which says what they are: put it back, or name "
+                "another --dir"
+            )
 
     def read_experiment(self) -> Experiment:
         """The resolved experiment of this run.
@@ -120,6 +128,15 @@ class RunFolder:
             raise DataError(f"{self.description} is damaged: corpus must be an object with a fingerprint")
         return fingerprint
 
+    def identity(self, step: int) -> str:
+        """See `identity`, of this folder's description.
+
+        Raises:
+          UsageError, DataError: as `read_experiment`.
+        """
+        self.read_experiment()
+        return identity(json.loads(self.description.read_text("utf-8")), step)
+
     def write_experiment(self, experiment: Experiment, facts: dict[str, Any]) -> None:
         """Writes the description: the experiment, `facts` about the run, date, command, versions, machine, revision."""
         self.path.mkdir(parents=True, exist_ok=True)
@@ -134,9 +151,36 @@ class RunFolder:
             "started": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             "command": _command(),
         }
+        self._write(description)
+
+    def prolong(self, experiment: Experiment) -> None:
+        """Writes down that the run is to have as many steps as `experiment`, and leaves the rest as it is."""
+        description = json.loads(self.description.read_text("utf-8"))
+        description["experiment"] |= {"steps": experiment.steps, "epochs": experiment.epochs}
+        self._write(description)
+
+    def _write(self, description: dict[str, Any]) -> None:
         temporary = self.description.with_suffix(".tmp")
         temporary.write_text(json.dumps(description, indent=1) + "\n", "utf-8")
         os.replace(temporary, self.description)
+
+
+def identity(description: Mapping[str, Any], step: int) -> str:
+    """Returns a hash of all that made a model what it is after `step` updates, as its description has it.
+
+    The length of the run counts where the learning rates up to `step` depend on it, and not before: so a run may become
+    longer as long as that makes no difference, and what was written before stays what it was.
+
+    Args:
+      description: what experiment.json holds; or will hold: `experiment`, and what an import adds.
+      step: updates made.
+    """
+    raw = dict(description["experiment"])
+    experiment = Experiment.from_dict(raw)
+    if not experiment.optimizer.depends_on_length(experiment.steps, step):
+        del raw["steps"], raw["epochs"]
+        raw["warmup"] = experiment.optimizer.warmup(experiment.steps)
+    return digest({"experiment": raw, **{name: description.get(name) for name in ("token_ids", "labels")}})
 
 
 def _command() -> str | None:

@@ -32,7 +32,8 @@ def test_best_latest_and_a_number_name_checkpoints(trained_run, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(trained_run, run)
     manifest = run / "checkpoints" / "30" / "manifest.json"
-    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "validation_loss": 0.5}))
+    score = {"name": "loss", "value": 0.5, "higher_is_better": False}
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "score": score}))
     assert jaxlm.load(run).step == 30
     assert jaxlm.load(run, "latest").step == 40
     assert jaxlm.load(str(run), 20).step == 20

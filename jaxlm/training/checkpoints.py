@@ -1,17 +1,19 @@
 """Checkpoints: written in the background by Orbax, sealed by a manifest of checksums, verified when they are read.
 
-A checkpoint `STEP/` holds what Orbax wrote (`state/`) and, written last, `manifest.json` with the size and sha256 of
+A checkpoint `STEP/` holds what Orbax wrote (`state/`) and, written last, `manifest.json`: the step, the score that the
+checkpoint is chosen by, hashes of the experiment and of the metrics that it belongs to, and the size and sha256 of
 every file. Without its manifest it does not exist: so a process killed at any instant leaves the previous checkpoint
 or the new one, and older ones are deleted only after that.
 """
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,13 @@ from typing import Any
 import jax
 
 from jaxlm.errors import CheckpointError
+from jaxlm.evaluation.score import Score
 from jaxlm.training.state import TrainState
 
 MANIFEST = "manifest.json"
 STATE = "state"
+LARGEST_MANIFEST = 16 << 20  # bytes; a real one has some hundred for each file
+STEP = re.compile(r"0|[1-9][0-9]{0,17}")  # what the folder of a checkpoint is called
 
 
 @dataclass(frozen=True)
@@ -31,11 +36,11 @@ class CheckpointInfo:
 
     Attributes:
       step: updates made.
-      validation_loss: mean loss in nats when it was written, or None if none was measured yet.
+      score: what it is chosen by, or None if nothing was measured when it was written.
     """
 
     step: int
-    validation_loss: float | None
+    score: Score | None
 
 
 class Checkpoints:
@@ -44,23 +49,37 @@ class Checkpoints:
     Attributes:
       folder: where they are, one folder a step.
       keep_latest: how many of the newest are kept.
-      keep_best: how many with the lowest validation loss are kept besides.
+      keep_best: how many of those with the best score are kept besides.
+      identity: from a step to the hash of the experiment that a checkpoint of that step belongs to; see
+        `jaxlm.run_folder.identity`. None writes no hash and compares none.
     """
 
-    def __init__(self, folder: str | os.PathLike, keep_latest: int = 1, keep_best: int = 0):
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        keep_latest: int = 1,
+        keep_best: int = 0,
+        identity: Callable[[int], str] | None = None,
+    ):
         self.folder = Path(folder).absolute()
         self.keep_latest = keep_latest
         self.keep_best = keep_best
+        self.identity = identity
         self._writer: threading.Thread | None = None
         self._writer_error: BaseException | None = None
 
     def all(self) -> list[CheckpointInfo]:
-        """The complete checkpoints, by step."""
-        found = []
-        for entry in self.folder.glob("*") if self.folder.is_dir() else ():
-            if re.fullmatch(r"\d+", entry.name) and (entry / MANIFEST).is_file():
-                found.append(CheckpointInfo(int(entry.name), self._manifest(int(entry.name))["validation_loss"]))
-        return sorted(found, key=lambda info: info.step)
+        """The complete checkpoints, by step.
+
+        Raises:
+          CheckpointError: the manifest of one is damaged.
+        """
+        return [CheckpointInfo(step, _score(self._manifest(step)["score"])) for step in self.steps()]
+
+    def steps(self) -> list[int]:
+        """The steps of the complete checkpoints, in order."""
+        names = (entry.name for entry in (self.folder.iterdir() if self.folder.is_dir() else ()))
+        return sorted(int(name) for name in names if STEP.fullmatch(name) and (self.folder / name / MANIFEST).is_file())
 
     def latest_step(self) -> int | None:
         """Step of the newest complete checkpoint, or None."""
@@ -68,24 +87,38 @@ class Checkpoints:
         return infos[-1].step if infos else None
 
     def best_step(self) -> int | None:
-        """Step of the checkpoint with the lowest validation loss (the newest one if none was measured), or None."""
+        """Step of the checkpoint with the best score (the newest one if none was measured), or None."""
         infos = self.all()
-        measured = [info for info in infos if info.validation_loss is not None]
+        measured = _by_rank(infos)
         if measured:
-            return min(measured, key=lambda info: (info.validation_loss, info.step)).step
+            return measured[0].step
         return infos[-1].step if infos else None
 
+    def metrics_of(self, step: int) -> str | None:
+        """The hash of the metrics up to a checkpoint's step, as `save` was told it; None if it was not.
+
+        Raises:
+          CheckpointError: the manifest is damaged.
+        """
+        return self._manifest(step)["metrics"]
+
     def save(
-        self, state: TrainState, step: int, validation_loss: float | None = None, copied_at_once: int | None = None
+        self,
+        state: TrainState,
+        step: int,
+        score: Score | None = None,
+        copied_at_once: int | None = None,
+        metrics: str | None = None,
     ) -> None:
         """Starts to write a checkpoint and returns once the arrays are copied; the rest happens in the background.
 
         Args:
           state: what to save; its buffers may be donated afterwards.
           step: its number of updates.
-          validation_loss: the latest one, by which the best checkpoints are kept.
+          score: what was measured of it, by which the best checkpoints are kept.
           copied_at_once: bytes of arrays that are copied before they are on disk (or the largest array's, if that is
             more); none copies all of them, which takes their memory a second time and lets training go on at once.
+          metrics: a hash of the metrics up to this step.
 
         Raises:
           CheckpointError: if the previous checkpoint could not be written, or this one not begun.
@@ -105,6 +138,7 @@ class Checkpoints:
         if copied_at_once is not None:
             # Orbax refuses an array that is not smaller than the bound.
             copied_at_once = max(copied_at_once, *(leaf.nbytes + 1 for leaf in jax.tree.leaves(state)))
+        identity = None if self.identity is None else self.identity(step)
         context = ocp.Context()
         context.memory.transfer_concurrent_bytes = copied_at_once
         context.memory.write_concurrent_bytes = copied_at_once
@@ -118,7 +152,7 @@ class Checkpoints:
             try:
                 response.result()
                 if jax.process_index() == 0:
-                    self._seal(target, validation_loss)
+                    self._seal(target, {"score": _plain(score), "experiment": identity, "metrics": metrics})
                     self._prune()
             except BaseException as error:  # surfaces in the next call of `wait`
                 self._writer_error = error
@@ -178,8 +212,9 @@ class Checkpoints:
         from orbax.checkpoint import v1 as ocp
 
         if not (self.folder / str(step) / MANIFEST).is_file():
-            known = ", ".join(str(info.step) for info in self.all()) or "none"
+            known = ", ".join(map(str, self.steps())) or "none"
             raise CheckpointError(f"no checkpoint of step {step} in {self.folder}; there: {known}")
+        self._refuse_other_experiment(step)
         self.verify(step)
         path = self.folder / str(step)
         try:
@@ -195,15 +230,40 @@ class Checkpoints:
             # Orbax raises many unrelated types here; the checksums hold, so the contents do not fit the request.
             raise CheckpointError(f"checkpoint {path} does not fit this model and optimizer: {error}") from error
 
+    def _refuse_other_experiment(self, step: int) -> None:
+        """Makes sure that a checkpoint was written under the experiment of its run."""
+        if self._is_own(step):
+            return
+        description, path = self.folder.parent / "experiment.json", self.folder / str(step)
+        own = [other for other in self.steps() if other != step and self._is_own(other)]
+        if own:
+            raise CheckpointError(
+                f"checkpoint {path} is not of the run that {description} describes, as the others are: delete it, and "
+                f"step {own[-1]} is there to go on from"
+            )
+        raise CheckpointError(
+            f"{description} is not what checkpoint {path} was written under: one of them was changed, or comes from "
+            "another run; put the right one back"
+        )
+
+    def _is_own(self, step: int) -> bool:
+        return self.identity is None or self._manifest(step)["experiment"] == self.identity(step)
+
     def _manifest(self, step: int) -> dict[str, Any]:
         path = self.folder / str(step) / MANIFEST
         try:
-            manifest = json.loads(path.read_text())
-            if not isinstance(manifest["files"], dict):
-                raise TypeError("files is not an object")
-            manifest["validation_loss"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            with open(path, "rb") as file:
+                content = file.read(LARGEST_MANIFEST + 1)
+            if len(content) > LARGEST_MANIFEST:
+                raise ValueError(f"it has more than {LARGEST_MANIFEST:,} bytes")
+            manifest = json.loads(content)
+            _check_manifest(manifest)
+        except (OSError, ValueError, RecursionError) as error:
             raise CheckpointError(f"{path} is not a manifest: {error}; {self._way_out(step)}") from error
+        if manifest["step"] != step:
+            raise CheckpointError(
+                f"{path} is of step {manifest['step']}, and its folder's name says {step}: rename it, or delete it"
+            )
         return manifest
 
     def _problem(self, step: int) -> str | None:
@@ -223,29 +283,24 @@ class Checkpoints:
         return None
 
     def _way_out(self, bad_step: int) -> str:
-        others = [
-            int(entry.name)
-            for entry in self.folder.glob("*")
-            if re.fullmatch(r"\d+", entry.name) and (entry / MANIFEST).is_file() and int(entry.name) != bad_step
-        ]
-        for step in sorted(others, reverse=True):
+        for step in sorted(self.steps(), reverse=True):
             try:
-                sound = self._problem(step) is None
+                sound = step != bad_step and self._is_own(step) and self._problem(step) is None
             except CheckpointError:
                 sound = False
             if sound:
                 return f"the last good checkpoint is step {step}: delete {self.folder / str(bad_step)} to go on from it"
         return f"no other checkpoint is sound: delete {self.folder} to start again"
 
-    def _seal(self, target: Path, validation_loss: float | None) -> None:
+    def _seal(self, target: Path, facts: dict[str, Any]) -> None:
         files = {
             name: {"size": path.stat().st_size, "sha256": _sha256(path)}
             for name, path in sorted(_files(target).items())
         }
-        manifest = {"step": int(target.name), "validation_loss": validation_loss, "files": files}
+        manifest = {"step": int(target.name), **facts, "files": files}
         temporary = target / (MANIFEST + ".tmp")
         with open(temporary, "w") as file:
-            json.dump(manifest, file, indent=1)
+            json.dump(manifest, file, indent=1, allow_nan=False)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target / MANIFEST)
@@ -253,9 +308,7 @@ class Checkpoints:
     def _prune(self) -> None:
         infos = self.all()
         keep = {info.step for info in infos[-self.keep_latest :]}
-        measured = [info for info in infos if info.validation_loss is not None]
-        measured.sort(key=lambda info: (info.validation_loss, info.step))
-        keep |= {info.step for info in measured[: self.keep_best]}
+        keep |= {info.step for info in _by_rank(infos)[: self.keep_best]}
         for info in infos:
             if info.step not in keep:
                 # Manifest first: a half-deleted checkpoint must not look complete.
@@ -264,8 +317,61 @@ class Checkpoints:
 
     def _remove_incomplete(self) -> None:
         for entry in self.folder.glob("*") if self.folder.is_dir() else ():
-            if re.fullmatch(r"\d+", entry.name) and not (entry / MANIFEST).is_file():
+            if STEP.fullmatch(entry.name) and not (entry / MANIFEST).is_file():
                 shutil.rmtree(entry)
+
+
+def _by_rank(infos: Iterable[CheckpointInfo]) -> list[CheckpointInfo]:
+    """Those that were measured, the best first.
+
+    checkpoints.best_by may be another one since a run went on: what counts is the score of the newest.
+    """
+    measured = [info for info in infos if info.score is not None]
+    scores = {info.step: info.score for info in measured if info.score is not None}
+    name = scores[max(scores)].name if scores else None
+    return sorted(
+        (info for info in measured if scores[info.step].name == name),
+        key=lambda info: (scores[info.step].rank, info.step),
+    )
+
+
+def _plain(score: Score | None) -> dict[str, Any] | None:
+    """A score as JSON has it, which knows no infinity and nothing that is no number."""
+    if score is None or not math.isfinite(score.value):
+        return None
+    return {"name": score.name, "value": score.value, "higher_is_better": score.higher_is_better}
+
+
+def _score(plain: dict[str, Any] | None) -> Score | None:
+    return None if plain is None else Score(plain["name"], plain["value"], plain["higher_is_better"])
+
+
+def _check_manifest(manifest: Any) -> None:
+    """Raises ValueError for the first thing that is not as `_seal` writes it."""
+    if not isinstance(manifest, dict):
+        raise ValueError("it is no object")
+    for name in ("step", "score", "experiment", "metrics", "files"):
+        if name not in manifest:
+            raise ValueError(f"{name} is missing")
+    if type(manifest["step"]) is not int:
+        raise ValueError("step is no whole number")
+    for name in ("experiment", "metrics"):
+        if not isinstance(manifest[name], str | None):
+            raise ValueError(f"{name} is no hash")
+    score = manifest["score"]
+    if score is not None and not (
+        isinstance(score, dict)
+        and isinstance(score.get("name"), str)
+        and type(score.get("value")) in (int, float)
+        and isinstance(score.get("higher_is_better"), bool)
+    ):
+        raise ValueError("score is not a name, a value and whether higher is better")
+    files = manifest["files"]
+    if not isinstance(files, dict) or not all(
+        isinstance(one, dict) and type(one.get("size")) is int and isinstance(one.get("sha256"), str)
+        for one in files.values()
+    ):
+        raise ValueError("files are not sizes and checksums by name")
 
 
 def _parts(state: TrainState) -> dict[str, Any]:

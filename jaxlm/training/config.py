@@ -75,6 +75,16 @@ class OptimizerConfig:
             return self.warmup_steps
         return round((WARMUP if self.warmup_fraction is None else self.warmup_fraction) * steps)
 
+    def decay_start(self, steps: int) -> int:
+        """Returns after how many of all `steps` the learning rate begins to fall."""
+        warmup = self.warmup(steps)
+        return max(warmup, round(steps * (1 - self.decay_fraction))) if self.schedule == "wsd" else warmup
+
+    def depends_on_length(self, steps: int, done: int) -> bool:
+        """Whether the learning rates of the first `done` of `steps` updates, the warmup given, would be others in a
+        longer run."""
+        return self.schedule != "constant" and done > self.decay_start(steps)
+
 
 def suited_rate(
     width: int, pretrained: bool, adapted: bool, name: Literal["adamw", "lion", "adafactor", "muon"] = "adamw"
@@ -114,8 +124,9 @@ class CheckpointConfig:
     keep_best: int = 1
     """How many of the best are kept besides; 0 keeps none for that."""
     best_by: str = ""
-    """What makes a checkpoint the best: the lowest validation loss ("loss"), or the highest of a score of the task,
-    such as accuracy or f1; none takes the task's main score, and of text the loss."""
+    """What makes a checkpoint the best: the lowest validation loss ("loss"), or the best of another score that is
+    measured, such as accuracy or f1 (the highest), perplexity, ece or mse (the lowest); none takes the task's main
+    score, and of text the loss."""
 
     def validate(self) -> None:
         """Raises UsageError for the first value out of range."""

@@ -8,7 +8,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,10 @@ from rich.console import Console
 
 from jaxlm.data.loader import training_batches
 from jaxlm.data.step_rows import StepRows
-from jaxlm.errors import NonFiniteLossError, UsageError
+from jaxlm.errors import CheckpointError, NonFiniteLossError, UsageError, did_you_mean
+from jaxlm.evaluation.directions import higher_is_better
 from jaxlm.evaluation.perplexity import Perplexity, Split, make_row_sums, measure
+from jaxlm.evaluation.score import Score
 from jaxlm.evaluation.scoring import measure_examples
 from jaxlm.experiment import Experiment
 from jaxlm.generation.decoding import TokenGenerator
@@ -141,15 +143,53 @@ def _refuse_changes(inputs: Inputs, folder: RunFolder) -> None:
     refuse_other_text(inputs, folder)
 
 
+def _chosen_by(experiment: Experiment, directions: Mapping[str, bool], measured: Iterable[str]) -> str:
+    """Returns the name of the score that checkpoints are chosen by, once it is sure that it is one.
+
+    Raises:
+      UsageError: it is not measured, or neither way is better.
+    """
+    name = experiment.checkpoints.best_by or "loss"
+    known = [score for score in measured if score in directions]
+    if name not in known:
+        raise UsageError(
+            f"checkpoints.best_by is {name!r}, which this task does not measure{did_you_mean(name, known)}; it has "
+            f"{', '.join(known)}"
+        )
+    return name
+
+
+def _directions(inputs: Inputs, held_out: Iterable[str]) -> dict[str, bool]:
+    names = list(held_out)
+    return higher_is_better(inputs.task, names if len(names) > 1 else ())
+
+
 def _claim_folder(inputs: Inputs, folder: RunFolder, rows: StepRows, held_out: Mapping[str, WholeSplit]) -> None:
     """Makes the folder this experiment's, if it is nobody's."""
+    directions = _directions(inputs, held_out)
+    chosen_by = _chosen_by(inputs.experiment, directions, directions)
     if not folder.exists() and jax.process_index() == 0:
         inputs.tokenizer.save(folder.tokenizer)
         facts = {
             "parameters": count_params(inputs.experiment.model),
+            "chosen_by": {"score": chosen_by, "higher_is_better": directions[chosen_by]},
             "corpus": inputs.facts(rows, held_out),
         }
         folder.write_experiment(inputs.experiment, facts)
+
+
+def refuse_other_metrics(folder: RunFolder, checkpoints: Checkpoints, step: int) -> None:
+    """Makes sure that the metrics up to a checkpoint are what they were: early stopping and the ledger rest on them.
+
+    Raises:
+      CheckpointError: records are missing or were changed.
+    """
+    known, log = checkpoints.metrics_of(step), MetricsLog(folder.path / METRICS_FILE)
+    if known is not None and known != log.digest_up_to(step):
+        raise CheckpointError(
+            f"{log.path} is not what it was when step {step:,} was saved: records up to there are missing, or were "
+            "changed. Put it back to go on, or begin another run from these weights (start_from, and another --dir)"
+        )
 
 
 class _Run:
@@ -175,8 +215,9 @@ class _Run:
         self.samples = isinstance(task, Task) and task.generates and experiment.sample_every > 0
         self.rows = rows
         self.held_out = held_out
+        self.directions = _directions(inputs, held_out)
         self.start = start
-        self.results: list[float] = []  # of the evaluations so far; lower is better
+        self.results: list[Score] = []  # of the evaluations so far
         self.source_names = inputs.source_names
         self.schedule = learning_rate_schedule(experiment.optimizer, experiment.steps)
         self.optimizer = make_optimizer(experiment.optimizer, self.schedule, experiment.adapter)
@@ -207,7 +248,7 @@ class _Run:
             optax.tree.norm, in_shardings=(self.shardings.params,), out_shardings=replicated(mesh)
         )
         self.checkpoints = Checkpoints(
-            folder.checkpoints, experiment.checkpoints.keep_latest, experiment.checkpoints.keep_best
+            folder.checkpoints, experiment.checkpoints.keep_latest, experiment.checkpoints.keep_best, folder.identity
         )
         self.validation: Perplexity | None = None
 
@@ -225,6 +266,7 @@ class _Run:
             state = self.first_state()
             release_freed_memory()
         else:
+            refuse_other_metrics(self.folder, self.checkpoints, start)
             state = self.checkpoints.load_state(self.abstract, self.shardings, start)
         step = start or 0
         self.ledger = Ledger.empty(len(self.source_names))
@@ -243,7 +285,7 @@ class _Run:
                 records = MetricsLog(self.folder.path / METRICS_FILE).read()
                 self.ledger = Ledger.read(records, step, len(self.source_names))
                 past = [record for record in records if record["step"] <= step]
-                self.results = [self.rank(record) for record in past if record["kind"] == "validation"]
+                self.results = [self.score_of(record) for record in past if record["kind"] == "validation"]
                 self.trackers.log(step, "event", {"name": "resumed"})
                 self.progress.message(f"resuming from step {step:,}")
             self.loop(state, step, watch)
@@ -265,18 +307,16 @@ class _Run:
         self.start = None  # its parameters are not needed any more
         return begin_average(state)
 
-    def rank(self, values: Mapping[str, Any]) -> float:
-        """Returns what checkpoints.best_by says of the values of an evaluation; lower is better."""
-        name = self.experiment.checkpoints.best_by or "loss"
-        if name not in values:
-            known = ", ".join(key for key in values if isinstance(values[key], float) and key != "seconds")
-            raise UsageError(f"checkpoints.best_by is {name!r}, which this task does not measure; it has {known}")
-        return float(values[name]) if name == "loss" or name.startswith("loss_") else -float(values[name])
+    def score_of(self, values: Mapping[str, Any]) -> Score:
+        """Returns what checkpoints.best_by says of the values of an evaluation."""
+        name = _chosen_by(self.experiment, self.directions, values)
+        return Score(name, float(values[name]), self.directions[name])
 
     def out_of_patience(self) -> bool:
         """Whether the last evaluations brought nothing better than one before them."""
         patience = self.experiment.evaluation.patience
-        return 0 < patience < len(self.results) and min(self.results[:-patience]) <= min(self.results[-patience:])
+        ranks = [score.rank for score in self.results]
+        return 0 < patience < len(ranks) and min(ranks[:-patience]) <= min(ranks[-patience:])
 
     def check(self, state: TrainState, task: Task) -> None:
         """Looks for what would spoil the run; see `jaxlm.training.self_checks`."""
@@ -430,8 +470,8 @@ class _Run:
             if not math.isfinite(norm):
                 self.stop_non_finite(step, "norm of the parameters", norm)
             release_freed_memory()
-            self.trackers.sync()
-            self.checkpoints.save(state, step, None if found is None else self.results[-1])
+            metrics = self.trackers.sync()
+            self.checkpoints.save(state, step, None if found is None else self.results[-1], metrics=metrics)
             if jax.default_backend() == "cpu":
                 # Here the writer would compete with the next step for cores and memory.
                 self.checkpoints.wait()
@@ -523,7 +563,7 @@ class _Run:
         }
         self.trackers.log(step, "validation", {**values, "seconds": time.perf_counter() - begun})
         self.progress.validation(step, values)
-        self.results.append(self.rank(values))
+        self.results.append(self.score_of(values))
         return found
 
     def sample(self, state: TrainState, step: int) -> None:

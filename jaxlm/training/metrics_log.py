@@ -12,6 +12,7 @@ two such runs must have in common. Numbers survive the trip through the file bit
 many digits as it takes to read the same float back, and JSON, which has no NaN, holds it as the string "NaN".
 """
 
+import hashlib
 import json
 import math
 import operator
@@ -57,6 +58,7 @@ class MetricsLog:
     def __init__(self, path: str | os.PathLike[str]):
         self.path = Path(path)
         self._file: BinaryIO | None = None
+        self._hash: Any = None  # of the records so far, once somebody asked for it
 
     def append(self, step: int, values: Mapping[str, Any], kind: str = "train") -> None:
         """Adds one record; it is in the file, for every reader of this machine, when this returns.
@@ -80,6 +82,8 @@ class MetricsLog:
         except OSError:
             self.close()  # so that a later append starts with removing the torn line
             raise
+        if self._hash is not None and kind != "event":
+            self._hash.update(line)
 
     def log(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
         """Appends, with the signature that all trackers share."""
@@ -94,6 +98,27 @@ class MetricsLog:
         if self._file is not None:
             os.fsync(self._file.fileno())
 
+    def digest(self) -> str:
+        """Returns the sha256 of all records but events, which a run that goes on adds to.
+
+        Raises:
+          DataError: a line, other than a torn last one, is not a record.
+        """
+        if self._hash is None:
+            self._hash = self._hashed(None)
+        return str(self._hash.hexdigest())
+
+    def digest_up_to(self, step: int) -> str:
+        """Returns what `digest` was once the last record of `step` was written."""
+        return str(self._hashed(step).hexdigest())
+
+    def _hashed(self, step: int | None) -> Any:
+        found = hashlib.sha256()
+        for line, record in self._records():
+            if record["kind"] != "event" and (step is None or record["step"] <= step):
+                found.update(line + b"\n")
+        return found
+
     def rewind(self, step: int) -> None:
         """Keeps only the records up to and with `step`, in one atomic replacement; a torn last line goes too.
 
@@ -107,6 +132,7 @@ class MetricsLog:
         """
         self.close()
         kept = b"".join(line + b"\n" for line, record in self._records() if record["step"] <= step)
+        self._hash = None
         if self.path.exists() and self.path.stat().st_size != len(kept):
             write_atomically(self.path, kept)
 

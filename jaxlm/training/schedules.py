@@ -22,8 +22,7 @@ def learning_rate_schedule(config: OptimizerConfig, steps: int) -> Callable[[jax
     """
     peak = config.learning_rate
     assert peak is not None, "a resolved experiment has one"
-    warmup = config.warmup(steps)
-    decay_start = warmup if config.schedule != "wsd" else max(warmup, round(steps * (1 - config.decay_fraction)))
+    warmup, decay_start = config.warmup(steps), config.decay_start(steps)
     decay_steps = max(steps - decay_start, 1)
 
     def schedule(step: jax.Array | int) -> jax.Array:

@@ -79,7 +79,7 @@ def read_stored(
     imported = experiment.data.source == "none"
     tokenizer = None if imported and not has_tokenizer(run.tokenizer) else load_tokenizer(run.tokenizer)
     _check_vocabulary(tokenizer, experiment.model, run.tokenizer)
-    checkpoints = Checkpoints(run.checkpoints)
+    checkpoints = Checkpoints(run.checkpoints, identity=run.identity)
     if step == "best":
         chosen = checkpoints.best_step()
     elif step == "latest":

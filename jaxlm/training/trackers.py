@@ -44,11 +44,13 @@ class Trackers:
         for tracker in self._trackers:
             tracker.log(step, kind, values)
 
-    def sync(self) -> None:
-        """Waits until the metrics log is on the disk; the others can be made from it again."""
+    def sync(self) -> str | None:
+        """Waits until the metrics log is on the disk, and returns its digest; the others can be made from it again."""
         for tracker in self._trackers:
             if isinstance(tracker, MetricsLog):
                 tracker.sync()
+                return tracker.digest()
+        return None
 
     def close(self) -> None:
         """Closes every tracker, also when closing one of them fails."""

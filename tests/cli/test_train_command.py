@@ -35,16 +35,18 @@ def damage(run, step):
     file.write_bytes(content)
 
 
-def test_a_finished_run_says_so_and_changes_nothing(jaxlm, run):
-    def snapshot():
-        return {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+def snapshot(folder):
+    """All files but the report, which names the folder that it was written in."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "report.html"}
 
-    before = snapshot()
+
+def test_a_finished_run_says_so_and_changes_nothing(jaxlm, run):
+    before = snapshot(run)
     code, output, errors = jaxlm("train", "--dir", run)
     assert (code, errors) == (0, "")
     assert f"{run}: all 40 steps are done" in output
     assert output.splitlines()[-1] == f"run folder: {run}   report: {run / 'report.html'}"
-    assert snapshot() == before
+    assert snapshot(run) == before
 
 
 def test_another_experiment_is_refused_with_the_differences(refused, run):
@@ -79,6 +81,47 @@ def test_a_corrupt_newest_checkpoint_is_named_with_the_last_good_one(refused, ja
     assert code == 0
     assert "resuming from step 20" in output
     assert "validation loss " in output.splitlines()[-2]
+
+
+def test_checkpoints_without_an_experiment_are_refused_and_left_alone(refused, run, tmp_path):
+    (run / "experiment.json").unlink()
+    before = snapshot(run)
+    file = write_experiment_file(small_experiment(tmp_path), tmp_path / "experiment.py")
+    message = refused("train", file, "--dir", run)
+    assert message == (
+        f"{run} has checkpoints and no experiment.json, which says what they are: put it back, or name another --dir"
+    )
+    assert snapshot(run) == before
+
+
+def test_an_edited_experiment_is_said_and_not_obeyed(refused, unfinished):
+    description = unfinished / "experiment.json"
+    values = json.loads(description.read_text())
+    values["experiment"]["seed"] += 1
+    description.write_text(json.dumps(values))
+    newest = unfinished / "checkpoints" / "30"
+    expected = (
+        f"{description} is not what checkpoint {newest} was written under: one of them was changed, or comes from "
+        "another run; put the right one back"
+    )
+    assert refused("train", "--dir", unfinished, code=1) == expected
+    assert refused("evaluate", unfinished, "--step", 30, code=1) == expected
+
+
+def test_metrics_with_missing_or_edited_records_are_said_and_not_obeyed(refused, unfinished):
+    metrics = unfinished / "metrics.jsonl"
+    lines = metrics.read_text().splitlines(keepends=True)
+    for damaged in (
+        [line for line in lines if '"step": 10,' not in line],
+        [line.replace('"loss": 2', '"loss": 1') for line in lines],
+    ):
+        assert damaged != lines
+        metrics.write_text("".join(damaged))
+        message = refused("train", "--dir", unfinished, code=1)
+        assert message.startswith(
+            f"{metrics} is not what it was when step 30 was saved: records up to there are missing"
+        )
+        assert metrics.read_text() == "".join(damaged)
 
 
 def test_a_batch_that_does_not_divide_is_refused(refused, tmp_path):

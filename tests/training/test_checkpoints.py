@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from jaxlm.errors import CheckpointError
+from jaxlm.evaluation.score import Score
 from jaxlm.models.config import ModelConfig
 from jaxlm.parallel.config import MeshConfig
 from jaxlm.parallel.mesh import make_mesh
-from jaxlm.training.checkpoints import MANIFEST, Checkpoints
+from jaxlm.training.checkpoints import LARGEST_MANIFEST, MANIFEST, Checkpoints
 from jaxlm.training.config import OptimizerConfig
 from jaxlm.training.optimizers import make_optimizer
 from jaxlm.training.schedules import learning_rate_schedule
@@ -21,7 +22,7 @@ MODEL = ModelConfig(vocab_size=16, max_length=8, num_layers=2, embed_dim=16, num
 
 
 def make_state(name="adamw", mesh_config=None, devices=1, model=MODEL):
-    optimizer = OptimizerConfig(name=name)
+    optimizer = OptimizerConfig(name=name, learning_rate=1e-3)
     transform = make_optimizer(optimizer, learning_rate_schedule(optimizer, 10))
     mesh = make_mesh(mesh_config or MeshConfig(), jax.devices()[:devices])
     abstract, shardings, _ = state_shardings(model, transform, mesh)
@@ -38,7 +39,7 @@ def saved(tmp_path):
     abstract, shardings, state = make_state()
     checkpoints = Checkpoints(tmp_path, keep_latest=3)
     for step, loss in ((1, 3.0), (2, 2.0), (3, 2.5)):
-        checkpoints.save(state, step, loss)
+        checkpoints.save(state, step, Score("loss", loss, False))
     checkpoints.wait()
     return checkpoints, abstract, shardings, state
 
@@ -70,12 +71,62 @@ def test_latest_and_best_are_kept(tmp_path):
     _, _, state = make_state()
     checkpoints = Checkpoints(tmp_path, keep_latest=2, keep_best=1)
     for step, loss in enumerate([4.0, 1.0, 3.0, None, 2.0, 5.0], start=1):
-        checkpoints.save(state, step, loss)
+        checkpoints.save(state, step, None if loss is None else Score("loss", loss, False))
     checkpoints.wait()
     assert [info.step for info in checkpoints.all()] == [2, 5, 6]
     assert checkpoints.best_step() == 2
     assert checkpoints.latest_step() == 6
     assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "5", "6"]
+
+
+def write_manifest(folder, step, **facts):
+    """A checkpoint, as far as one sees without reading its arrays."""
+    (folder / str(step)).mkdir()
+    manifest = {"step": step, "score": None, "experiment": None, "metrics": None, "files": {}}
+    (folder / str(step) / MANIFEST).write_text(json.dumps({**manifest, **facts}))
+
+
+def test_the_best_is_the_best_whichever_way_the_score_goes(tmp_path):
+    for name, higher, best in (("accuracy", True, 2), ("perplexity", False, 3)):
+        folder = tmp_path / name
+        folder.mkdir()
+        for step, value in ((1, 5.0), (2, 7.0), (3, 4.0)):
+            write_manifest(folder, step, score={"name": name, "value": value, "higher_is_better": higher})
+        assert Checkpoints(folder).best_step() == best
+    # Of a run that has gone on with another best_by, what was measured by the first is not compared with the second.
+    write_manifest(tmp_path / "accuracy", 4, score={"name": "ece", "value": 0.1, "higher_is_better": False})
+    assert Checkpoints(tmp_path / "accuracy").best_step() == 4
+
+
+def test_a_manifest_says_what_the_checkpoint_holds(tmp_path):
+    _, _, state = make_state()
+    checkpoints = Checkpoints(tmp_path, identity=lambda step: f"experiment at {step}")
+    checkpoints.save(state, 3, Score("f1", 0.5, True), metrics="ab")
+    checkpoints.wait()
+    manifest = json.loads((tmp_path / "3" / MANIFEST).read_text())
+    assert set(manifest.pop("files")) == {
+        path.relative_to(tmp_path / "3").as_posix() for path in (tmp_path / "3" / "state").rglob("*") if path.is_file()
+    }
+    assert manifest == {
+        "step": 3,
+        "score": {"name": "f1", "value": 0.5, "higher_is_better": True},
+        "experiment": "experiment at 3",
+        "metrics": "ab",
+    }
+    assert checkpoints.metrics_of(3) == "ab"
+
+
+def test_a_checkpoint_of_another_experiment_is_refused_with_the_way_out(saved, tmp_path):
+    checkpoints, abstract, shardings, _ = saved
+    checkpoints.identity = lambda step: "own"
+    with pytest.raises(
+        CheckpointError, match=r"experiment\.json is not what checkpoint \S+/3 was written under: one of "
+    ):
+        checkpoints.load_params(abstract.params, shardings.params, 3)
+    manifest = checkpoints.folder / "2" / MANIFEST
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "experiment": "own"}))
+    with pytest.raises(CheckpointError, match="as the others are: delete it, and step 2 is there to go on from"):
+        checkpoints.load_params(abstract.params, shardings.params, 3)
 
 
 def test_without_a_measured_loss_the_newest_is_the_best(tmp_path):
@@ -151,8 +202,27 @@ def test_every_kind_of_damage_is_found(saved):
     expect("is not in the manifest")
     (folder / MANIFEST).write_text("{")
     expect("is not a manifest")
-    (folder / MANIFEST).write_text(json.dumps({"files": {}}))
-    expect("is not a manifest")
+    manifest = json.loads((folder / MANIFEST).read_text())
+
+    def rewrite(**changes):
+        (folder / MANIFEST).write_text(json.dumps({**manifest, **changes}))
+
+    for text in ('{"files": {}}', "[" * 100_000, "3", '{"step": ' + "9" * 5000, " " * LARGEST_MANIFEST + "{}"):
+        (folder / MANIFEST).write_text(text)
+        expect("is not a manifest: .*; the last good checkpoint is step 2")
+    for wrong in (
+        {"step": "3"},
+        {"experiment": 3},
+        {"metrics": []},
+        {"score": 2.5},
+        {"score": {"name": "loss", "value": "2.5", "higher_is_better": False}},
+        {"files": []},
+        {"files": {"state/a": {"size": "1", "sha256": ""}}},
+    ):
+        rewrite(**wrong)
+        expect(f"is not a manifest: {next(iter(wrong))} (is|are) no")
+    rewrite(step=2)
+    expect(r"manifest\.json is of step 2, and its folder's name says 3: rename it, or delete it")
 
 
 def test_when_nothing_is_sound_the_message_says_so(saved):

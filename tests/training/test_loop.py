@@ -1,5 +1,6 @@
 """The training loop: when it records, evaluates, samples, saves and gives up."""
 
+import json
 import math
 import signal
 import threading
@@ -10,6 +11,7 @@ import pytest
 
 import jaxlm
 from jaxlm.errors import NonFiniteLossError, UsageError
+from jaxlm.evaluation.score import Score
 from jaxlm.run_folder import RunFolder
 from jaxlm.training import loop
 from jaxlm.training.checkpoints import Checkpoints
@@ -47,6 +49,7 @@ def test_each_thing_happens_when_it_is_due_and_at_the_end(tmp_path):
         evaluation__every=4,
         checkpoints__every=5,
         checkpoints__keep_latest=9,
+        checkpoints__best_by="perplexity",
     )
     result = train(experiment, tmp_path / "run")
     folder = tmp_path / "run"
@@ -56,9 +59,20 @@ def test_each_thing_happens_when_it_is_due_and_at_the_end(tmp_path):
     assert [info.step for info in Checkpoints(folder / "checkpoints").all()] == [5, 10, 11]
     assert (result.folder.path, result.step) == (folder, 11)
     assert result.validation.loss == records(folder, "validation")[-1]["loss"]
-    # A checkpoint that was written at an evaluation knows its loss.
-    losses = {info.step: info.validation_loss for info in Checkpoints(folder / "checkpoints").all()}
-    assert losses == {5: None, 10: None, 11: result.validation.loss}
+    # A checkpoint that was written at an evaluation knows its score, and which way that goes.
+    scores = {info.step: info.score for info in Checkpoints(folder / "checkpoints").all()}
+    assert scores == {5: None, 10: None, 11: Score("perplexity", result.validation.perplexity, False)}
+    description = json.loads((folder / "experiment.json").read_text())
+    assert description["chosen_by"] == {"score": "perplexity", "higher_is_better": False}
+
+
+def test_best_by_what_does_not_exist_is_refused_before_anything_is_done(tmp_path):
+    expected = (
+        r"best_by is 'perplexty', which this task does not measure \(did you mean 'perplexity'\?\); it has loss, "
+    )
+    with pytest.raises(UsageError, match=expected):
+        train(small_experiment(tmp_path, checkpoints__best_by="perplexty"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_record_says_what_was_trained_and_how_fast(trained_run):
