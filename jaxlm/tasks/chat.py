@@ -23,9 +23,13 @@ def encode_chat(
       tokenizer: of the model.
       length: the most ids.
       number: of the example in its split.
-      example: with messages.
+      example: with messages, maybe tools.
+
+    Raises:
+      UnfitConversationError: the chat template cannot write this conversation.
     """
-    ids, said = encode_conversation(tokenizer, example.fields["messages"], config.chat_template)
+    fields = example.fields
+    ids, said = encode_conversation(tokenizer, fields["messages"], config.chat_template, tools=fields.get("tools", ()))
     columns = causal_columns(ids[: length + 1], said[: length + 1])
     return [EncodedRow(number, columns, {}, max(len(ids) - length - 1, 0))]
 
@@ -51,5 +55,6 @@ def chat_prompt(config: TaskConfig, tokenizer: Tokenizer, example: Example) -> l
     messages: Sequence[Message] = example.fields["messages"]
     if messages and messages[-1]["role"] == "assistant":
         messages = messages[:-1]
-    ids, _ = encode_conversation(tokenizer, messages, config.chat_template, reply=True)
+    tools = example.fields.get("tools", ())
+    ids, _ = encode_conversation(tokenizer, messages, config.chat_template, reply=True, tools=tools, learned=())
     return ids

@@ -112,17 +112,20 @@ def encode_preference(
       tokenizer: of the model.
       length: the most ids of either.
       number: of the example in its split.
-      example: with messages, chosen and rejected.
+      example: with messages, chosen and rejected, maybe tools.
+
+    Raises:
+      UnfitConversationError: the chat template cannot write this conversation.
     """
     columns: dict[str, np.ndarray] = {}
     truncated = 0
     for prefix, answer in (("", "chosen"), (REJECTED, "rejected")):
-        messages = example.fields["messages"]
-        begun, _ = encode_conversation(tokenizer, messages, config.chat_template, reply=True)
-        whole = (*messages, {"role": "assistant", "content": example.fields[answer]})
-        ids, _ = encode_conversation(tokenizer, whole, config.chat_template)
+        fields = example.fields
+        whole = (*fields["messages"], {"role": "assistant", "content": fields[answer]})
+        ids, counted = encode_conversation(
+            tokenizer, whole, config.chat_template, tools=fields.get("tools", ()), learned=(len(whole) - 1,)
+        )
         truncated += max(len(ids) - length - 1, 0)
-        counted = [at >= len(begun) for at in range(len(ids))]
         columns |= {
             f"{prefix}{name}": own for name, own in causal_columns(ids[: length + 1], counted[: length + 1]).items()
         }

@@ -111,7 +111,11 @@ class Tokenizer(ABC):
         Raises:
           DataError: the text holds something that this tokenizer cannot represent.
         """
-        return ([] if self.bos_id is None else [self.bos_id]) + self.encode(text)
+        return self.with_begin(self.encode(text))
+
+    def with_begin(self, ids: list[int]) -> list[int]:
+        """Returns `ids` after what the model expects before a text: the begin id, if there is one."""
+        return ids if self.bos_id is None else [self.bos_id, *ids]
 
     def token_id(self, name: str) -> int | None:
         """Returns the id of the token that the vocabulary calls `name`; None if there is none."""

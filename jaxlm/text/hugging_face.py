@@ -60,7 +60,11 @@ class HuggingFaceTokenizer(Tokenizer):
         Raises:
           DataError: the text holds something that this tokenizer cannot represent.
         """
-        prefix, ids = self._prefix(), self.encode(text)
+        return self.with_begin(self.encode(text))
+
+    def with_begin(self, ids: list[int]) -> list[int]:
+        """Returns `ids` after what the model expects before a text, unless they begin with it; see `encode_prompt`."""
+        prefix = self._prefix()
         if ids[: len(prefix)] != prefix:
             ids = prefix + ids
         return ids if ids or self.bos_id is None else [self.bos_id]
