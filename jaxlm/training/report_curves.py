@@ -42,12 +42,18 @@ def _finite(value: float) -> bool:
         return False
 
 
-def charts_of(train: Sequence[Record], validation: Sequence[Record]) -> list[dict[str, Any]]:
-    """What the page's script draws: a chart for each measure, the usual ones first."""
+def charts_of(train: Sequence[Record], validation: Sequence[Record], score: str = "loss") -> list[dict[str, Any]]:
+    """What the page's script draws: a chart for each measure, the usual ones first.
+
+    Args:
+      train, validation: records of these kinds.
+      score: what checkpoints are chosen by, whose chart comes first.
+    """
     others = dict.fromkeys(
-        field for record in [*train, *validation] for field in record if field not in _NO_OTHER_CHART
+        field for record in [*train, *validation] for field in record if field not in _NO_OTHER_CHART | {score}
     )
     named = [
+        *([(score.replace("_", " ").capitalize(), "", score)] if score != "loss" else []),
         ("Loss", "", "loss"),
         ("Learning rate", "", "learning_rate"),
         ("Gradient norm", "", "gradient_norm"),
@@ -55,7 +61,8 @@ def charts_of(train: Sequence[Record], validation: Sequence[Record]) -> list[dic
     ]
     charts = [_chart(title, unit, field, train, validation) for title, unit, field in named]
     rest = [_chart(field.replace("_", " ").capitalize(), "", field, train, validation) for field in others]
-    return [chart for chart in charts if chart] + [chart for chart in rest if chart][:_MAX_OTHER_CHARTS]
+    found = [chart for chart in charts if chart] + [chart for chart in rest if chart][:_MAX_OTHER_CHARTS]
+    return [{**chart, "wide": place == 0} for place, chart in enumerate(found)]
 
 
 def _chart(
@@ -118,7 +125,7 @@ def figure_of(chart: Mapping[str, Any]) -> str:
         if len(chart["series"]) > 1 or series["name"] == "validation"
     )
     note = f'<p class="note">{escape(chart["note"])}</p>' if chart["note"] else ""
-    classes = "chart wide" if chart["title"] == "Loss" else "chart"
+    classes = "chart wide" if chart["wide"] else "chart"
     return (
         f'<figure class="{classes}"><figcaption><strong>{escape(chart["title"])}{unit}</strong>'
         f'<span class="legend">{legend}</span></figcaption><div class="plot"></div>{note}</figure>\n'
