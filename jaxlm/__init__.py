@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jaxlm.experiment import Experiment
     from jaxlm.finetuning import finetune
     from jaxlm.language_model import LanguageModel, load
+    from jaxlm.sweeps import sweep
     from jaxlm.trained_run import train
 
 _HOME = {
@@ -25,9 +26,10 @@ _HOME = {
     "LanguageModel": "jaxlm.language_model",
     "finetune": "jaxlm.finetuning",
     "load": "jaxlm.language_model",
+    "sweep": "jaxlm.sweeps",
     "train": "jaxlm.trained_run",
 }
-__all__ = ["Experiment", "LanguageModel", "finetune", "load", "train"]
+__all__ = ["Experiment", "LanguageModel", "finetune", "load", "sweep", "train"]
 
 
 def __getattr__(name: str) -> Any:

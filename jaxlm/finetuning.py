@@ -2,9 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -124,22 +123,3 @@ class _Seen:
             f"every {split} example is predicted to be {self._labels[only]!r}: the model tells no labels apart yet; "
             "more --epochs, another --learning-rate or a pretrained model may help"
         )
-
-
-def sweep(
-    settings: Mapping[str, Experiment], seeds: Sequence[int], folder: str | os.PathLike
-) -> dict[str, list[FinetuneResult]]:
-    """Fine-tunes each setting with each seed, in folders of their own below `folder`; goes on where it was stopped.
-
-    Args:
-      settings: experiments by name.
-      seeds: decide initial heads, data order and dropout.
-      folder: where to.
-    """
-    return {
-        name: [
-            finetune(replace(experiment, seed=seed), Path(folder) / name / (f"seed-{seed}" if len(seeds) > 1 else ""))
-            for seed in seeds
-        ]
-        for name, experiment in settings.items()
-    }

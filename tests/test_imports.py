@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "jaxlm"
 FLOORS = [
     {"cli"},
     {"jaxlm"},  # jaxlm/__init__.py
+    {"sweeps"},
     {"finetuning"},
     {"adapters", "averaging", "harness", "trained_run"},
     {"language_model"},

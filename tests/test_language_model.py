@@ -23,7 +23,7 @@ def model(trained_run):
 
 
 def test_the_package_offers_these_names():
-    assert set(jaxlm.__all__) == {"Experiment", "LanguageModel", "finetune", "load", "train"}
+    assert set(jaxlm.__all__) == {"Experiment", "LanguageModel", "finetune", "load", "sweep", "train"}
     with pytest.raises(AttributeError, match="no attribute 'lode'"):
         _ = jaxlm.lode
 

@@ -3,12 +3,11 @@
 import dataclasses
 import itertools
 import logging
-import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -23,9 +22,6 @@ from jaxlm.models.adapter_config import AdapterConfig
 from jaxlm.parallel.config import MeshConfig
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.training.config import CheckpointConfig, OptimizerConfig
-
-if TYPE_CHECKING:
-    from jaxlm.finetuning import FinetuneResult
 
 Task = Literal[
     "classification",
@@ -99,7 +95,7 @@ class FinetuneOptions:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Fine-tunes each setting and prints a line for each, and the table."""
+    """Fine-tunes each setting and prints a line for each, and the ranked table."""
     options = parse(arguments)
 
     from jaxlm.parallel.runtime import join_processes, prepare_cpu
@@ -108,19 +104,18 @@ def run(arguments: Sequence[str]) -> int:
     join_processes()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
 
-    from jaxlm.finetuning import sweep
+    from jaxlm.sweeps import sweep
     from jaxlm.training.preemption import EXIT_PREEMPTED, Preempted
 
     settings = experiments(options)
     folder = options.dir or str(Path("runs") / f"{Path(options.model).name}-{options.task}")
     seeds = range(options.seed, options.seed + options.seeds)
     try:
-        results = sweep(settings, seeds, folder)
+        found = sweep(settings, seeds, folder)
     except Preempted as stop:
         print(f"jaxlm: {stop}", file=sys.stderr)
         return EXIT_PREEMPTED
-    for line in table(results):
-        print(line)
+    print("\n".join(found.lines()))
     return 0
 
 
@@ -193,24 +188,3 @@ def model_changes(options: FinetuneOptions) -> dict[str, Any]:
     if options.pooling:
         changes["pooling"] = options.pooling
     return changes
-
-
-def table(results: "dict[str, list[FinetuneResult]]") -> list[str]:
-    """Returns what came of a sweep: for each setting and split the scores, with their spread over several seeds."""
-    lines = []
-    for name, runs in results.items():
-        for split in runs[0].splits:
-            own = [run.splits[split] for run in runs]
-            head = f"{name and f'{name}: '}{split}, {own[0].examples:,} examples"
-            remarks = [f"warning: {result.remark}" for result in own if result.remark]
-            if len(runs) == 1:
-                lines += [f"{head}: {own[0].line()}", *remarks]
-                continue
-            scores = []
-            for score in (own[0].main, *(score for score in own[0].scores if score != own[0].main)):
-                values = [result.scores[score] for result in own]
-                beside = own[0].beside() if score == own[0].main else ""
-                scores.append(f"{score} {statistics.fmean(values):.4f} +- {statistics.stdev(values):.4f}{beside}")
-            lines += [f"{head}, {len(runs)} seeds: {', '.join(scores)}", *remarks]
-        lines += [f"run folder: {run.folder}   report: {run.folder / 'report.html'}" for run in runs]
-    return lines
