@@ -48,7 +48,8 @@ OPTIMIZER = OptimizerConfig(
 class FinetuneOptions:
     """Adapts a model to labelled examples, measures the best checkpoint, and says how sure the scores are.
 
-    Several learning rates, batch sizes, epochs or seeds are tried one after the other, in folders of their own.
+    Several learning rates, batch sizes, epochs or seeds are tried one after the other, in folders of their own, and
+    ranked in a table. `jaxlm train --help` explains the lines of progress.
     """
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]

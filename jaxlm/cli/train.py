@@ -26,6 +26,11 @@ class TrainOptions:
 
     The file holds `def experiment() -> Experiment`; without one, the folder's experiment goes on, or the default one
     (a small character-level GPT on tiny Shakespeare) starts. Options change single values.
+
+    Each line of progress shows: step; done, the share of all steps; loss, the mean over the last batch (nats a target);
+    val loss, the last evaluation's; tok/s, tokens read a second, padding included; compute, the model's FLOP/s, or MFU,
+    their share of the hardware's peak, where that is known; input, the share of time spent waiting for data; left, the
+    time that the remaining steps take.
     """
 
     dir: str = ""
