@@ -18,6 +18,7 @@ from jaxlm.generation.config import GenerationConfig
 from jaxlm.generation.text import stream_from_ids
 from jaxlm.language_model import LanguageModel, load
 from jaxlm.prediction.loglikelihood import continuation_scores, rolling_windows
+from jaxlm.progress import Progress, working
 
 MAX_NEW_TOKENS = 256  # where a task does not say; the harness's own default
 END_MARK = "CONTINUE_FINAL_MESSAGE_TAG "  # transformers' own
@@ -138,6 +139,10 @@ class HarnessModel(TemplateLM):
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         """Returns what the model writes after each context, up to a stop text."""
+        with working("writing", len(requests), "texts") as progress:
+            return self._written(requests, progress)
+
+    def _written(self, requests: list[Any], progress: Progress) -> list[str]:
         found: dict[int, str] = {}
         groups: dict[str, list[int]] = {}
         for number, request in enumerate(requests):
@@ -168,6 +173,7 @@ class HarnessModel(TemplateLM):
                 for number, parts in zip(chosen, zip(*pieces, strict=True), strict=True):
                     found[number] = postprocess_generated_text("".join(parts), stops, None)
                     self.cache_hook.add_partial("generate_until", requests[number].args, found[number])
+                progress.advance(len(chosen))
         return [found[number] for number in range(len(requests))]
 
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlm.data.batch import Batch
 from jaxlm.data.cache import digest, file_sha256
 from jaxlm.data.config import DataConfig
 from jaxlm.data.corpus import prepare_corpus
@@ -18,9 +19,10 @@ from jaxlm.data.examples.reading import read_examples
 from jaxlm.data.sources import documents as source_documents
 from jaxlm.data.sources import source_files
 from jaxlm.errors import DataError, UsageError
-from jaxlm.evaluation.perplexity import Perplexity, make_row_sums, measure
+from jaxlm.evaluation.perplexity import Perplexity, Split, make_row_sums, measure
 from jaxlm.evaluation.results import SplitResult
 from jaxlm.evaluation.scoring import ExampleScorer, measure_examples, scored_rows
+from jaxlm.evaluation.sizes import batch_tokens, window_length
 from jaxlm.experiment import Experiment
 from jaxlm.generation.config import GenerationConfig
 from jaxlm.generation.decoding import TokenGenerator
@@ -31,10 +33,12 @@ from jaxlm.hub.weights import MAX_SHARD_BYTES
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.model import apply_model
 from jaxlm.models.output import ModelOutput
+from jaxlm.parallel.hardware import memory_bytes
 from jaxlm.prediction.examples import predict_rows
 from jaxlm.prediction.masks import Filling, fill_masks
 from jaxlm.prediction.prediction import Prediction, as_example, as_prediction
 from jaxlm.prediction.vectors import Pooling, encode_text
+from jaxlm.progress import Progress, counted, working
 from jaxlm.run_folder import RunFolder, identity
 from jaxlm.tasks.config import LABELLED, TaskConfig
 from jaxlm.tasks.labelled import EncodedRow, LabelledSplit, padding_of
@@ -179,9 +183,10 @@ class LanguageModel:
         }
         given |= {"seed": seed, "stop": stop, "num_beams": num_beams}
         options = self._options(options, {name: own for name, own in given.items() if own is not None} | others)
-        if isinstance(prompts, str):
-            return generate_text(self.generator, self.tokenizer, [prompts], options)[0]
-        return generate_text(self.generator, self.tokenizer, list(prompts), options)
+        several = [prompts] if isinstance(prompts, str) else list(prompts)
+        with working("generating"):
+            texts = generate_text(self.generator, self.tokenizer, several, options)
+        return texts[0] if isinstance(prompts, str) else texts
 
     def stream(self, prompt: str, options: GenerationConfig | None = None, **fields: Any) -> Iterator[str]:
         """Yields the continuation of one prompt piece by piece; `fields` are the named arguments of `generate`."""
@@ -238,6 +243,7 @@ class LanguageModel:
         split: Literal["validation", "train"] = "validation",
         stride: int | None = None,
         batch_size: int = 64,
+        length: int | None = None,
     ) -> Perplexity:
         """Measures the loss over a whole text, each token once.
 
@@ -245,10 +251,12 @@ class LanguageModel:
           files: paths and globs of text files; none means a split of the text that the model was trained with.
           split: which one.
           stride: tokens between successive windows; none means their length, a smaller one gives more context.
-          batch_size: rows at a time; the result does not depend on it.
+          batch_size: the most rows at a time, fewer where they would fill the memory; the result does not depend on it.
+          length: tokens of a window, at most the model's context; none means the rows that it was trained on, or, of an
+            imported model, the context, as far as memory goes (see `jaxlm.evaluation.sizes`).
 
         Raises:
-          UsageError: files that are not there, or a stride longer than a window.
+          UsageError: files that are not there, a stride longer than a window, or windows longer than the context.
           DataError: text that cannot be read or represented.
         """
         if self.experiment.task.kind in LABELLED:
@@ -256,7 +264,8 @@ class LanguageModel:
                 f"the model {self.experiment.name!r} was fine-tuned on examples (task.kind "
                 f"{self.experiment.task.kind!r}): measure it by evaluate_files"
             )
-        data = self.experiment.data
+        length = self._window(length)
+        data = replace(self.experiment.data, length=length)
         task = make_task(self.experiment.task, self.config, data, self.tokenizer)
         if files is None:
             corpora = {name: prepare_corpus(config) for name, config in data.corpora().items()}
@@ -270,11 +279,37 @@ class LanguageModel:
             streams = {"": task.feed.stream(documents, digest([file_sha256(path) for path in source_files(own)]))}
         splits = {name: task.feed.evaluation_rows(stream, stride) for name, stream in streams.items()}
         score = jax.jit(make_row_sums(task.objective))
-        return measure(
-            splits,
-            lambda rows: (jax.device_get(score(self.params, batch)) for batch in rows.batches(batch_size)),
-            task.objective.parts,
-        )
+        total = sum(rows.num_rows for rows in splits.values())
+        with working(f"evaluating in windows of {length:,} tokens", total, "rows") as progress:
+            found = measure(
+                splits,
+                lambda rows: (
+                    jax.device_get(score(self.params, batch)) for batch in self._batches(rows, batch_size, progress)
+                ),
+                task.objective.parts,
+            )
+        return replace(found, window=length)
+
+    def _window(self, length: int | None) -> int:
+        """The tokens of a window: those that are asked for, or the model's own."""
+        context = None if self.config.architecture in ("lstm", "permutation") else self.config.max_length
+        if length is not None:
+            if not 1 <= length <= (context or length):
+                raise UsageError(f"windows of {length:,} tokens were asked for; the model takes from 1 to {context:,}")
+            return length
+        if self.experiment.data.source != "none":
+            return self.experiment.data.length
+        return window_length(self.config, memory_bytes(jax.devices()[0])) or self.experiment.data.length
+
+    def _batches(self, rows: Split, batch_size: int, progress: Progress) -> Iterator[Batch]:
+        """Batches that fit the memory, counted when they are dealt with."""
+        memory = memory_bytes(jax.devices()[0])
+        left = rows.num_rows
+        for batch in rows.batches(batch_size, most_tokens=batch_tokens(self.config, memory)):
+            yield batch
+            done = min(len(batch["tokens"]), left)
+            left -= done
+            progress.advance(done)
 
     def evaluate_files(
         self,
@@ -350,7 +385,10 @@ class LanguageModel:
             length = self.experiment.data.length
             rows, padding = self._encoded(examples), padding_of(self.tokenizer)
             decoder = task.decoder(examples, rows)
-            found = dict(predict_rows(task.objective, self.params, rows, decoder, padding, length, batch_size))
+            split = LabelledSplit(rows, padding, length, None) if rows else None
+            with working("predicting", len(rows), "rows") as progress:
+                batches = () if split is None else self._batches(split, batch_size, progress)
+                found = dict(predict_rows(task.objective, self.params, batches, decoder))
         return [as_prediction(task.config, examples[number], found[number]) for number in range(len(examples))]
 
     def evaluate_examples(
@@ -377,10 +415,12 @@ class LanguageModel:
         rows = self._encoded(examples)
         scorer = ExampleScorer(task, examples, rows, replicates, keep)
         split = LabelledSplit(rows, padding_of(self.tokenizer), length, None if task.generates else lambda: scorer)
-        outputs = (
-            jax.device_get(scored_rows(task.objective, self.params, batch)) for batch in split.batches(batch_size)
-        )
-        measured = measure_examples(split, outputs, task.objective.parts)
+        with working("evaluating", split.num_rows, "rows") as progress:
+            outputs = (
+                jax.device_get(scored_rows(task.objective, self.params, batch))
+                for batch in self._batches(split, batch_size, progress)
+            )
+            measured = measure_examples(split, outputs, task.objective.parts)
         if task.generates:
             for number, text in self._written(examples, batch_size):
                 scorer.add_one(number, text)
@@ -389,7 +429,8 @@ class LanguageModel:
     def _encoded(self, examples: Sequence[Example]) -> list[EncodedRow]:
         """What examples are to the model; those of preferences with what the model says that it began from."""
         task, length = self.labelled_task, self.experiment.data.length
-        rows = task.encode(self.tokenizer, length, examples)
+        with working(f"encoding {len(examples):,} examples"):
+            rows = task.encode(self.tokenizer, length, examples)
         if not isinstance(task.objective, Preference) or not rows:
             return rows
         try:
@@ -402,7 +443,8 @@ class LanguageModel:
     def _written(self, examples: Sequence[Example], batch_size: int) -> Iterator[tuple[int, str]]:
         """The number and the text that the model writes for each example."""
         length = self.experiment.data.length
-        return write_texts(self.generator, self.tokenizer, self.labelled_task, examples, length, batch_size)
+        texts = write_texts(self.generator, self.tokenizer, self.labelled_task, examples, length, batch_size)
+        return counted(texts, "writing", len(examples), "texts")
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes a run folder, which `load` and every verb take; parameters keep their types.
@@ -419,8 +461,9 @@ class LanguageModel:
         description = {"experiment": self.experiment.to_dict(), **facts}
         checkpoints = Checkpoints(run.checkpoints, identity=partial(identity, description))
         state = TrainState(jnp.int32(self.step), self.params, ())
-        checkpoints.save(state, self.step, copied_at_once=COPIED_AT_ONCE)
-        checkpoints.wait()
+        with working(f"writing {folder}"):
+            checkpoints.save(state, self.step, copied_at_once=COPIED_AT_ONCE)
+            checkpoints.wait()
         # Last: without its description a folder is no run.
         run.write_experiment(self.experiment, facts)
 

@@ -28,6 +28,7 @@ FLOORS = [
     {"models"},
     {"text"},
     {"nn"},
+    {"progress"},
     {"errors"},
 ]
 FLOOR = {room: len(FLOORS) - level for level, rooms in enumerate(FLOORS) for room in rooms}

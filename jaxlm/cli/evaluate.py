@@ -28,8 +28,11 @@ class EvaluateOptions:
     """Which checkpoint: best (lowest validation loss), latest, or a number of steps."""
     stride: int | None = None
     """Tokens between successive windows; none means their length, a smaller one gives more context and takes longer."""
+    length: int | None = None
+    """Tokens of a window; none means the rows that the model was trained on, or, of an imported model, its whole
+    context, as far as memory goes."""
     batch_size: int = 64
-    """Rows at a time; the result does not depend on it."""
+    """The most rows at a time, fewer where they would fill the memory; the result does not depend on it."""
     json: bool = False
     """Print the result as one line of JSON."""
 
@@ -59,17 +62,20 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     if options.split == "test":
         raise UsageError("--split test is of models that were fine-tuned on examples; name --files")
-    measured = model.evaluate(options.files or None, options.split, options.stride, options.batch_size)
+    measured = model.evaluate(options.files or None, options.split, options.stride, options.batch_size, options.length)
     seconds = time.perf_counter() - started
     if options.json:
         values = asdict(measured)
         # JSON has no NaN: what was not measured is left out.
-        known = {name: value for name, value in values.items() if value == value}
+        known = {name: value for name, value in values.items() if value == value and value is not None}
         print(json.dumps({"step": model.step, **known}))
         return 0
     what = ", ".join(options.files) or f"the {options.split} split"
+    context = model.config.max_length
+    whole = "" if context in (None, measured.window) else f" (the context is {context:,})"
     print(
-        f"{options.model} at step {model.step:,} on {what}: {measured.targets:,} tokens in {seconds:.1f} s\n"
+        f"{options.model} at step {model.step:,} on {what}: {measured.targets:,} tokens in windows of "
+        f"{measured.window:,}{whole} in {seconds:.1f} s\n"
         f"loss           {measured.loss:.4f} +- {measured.standard_error:.4f}\n"
         f"perplexity     {measured.perplexity:.4f}"
     )

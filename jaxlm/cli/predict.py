@@ -63,15 +63,11 @@ def run(arguments: Sequence[str]) -> int:
         task = replace(model.experiment.task, num_beams=options.num_beams)
         model.experiment = replace(model.experiment, task=task)
     kind = model.labelled_task.config.kind
-    done = 0
     lines = iter(options.text) if options.text else _lines(options.file)
     while texts := list(islice(lines, AT_ONCE)):
         inputs = [from_line(kind, text) for text in texts]
         for text, prediction in zip(texts, model.predict(inputs, options.batch_size), strict=True):
             print(json.dumps(as_json(text, prediction), ensure_ascii=False) if options.json else line(text, prediction))
-        done += len(texts)
-        if options.file and sys.stderr.isatty():
-            print(f"\r{done:,} texts", end="", file=sys.stderr)
     return 0
 
 

@@ -7,8 +7,9 @@ import numpy as np
 from jaxlm.data.account import Account, cut_and_missing
 from jaxlm.data.batch import Batch
 from jaxlm.data.packing import pack, write_segments
-from jaxlm.data.rows import process_rows
+from jaxlm.data.rows import even_rows, process_rows
 from jaxlm.data.token_stream import TokenStream
+from jaxlm.data.widths import choose_widths
 from jaxlm.errors import UsageError
 
 
@@ -56,24 +57,39 @@ class EvaluationRows:
         # In stream order if windows fill a row each, since the packing keeps the order of equal lengths.
         self._table = pack(start, size, context, length)
         self.num_rows = self._table.num_rows
+        self._parts = self._by_width()
 
-    def num_batches(self, batch_size: int) -> int:
-        """Returns how many batches of `batch_size` rows hold all rows."""
-        return -(-self.num_rows // batch_size)
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        divisor: int | None = None,
+        most_tokens: int | None = None,
+        process_index: int = 0,
+        process_count: int = 1,
+    ) -> Iterator[Batch]:
+        """Yields all rows once, as arrays [rows / process_count, columns], in as few shapes as are worth compiling.
 
-    def batches(self, batch_size: int, *, process_index: int = 0, process_count: int = 1) -> Iterator[Batch]:
-        """Yields all rows once, as arrays [batch_size / process_count, length]; the last batch ends in empty rows.
+        What is shorter than a whole window, such as the last one or a short text, has fewer columns where that spares
+        much (see `choose_widths`); rows of a width are in batches of one size (see `even_rows`), of which the last may
+        end in empty rows.
 
         Args:
-          batch_size: rows of a global batch.
+          batch_size: the most rows of a global batch.
+          divisor: what its rows are a multiple of; None is `process_count`.
+          most_tokens: the most columns of all its rows; None is no limit.
           process_index: which process, from 0.
           process_count: how many processes share each batch; all of them get the same number of batches.
 
         Raises:
           UsageError: the batch does not divide by the processes.
         """
-        part = process_rows(batch_size, process_index, process_count)
-        return (self._batch(index * batch_size, part) for index in range(self.num_batches(batch_size)))
+        divisor = divisor or process_count
+        for width, rows in self._parts:
+            size = even_rows(len(rows), batch_size, divisor, width, most_tokens)
+            part = process_rows(size, process_index, process_count)
+            for first in range(0, len(rows), size):
+                yield self._batch(rows[first + part.start : first + part.stop], len(part), width)
 
     def account(self) -> Account:
         """Returns what the evaluation makes of the split."""
@@ -89,12 +105,21 @@ class EvaluationRows:
             cut=cut,
             skipped={reason: int(short.sum())},
             left_out={f"documents {reason}": int(sizes[short].sum())},
-            fill_rate=float(segments.length.sum() / max(self.num_rows * self.length, 1)),
+            fill_rate=float(segments.length.sum() / max(sum(width * len(rows) for width, rows in self._parts), 1)),
         )
 
-    def _batch(self, first: int, part: range) -> Batch:
-        rows = np.arange(min(first + part.start, self.num_rows), min(first + part.stop, self.num_rows))
-        return write_segments(self._table.rows(rows), self._stream.tokens, len(part), self.length, self._stream.pad_id)
+    def _by_width(self) -> list[tuple[int, np.ndarray]]:
+        """The widths of rows, and which rows have each."""
+        if not self.num_rows:
+            return []
+        segments, offsets = self._table.segments, self._table.row_offsets
+        filled = np.maximum.reduceat(segments.column + segments.length, offsets[:-1])
+        widths = choose_widths(filled, self.length)
+        which = np.searchsorted(widths, filled)
+        return [(width, np.flatnonzero(which == number)) for number, width in reversed(list(enumerate(widths)))]
+
+    def _batch(self, rows: np.ndarray, count: int, width: int) -> Batch:
+        return write_segments(self._table.rows(rows), self._stream.tokens, count, width, self._stream.pad_id)
 
 
 def _windows(

@@ -10,7 +10,7 @@ from jaxlm.data.batch import Batch
 from jaxlm.data.origins import Origin
 from jaxlm.data.packed_rows import cut_segments
 from jaxlm.data.packing import PackedTable, Packing, pack
-from jaxlm.data.rows import process_rows
+from jaxlm.data.rows import even_rows, process_rows
 from jaxlm.data.shuffle import Permutation
 from jaxlm.data.token_stream import TokenStream
 from jaxlm.errors import DataError
@@ -114,19 +114,34 @@ class ExampleEvaluation:
         self.num_rows = len(examples)
         self._examples = examples
 
-    def batches(self, batch_size: int, *, process_index: int = 0, process_count: int = 1) -> Iterator[Batch]:
-        """Yields all rows once, as arrays [batch_size / process_count, ...]; the last batch ends in empty rows.
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        divisor: int | None = None,
+        most_tokens: int | None = None,
+        process_index: int = 0,
+        process_count: int = 1,
+    ) -> Iterator[Batch]:
+        """Yields all rows once, in batches of one size (see `even_rows`), as arrays [size / process_count, ...].
+
+        The last batch may end in empty rows.
 
         Args:
-          batch_size: rows of a global batch.
+          batch_size: the most rows of a global batch.
+          divisor: what its rows are a multiple of; None is `process_count`.
+          most_tokens: the most columns of all its rows; None is no limit.
           process_index: which process, from 0.
           process_count: how many processes share each batch; all of them get the same number of batches.
 
         Raises:
           UsageError: the batch does not divide by the processes.
         """
-        part = process_rows(batch_size, process_index, process_count)
-        return (self._batch(first, part) for first in range(0, self.num_rows, batch_size))
+        size = even_rows(
+            max(self.num_rows, 1), batch_size, divisor or process_count, self._examples.length, most_tokens
+        )
+        part = process_rows(size, process_index, process_count)
+        return (self._batch(first, part) for first in range(0, self.num_rows, size))
 
     def account(self) -> Account:
         """Returns what the evaluation makes of the split."""

@@ -75,6 +75,25 @@ def host_batch_at(rows: TrainingRows, step: int, batch_size: int, *, process_ind
     return rows.batch(np.arange(step * batch_size + part.start, step * batch_size + part.stop, dtype=np.int64))
 
 
+def even_rows(count: int, batch_size: int, divisor: int = 1, width: int = 1, most_tokens: int | None = None) -> int:
+    """Returns how many rows the batches have that `count` rows are best divided into: as few batches, equally large.
+
+    So 4 rows are a batch of 4, and 65 of at most 64 are two of 33.
+
+    Args:
+      count: rows in all, at least one.
+      batch_size: the most in a batch.
+      divisor: what each batch is a multiple of, also where that makes it larger.
+      width: columns of a row.
+      most_tokens: the most columns of all rows of a batch; a batch has one row (or `divisor`) at least. None is no
+        limit.
+    """
+    most = batch_size if most_tokens is None else min(batch_size, most_tokens // width)
+    most = max(most // divisor, 1) * divisor
+    batches = -(-count // most)
+    return -(-count // (batches * divisor)) * divisor
+
+
 def process_rows(batch_size: int, process_index: int, process_count: int) -> range:
     """Returns which rows of a global batch belong to a process.
 

@@ -11,6 +11,7 @@ from jaxlm.data.cache import cache_root, cached_folder, digest
 from jaxlm.data.npy_writer import NpyWriter
 from jaxlm.data.prepared import PreparedDocuments
 from jaxlm.errors import DataError, UsageError
+from jaxlm.progress import counted
 
 FORMAT = 2  # counts up when what is written changes
 TOKENS_FILE = "tokens.npy"
@@ -108,7 +109,9 @@ def _write(folder: Path, documents: Iterable[str], tokenizer: Tokenizer) -> dict
         NpyWriter(folder / OFFSETS_FILE, np.dtype(np.int64)) as offsets,
     ):
         offsets.append(np.zeros(1, np.int64))
-        for index, (encoded, size) in enumerate(_encoded(documents, tokenizer)):
+        for index, (encoded, size) in enumerate(
+            counted(_encoded(documents, tokenizer), "tokenizing", unit="documents")
+        ):
             ids = np.asarray([*before, *encoded, *after], np.int64)
             # Writing as uint16 would wrap around silently.
             if ids.size and not 0 <= ids.min() <= ids.max() < tokenizer.vocab_size:

@@ -28,8 +28,17 @@ class Split(Protocol):
     @property
     def text_bytes(self) -> int: ...
 
+    @property
+    def num_rows(self) -> int: ...
+
     def batches(
-        self, batch_size: int, *, process_index: int = 0, process_count: int = 1
+        self,
+        batch_size: int,
+        *,
+        divisor: int | None = None,
+        most_tokens: int | None = None,
+        process_index: int = 0,
+        process_count: int = 1,
     ) -> Iterator[dict[str, np.ndarray]]: ...
 
 
@@ -45,6 +54,7 @@ class Perplexity:
       bits_per_byte: negative log2 likelihood of the split over its UTF-8 bytes; NaN where it is not predicted from
         left to right.
       targets: tokens predicted, each once.
+      window: the most tokens that were read at once; None where that was not said.
       metrics: other means of the task, such as how many predictions are right.
     """
 
@@ -54,6 +64,7 @@ class Perplexity:
     bits_per_byte: float
     targets: int
     metrics: dict[str, float] = field(default_factory=dict)
+    window: int | None = None
 
 
 def make_row_sums(objective: RowSums) -> Callable[[Any, dict[str, jax.Array]], dict[str, jax.Array]]:

@@ -27,6 +27,7 @@ from jaxlm.models.config import ModelConfig
 from jaxlm.models.counts import abstract_params, param_axes
 from jaxlm.models.generator import without_generator
 from jaxlm.parallel.mesh import param_shardings
+from jaxlm.progress import counted
 from jaxlm.text.llama2c import load_llama2c_tokenizer
 from jaxlm.text.tokenizer import Tokenizer, has_tokenizer, load_tokenizer
 
@@ -292,7 +293,9 @@ def write_model(
     # A generator served to train the model: no class has both, so the discriminator is written alone.
     params = without_generator(params)
     plan = planned_tensors(table, params)
-    write_weights(folder, plan, written_tensors(table, params), max_shard_bytes)
+    write_weights(
+        folder, plan, counted(written_tensors(table, params), "writing weights", len(plan), "tensors"), max_shard_bytes
+    )
     dtypes = Counter(str(info.dtype) for info in plan.values())
     ids = dict.fromkeys(TOKEN_IDS) | dict(token_ids or {})
     described = {**ids, **values, "dtype": dtypes.most_common(1)[0][0]}

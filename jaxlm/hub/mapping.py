@@ -30,6 +30,7 @@ from jaxlm.errors import DataError, UsageError
 from jaxlm.hub.layouts import SAME, TRANSPOSED, Layout
 from jaxlm.hub.safetensors import TensorInfo
 from jaxlm.models.config import ModelConfig
+from jaxlm.progress import counted
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
 MOST_PROBLEMS = 20
@@ -129,7 +130,7 @@ def read_params(
     _check(source, entries, slots, file_names, ignorable, any_float=dtype is not None)
 
     params: dict[str, Any] = {}
-    for entry in slots.grouped(entries):
+    for entry in counted(slots.grouped(entries), "reading weights", len(entries), "tensors"):
         arrays = [source.read(file_names[name]) for name in entry.theirs]
         try:
             arrays = entry.layout.to_ours(arrays)

@@ -52,6 +52,18 @@ def forward_flops_per_token(config: ModelConfig, length: int) -> int:
     return 2 * weights + (0 if config.architecture == "lstm" else 4 * width * seen)
 
 
+def forward_bytes_per_token(config: ModelConfig) -> int:
+    """An estimate of the bytes that a forward pass keeps for one token at its fullest point, which is in a block.
+
+    Its input and residual, norms, queries, keys and values, what attention gives, and two activations of the
+    feed-forward, all float32 (which is what products give and norms are computed in); half as much again for what XLA
+    lays beside. Logits come in pieces (`jaxlm.models.token_scores`), and attention weights in blocks of queries.
+    """
+    width = config.num_heads * config.resolved_head_dim
+    experts = config.experts_per_token if config.num_experts else 1
+    return 6 * (4 * config.embed_dim + 4 * width + 2 * experts * config.resolved_mlp_dim)
+
+
 def _seen_tokens(config: ModelConfig, local: bool, length: int) -> int:
     return min(length, config.window or length) if local else length
 

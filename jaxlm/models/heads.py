@@ -9,18 +9,18 @@ import jax.numpy as jnp
 from jaxlm.models.blocks import norm_of, normal_init
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.output import ModelOutput
+from jaxlm.models.token_scores import COLLECTION, TokenScores
 from jaxlm.nn.activations import ACTIVATIONS
 from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.embedding import Embedding
-from jaxlm.nn.linear import Linear, matmul
+from jaxlm.nn.linear import Linear
 from jaxlm.nn.parameter import parameter
-from jaxlm.nn.scores import soft_cap_scores
-
-SCORES = ("batch", "time", "activation_vocab")
 
 
 class TokenHead(nn.Module):
     """Scores every token of the vocabulary.
+
+    What the logits are made of is sown as `token_scores`, for `jaxlm.models.model.score_tokens`.
 
     Attributes:
       config: whether the head is tied, transforms, has a bias, scales and caps.
@@ -38,15 +38,16 @@ class TokenHead(nn.Module):
             x = transform(config, x, config.resolved_embedding_dim)
         if config.scale_head:
             x = x * jnp.asarray(1 / math.sqrt(config.embed_dim), dtype)
-        if config.head == "tied":
-            logits = table.attend(x)
-        else:
-            shape = (x.shape[-1], config.vocab_size)
-            logits = matmul(x, parameter(self, "kernel", normal_init(config), shape, ("embed", "vocab")), dtype)
-        logits = logits.astype(jnp.float32)
+        kernel, bias = table.embedding, None
+        if config.head != "tied":
+            kernel = parameter(
+                self, "kernel", normal_init(config), (x.shape[-1], config.vocab_size), ("embed", "vocab")
+            )
         if config.head_bias:
-            logits = logits + parameter(self, "bias", nn.initializers.zeros, (config.vocab_size,), ("vocab",))
-        return nn.with_logical_constraint(soft_cap_scores(logits, config.final_soft_cap), SCORES)
+            bias = parameter(self, "bias", nn.initializers.zeros, (config.vocab_size,), ("vocab",))
+        scores = TokenScores(x, kernel, bias, config)
+        self.sow(COLLECTION, COLLECTION, scores, reduce_fn=lambda _, last: last, init_fn=lambda: None)
+        return scores.logits()
 
 
 def transform(config: ModelConfig, x: jax.Array, features: int) -> jax.Array:

@@ -1,6 +1,5 @@
 """The module that a configuration describes."""
 
-import contextlib
 from typing import Any
 
 import flax.linen as nn
@@ -16,10 +15,10 @@ from jaxlm.models.output import ModelOutput
 from jaxlm.models.permutation import Permutation
 from jaxlm.models.recurrent import Recurrent
 from jaxlm.models.recurrent import init_cache as init_recurrent_cache
+from jaxlm.models.token_scores import COLLECTION, TokenScores, product_precision
 from jaxlm.models.tower import init_cache as init_decoder_cache
 from jaxlm.nn.cache import DecoderCache
 from jaxlm.nn.lstm import RecurrentCache
-from jaxlm.nn.product import BF16
 
 Cache = DecoderCache | RecurrentCache
 
@@ -61,9 +60,29 @@ def apply_model(config: ModelConfig, params: Any, tokens: jax.Array, **inputs: A
       tokens: [batch, time] int32.
       **inputs: other inputs of the module, and `rngs` for dropout.
     """
-    with jax.default_matmul_precision(BF16) if config.matmul_precision == "bfloat16" else contextlib.nullcontext():
+    with product_precision(config):
         output: Any = make_model(config).apply({"params": params}, tokens, **inputs)
     return output
+
+
+def score_tokens(
+    config: ModelConfig, params: Any, tokens: jax.Array, *, mutable: Any = (), **inputs: Any
+) -> tuple[TokenScores, Any]:
+    """Runs a model up to the scores of the vocabulary, which are left to be computed as far as they are needed.
+
+    Only inside `jax.jit` is anything spared.
+
+    Args:
+      config: of a model with a head of tokens.
+      params, tokens, **inputs: as for `apply_model`.
+      mutable: names of collections of the modules to be returned.
+
+    Returns:
+      The scores, and the collections.
+    """
+    found: Any = apply_model(config, params, tokens, mutable=[*mutable, COLLECTION], **inputs)
+    _, state = found
+    return state[COLLECTION]["head"][COLLECTION], state
 
 
 def init_cache(config: ModelConfig, batch: int, capacity: int) -> Cache:

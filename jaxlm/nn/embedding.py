@@ -1,15 +1,14 @@
-"""Token and position embedding tables, and the output head that may share the token table."""
+"""Token and position embedding tables."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxlm.nn.linear import matmul
 from jaxlm.nn.parameter import Initializer, parameter
 
 
 class Embedding(nn.Module):
-    """A table of vectors, looked up by id and, for a tied head, multiplied with.
+    """A table of vectors, looked up by id (a tied head multiplies with it: `jaxlm.models.token_scores`).
 
     Attributes:
       num_embeddings: rows of the table.
@@ -33,10 +32,6 @@ class Embedding(nn.Module):
     def __call__(self, ids: jax.Array) -> jax.Array:
         """Looks up [...] int32 ids, giving [..., features]."""
         return self._gathered()[ids]
-
-    def attend(self, x: jax.Array) -> jax.Array:
-        """Scores [..., features] against every row, giving [..., num_embeddings] (Press & Wolf 2017, tied head)."""
-        return matmul(x, self._gathered(), self.dtype, turned=True)
 
     def _gathered(self) -> jax.Array:
         # Whole rows on every device: a lookup in rows split over fsdp would leave activations split by feature.

@@ -1,6 +1,8 @@
 """What the device at hand could do at best."""
 
+import os
 import re
+from pathlib import Path
 
 import jax
 
@@ -27,3 +29,17 @@ def peak_flops(device: jax.Device) -> float | None:
     """Peak bfloat16 FLOP/s of a device, or None if its kind is not known (a CPU, for one)."""
     words = device.device_kind
     return next((flops for kind, flops in PEAK_FLOPS.items() if re.search(rf"\b{kind}\b", words)), None)
+
+
+def memory_bytes(device: jax.Device) -> int:
+    """Memory of a device in bytes; of a CPU, that of the machine, or what this process's control group may have."""
+    limit = (device.memory_stats() or {}).get("bytes_limit")
+    if limit and device.platform != "cpu":
+        return int(limit)
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            total = min(total, int(Path(file).read_text()))
+        except (OSError, ValueError):  # no such group, or one without a limit ("max")
+            continue
+    return total

@@ -9,8 +9,9 @@ import numpy as np
 
 from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
-from jaxlm.models.model import apply_model
+from jaxlm.models.model import score_tokens
 from jaxlm.prediction.batches import bucket
+from jaxlm.progress import counted as shown
 from jaxlm.tasks.cross_entropy import token_losses
 
 SHORTEST = 32
@@ -52,7 +53,7 @@ def continuation_scores(
             )
     texts = [[*context, *continuation][-(config.max_length + 1) :] for context, continuation in pairs]
     found: list[tuple[float, bool]] = [(0.0, False)] * len(pairs)
-    for numbers in _by_length(texts, batch_size):
+    for numbers in shown(_by_length(texts, batch_size), "scoring", -(-len(texts) // batch_size), "batches"):
         width = bucket(len(texts[numbers[0]]) - 1, SHORTEST, config.max_length)
         # A last batch may be smaller, but not of a shape of its own.
         rows = bucket(len(numbers), largest=batch_size)
@@ -99,7 +100,10 @@ def _scores(
     counted: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """Log probabilities of the targets that count, and whether all of them are the greedy ones: [rows] each."""
-    logits = apply_model(config, params, tokens, segment_ids=segment_ids).logits
-    assert logits is not None
-    sums = -jnp.where(counted, token_losses(logits, targets), 0.0).sum(-1)
-    return sums, jnp.all((jnp.argmax(logits, -1) == targets) | ~counted, -1)
+    scores, _ = score_tokens(config, params, tokens, segment_ids=segment_ids)
+
+    def measured(logits: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return token_losses(logits, targets), jnp.argmax(logits, -1) == targets
+
+    losses, greedy = scores.each(measured, targets)
+    return -jnp.where(counted, losses, 0.0).sum(-1), jnp.all(greedy | ~counted, -1)

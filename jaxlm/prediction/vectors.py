@@ -12,6 +12,7 @@ from jaxlm.errors import UsageError, unknown_name
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.model import apply_model
 from jaxlm.prediction.batches import bucket, encode_texts, longest_text, padded_inputs
+from jaxlm.progress import counted
 from jaxlm.text.encoding import Encoding
 from jaxlm.text.tokenizer import Tokenizer
 
@@ -56,8 +57,8 @@ def encode_text(
     limit = longest_text(config, tokenizer)
     # Texts of a length together, so that little is padding.
     order = sorted(range(len(encodings)), key=lambda number: len(encodings[number].ids))
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    for chosen in counted(batches, "encoding texts", len(batches), "batches"):
         batch = [encodings[number] for number in chosen]
         rows = bucket(len(batch), largest=batch_size)
         slots = np.zeros(rows, np.int32)

@@ -12,9 +12,9 @@ from jaxlm.data.rows import TrainingRows, training_rows
 from jaxlm.data.token_stream import TokenStream
 from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
-from jaxlm.models.model import apply_model
+from jaxlm.models.model import score_tokens
 from jaxlm.tasks.config import TaskConfig
-from jaxlm.tasks.cross_entropy import token_losses
+from jaxlm.tasks.cross_entropy import scored_losses
 from jaxlm.tasks.load_balance import load_balance_loss
 from jaxlm.tasks.task import Batch, DocumentStream, SumOfRows, Sums, Task, weighted
 from jaxlm.text.tokenizer import Tokenizer
@@ -69,9 +69,8 @@ class CausalLM(SumOfRows):
           batch: tokens, positions, segment_ids and targets, each [batch, time] int32.
           dropout_rng: key for dropout; none turns it off.
         """
-        output = self._apply(params, batch, dropout_rng)
-        assert output.logits is not None
-        return token_losses(output.logits, batch["targets"])
+        scores, _ = self._scores(params, batch, dropout_rng)
+        return scored_losses(scores, batch["targets"])
 
     def row_sums(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> Sums:
         """Sums of each row: `loss` in nats and `weight`, without what balances experts."""
@@ -89,13 +88,13 @@ class CausalLM(SumOfRows):
         if not (self.model.num_experts and self.model.router_loss_weight):
             losses = self.token_losses(params, batch, dropout_rng)
             return {"loss": jnp.sum(losses * weights), "weight": weight}
-        output, state = self._apply(params, batch, dropout_rng, mutable=["router"])
-        losses = token_losses(output.logits, batch["targets"])
+        scores, state = self._scores(params, batch, dropout_rng, mutable=["router"])
+        losses = scored_losses(scores, batch["targets"])
         balance = self.model.router_loss_weight * load_balance_loss(state["router"])
         return {"loss": jnp.sum(losses * weights) + balance * weight, "weight": weight}
 
-    def _apply(self, params: dict, batch: Batch, dropout_rng: jax.Array | None, **options: Any) -> Any:
-        return apply_model(
+    def _scores(self, params: dict, batch: Batch, dropout_rng: jax.Array | None, **options: Any) -> Any:
+        return score_tokens(
             self.model,
             params,
             batch["tokens"],

@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from jaxlm.models.token_scores import TokenScores
+
 
 def token_losses(logits: jax.Array, targets: jax.Array, label_smoothing: float = 0.0) -> jax.Array:
     """Negative log likelihood of each target in nats, or its cross-entropy with smoothed labels.
@@ -21,3 +23,8 @@ def token_losses(logits: jax.Array, targets: jax.Array, label_smoothing: float =
     if label_smoothing:
         expected = (1 - label_smoothing) * expected + label_smoothing * logits.mean(-1)
     return log_normalizer - expected
+
+
+def scored_losses(scores: TokenScores, targets: jax.Array, label_smoothing: float = 0.0) -> jax.Array:
+    """The same of scores [batch, time] that are not computed yet, without all logits in memory at once."""
+    return scores.each(lambda logits, own: token_losses(logits, own, label_smoothing), targets)

@@ -193,6 +193,7 @@ class LabelledSplit:
 
     Attributes:
       text_bytes: 0: predictions are no code of the text.
+      num_rows: rows in all.
     """
 
     text_bytes = 0
@@ -210,13 +211,26 @@ class LabelledSplit:
           DataError: there is no row.
         """
         self._parts = by_width(rows, padding, limit)
+        self.num_rows = len(rows)
         self.scorer = scorer
 
-    def batches(self, batch_size: int, *, process_index: int = 0, process_count: int = 1) -> Iterator[HostBatch]:
-        """Yields all rows once, as arrays [batch_size / process_count, ...]; those of a width end in empty rows."""
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        divisor: int | None = None,
+        most_tokens: int | None = None,
+        process_index: int = 0,
+        process_count: int = 1,
+    ) -> Iterator[HostBatch]:
+        """Yields all rows once, those of a width after one another; see `ExampleEvaluation.batches`."""
         for part in self._parts:
             yield from ExampleEvaluation(part).batches(
-                batch_size, process_index=process_index, process_count=process_count
+                batch_size,
+                divisor=divisor,
+                most_tokens=most_tokens,
+                process_index=process_index,
+                process_count=process_count,
             )
 
     def account(self) -> Account:

@@ -15,9 +15,9 @@ from jaxlm.data.origins import Origin
 from jaxlm.data.token_stream import TokenStream
 from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
-from jaxlm.models.model import apply_model
+from jaxlm.models.model import score_tokens
 from jaxlm.tasks.config import TaskConfig
-from jaxlm.tasks.cross_entropy import token_losses
+from jaxlm.tasks.cross_entropy import scored_losses
 from jaxlm.tasks.example_feed import ExampleFeed
 from jaxlm.tasks.task import Batch, SumOfRows, Sums, Task, weighted
 from jaxlm.text.tokenizer import Tokenizer
@@ -62,7 +62,7 @@ class PermutationLM(SumOfRows):
           dropout_rng: key for dropout; none turns it off.
         """
         turn, time = batch["turns"], batch["tokens"].shape[1]
-        output = apply_model(
+        scores, _ = score_tokens(
             self.model,
             params,
             batch["tokens"],
@@ -73,9 +73,8 @@ class PermutationLM(SumOfRows):
             deterministic=dropout_rng is None,
             rngs=None if dropout_rng is None else {"dropout": dropout_rng},
         )
-        assert output.logits is not None
         weights = batch["loss_weights"]
-        return {"loss": weighted(token_losses(output.logits, batch["targets"]), weights), "weight": weights.sum(-1)}
+        return {"loss": weighted(scored_losses(scores, batch["targets"]), weights), "weight": weights.sum(-1)}
 
 
 @dataclass(frozen=True)

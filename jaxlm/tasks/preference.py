@@ -13,10 +13,10 @@ from jaxlm.data.example_rows import ExampleEvaluation
 from jaxlm.data.examples.example import Example
 from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
-from jaxlm.models.model import apply_model
+from jaxlm.models.model import score_tokens
 from jaxlm.tasks.chat import causal_columns
 from jaxlm.tasks.config import TaskConfig
-from jaxlm.tasks.cross_entropy import token_losses
+from jaxlm.tasks.cross_entropy import scored_losses
 from jaxlm.tasks.labelled import NOBODY, EncodedRow, LabelledObjective, by_width
 from jaxlm.tasks.task import Batch, Sums, weighted
 from jaxlm.text.conversation import encode_conversation
@@ -69,7 +69,7 @@ class Preference(LabelledObjective):
             return jnp.concatenate([jnp.pad(own, ((0, 0), (0, width - own.shape[1]))) for own in rows])
 
         columns = {name: both(name) for name in _COLUMNS}
-        output = apply_model(
+        scores, _ = score_tokens(
             self.model,
             params,
             columns["tokens"],
@@ -78,8 +78,7 @@ class Preference(LabelledObjective):
             deterministic=dropout_rng is None,
             rngs=None if dropout_rng is None else {"dropout": dropout_rng},
         )
-        assert output.logits is not None
-        found = -weighted(token_losses(output.logits, columns["targets"]), columns["loss_weights"])
+        found = -weighted(scored_losses(scores, columns["targets"]), columns["loss_weights"])
         chosen, rejected = jnp.split(found, 2)
         return chosen, rejected
 
@@ -147,7 +146,7 @@ def reference_log_probabilities(
     """
     found = np.zeros((len(rows), 2), np.float32)
     for part in by_width(rows, padding, length):
-        for batch in ExampleEvaluation(part).batches(min(32, len(part))):
+        for batch in ExampleEvaluation(part).batches(32):
             numbers = batch["example"]
             both = np.stack(jax.device_get(_answers(objective, params, batch)), 1)
             found[numbers[numbers != NOBODY]] = both[numbers != NOBODY]

@@ -45,8 +45,8 @@ def prefix_lm(config: TaskConfig, model: ModelConfig, data: DataConfig, tokenize
 class PrefixLM(CausalLM):
     """Next-token prediction behind a prefix, which `batch["prefix"]` [batch, time] marks by 1."""
 
-    def _apply(self, params: dict, batch: Batch, dropout_rng: jax.Array | None, **options: Any) -> Any:
-        return super()._apply(params, batch, dropout_rng, prefix=batch["prefix"] > 0, **options)
+    def _scores(self, params: dict, batch: Batch, dropout_rng: jax.Array | None, **options: Any) -> Any:
+        return super()._scores(params, batch, dropout_rng, prefix=batch["prefix"] > 0, **options)
 
 
 @dataclass(frozen=True)

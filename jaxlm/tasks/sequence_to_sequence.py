@@ -7,8 +7,8 @@ import jax.numpy as jnp
 
 from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
-from jaxlm.models.model import apply_model
-from jaxlm.tasks.cross_entropy import token_losses
+from jaxlm.models.model import score_tokens
+from jaxlm.tasks.cross_entropy import scored_losses
 from jaxlm.tasks.task import Batch, SumOfRows, Sums, weighted
 
 
@@ -70,7 +70,7 @@ class SequenceToSequence(SumOfRows):
           dropout_rng: key for dropout; none turns it off.
         """
         optional = ("positions", "segment_ids", "encoder_positions", "encoder_segment_ids")
-        output = apply_model(
+        scores, _ = score_tokens(
             self.model,
             params,
             batch["tokens"],
@@ -79,8 +79,7 @@ class SequenceToSequence(SumOfRows):
             deterministic=dropout_rng is None,
             rngs=None if dropout_rng is None else {"dropout": dropout_rng},
         )
-        assert output.logits is not None
-        return token_losses(output.logits, batch["targets"], self.label_smoothing)
+        return scored_losses(scores, batch["targets"], self.label_smoothing)
 
     def row_sums(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> Sums:
         """Sums of each row: `loss` in nats and `weight`, whose quotient is the mean loss of a target."""

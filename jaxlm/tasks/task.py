@@ -86,11 +86,23 @@ class WholeSplit(Protocol):
 
     Attributes:
       text_bytes: UTF-8 bytes that the predictions are a code of; 0 where they are none.
+      num_rows: rows in all.
     """
 
     text_bytes: int
+    num_rows: int
 
-    def batches(self, batch_size: int, *, process_index: int = 0, process_count: int = 1) -> Iterator[HostBatch]: ...
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        divisor: int | None = None,
+        most_tokens: int | None = None,
+        process_index: int = 0,
+        process_count: int = 1,
+    ) -> Iterator[HostBatch]:
+        """See `jaxlm.data.example_rows.ExampleEvaluation.batches`."""
+        ...
 
     def account(self) -> Account:
         """Returns what the evaluation makes of the split."""

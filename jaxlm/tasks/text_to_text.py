@@ -10,7 +10,8 @@ import numpy as np
 from jaxlm.data.examples.example import Example
 from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
-from jaxlm.models.model import apply_model
+from jaxlm.models.model import score_tokens
+from jaxlm.models.token_scores import TokenScores
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.tasks.cross_entropy import token_losses
 from jaxlm.tasks.labelled import EncodedRow, LabelledObjective, int32
@@ -48,8 +49,8 @@ class TextToText(LabelledObjective):
         """See `Objective`."""
         return {"token_accuracy": True}
 
-    def outputs(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> jax.Array:
-        """Returns logits, float32 [batch, time, vocab_size].
+    def outputs(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> TokenScores:
+        """Returns the scores of the vocabulary, [batch, time].
 
         Args:
           params: the model's parameters.
@@ -58,7 +59,7 @@ class TextToText(LabelledObjective):
           dropout_rng: key for dropout; none turns it off.
         """
         names = (*_INPUTS, *_SOURCE) if self.model.architecture == "encoder_decoder" else _INPUTS
-        output = apply_model(
+        scores, _ = score_tokens(
             self.model,
             params,
             batch["tokens"],
@@ -66,14 +67,17 @@ class TextToText(LabelledObjective):
             deterministic=dropout_rng is None,
             rngs=None if dropout_rng is None else {"dropout": dropout_rng},
         )
-        assert output.logits is not None
-        return output.logits
+        return scores
 
-    def sums(self, outputs: jax.Array, batch: Batch) -> Sums:
+    def sums(self, outputs: TokenScores, batch: Batch) -> Sums:
         """Sums of each row: `loss` in nats and `weight`, whose quotient is the mean loss of a token of the target."""
         weights = batch["loss_weights"]
-        losses = token_losses(outputs, batch["targets"], self.config.label_smoothing)
-        right = (jnp.argmax(outputs, -1) == batch["targets"]).astype(jnp.float32)
+
+        def measured(logits: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
+            right = (jnp.argmax(logits, -1) == targets).astype(jnp.float32)
+            return token_losses(logits, targets, self.config.label_smoothing), right
+
+        losses, right = outputs.each(measured, batch["targets"])
         total = weights.sum(-1)
         return {
             "loss": weighted(losses, weights),
@@ -82,7 +86,7 @@ class TextToText(LabelledObjective):
             "token_accuracy_weight": total,
         }
 
-    def predicted(self, outputs: jax.Array, batch: Batch) -> dict[str, jax.Array]:
+    def predicted(self, outputs: TokenScores, batch: Batch) -> dict[str, jax.Array]:
         """Returns `example` alone: texts are generated, token by token, by `jaxlm.generation`."""
         return {"example": batch["example"]}
 

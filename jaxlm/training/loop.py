@@ -25,6 +25,7 @@ from jaxlm.evaluation.directions import higher_is_better
 from jaxlm.evaluation.perplexity import Perplexity, Split, make_row_sums, measure
 from jaxlm.evaluation.score import Score
 from jaxlm.evaluation.scoring import measure_examples
+from jaxlm.evaluation.sizes import batch_tokens
 from jaxlm.experiment import Experiment
 from jaxlm.generation.decoding import TokenGenerator
 from jaxlm.generation.text import generate_text
@@ -33,6 +34,7 @@ from jaxlm.models.counts import count_params, training_flops_per_token
 from jaxlm.parallel.hardware import peak_flops
 from jaxlm.parallel.mesh import batch_sharding, make_mesh, on_mesh, replicated
 from jaxlm.parallel.runtime import release_freed_memory
+from jaxlm.progress import working
 from jaxlm.run_folder import RunFolder
 from jaxlm.tasks.labelled import LabelledSplit
 from jaxlm.tasks.task import Task, WholeSplit
@@ -236,8 +238,8 @@ class _Run:
                 f"batch_size {experiment.batch_size} does not divide into {experiment.accumulation} microbatches over "
                 f"{shards} devices (mesh data x fsdp): use a multiple of {experiment.accumulation * shards}"
             )
-        # Rows beyond the last are empty, so a larger batch changes no result.
-        self.evaluation_batch = math.ceil(experiment.evaluation.batch_size / shards) * shards
+        self.shards = shards
+        self.most_tokens = batch_tokens(experiment.model)  # alike on all hosts
         rows_of = make_row_sums(task.objective) if isinstance(task, Task) else task.objective.measured
         self.score = jax.jit(
             lambda params, batch: rows_of(as_kernels(experiment.adapter, params), batch),
@@ -321,9 +323,7 @@ class _Run:
     def check(self, state: TrainState, task: Task) -> None:
         """Looks for what would spoil the run; see `jaxlm.training.self_checks`."""
         for rows in self.held_out.values():
-            batches = rows.batches(
-                self.evaluation_batch, process_index=jax.process_index(), process_count=jax.process_count()
-            )
+            batches = self.evaluation_batches(rows)
             check_before_training(
                 task,
                 self.experiment.model,
@@ -365,7 +365,8 @@ class _Run:
                     name: jax.ShapeDtypeStruct((experiment.batch_size, *row.shape[1:]), row.dtype)
                     for name, row in rows.batch(np.zeros(1, np.int64)).items()
                 }
-                self.train_steps[rows.length] = jitted.lower(self.abstract, batch).compile()
+                with working(f"compiling the step for rows of {rows.length:,} tokens"):
+                    self.train_steps[rows.length] = jitted.lower(self.abstract, batch).compile()
         seconds = time.perf_counter() - started
         release_freed_memory()
         memory = max(
@@ -410,6 +411,7 @@ class _Run:
         # collectives, and arrays kept from each would lie between the blocks of the next, which could not be joined.
         on_cpu = jax.default_backend() == "cpu"
         self.pending: list[dict[str, Any]] = []
+        self.latest: dict[str, Any] = {}
         self.start_interval()
         with contextlib.closing(batches):
             batch = self.next_batch(batches)
@@ -435,6 +437,16 @@ class _Run:
         self.input_wait += time.perf_counter() - started
         return batch
 
+    def evaluation_batches(self, rows: Split) -> Iterator[HostBatch]:
+        """This process's part of the batches of a held-out split."""
+        return rows.batches(
+            self.experiment.evaluation.batch_size,
+            divisor=self.shards,
+            most_tokens=self.most_tokens * self.shards,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+
     def put(self, batch: HostBatch) -> dict[str, jax.Array]:
         """Lays this process's rows on its devices."""
         sharding: NamedSharding = self.batch_sharding
@@ -446,8 +458,14 @@ class _Run:
         last = step == experiment.steps
         evaluating = step % experiment.evaluation.every == 0 or last
         saving = step % experiment.checkpoints.every == 0 or last or stop
-        if step % experiment.log_every == 0 or evaluating or saving:
-            self.record(step, log=step % experiment.log_every == 0 or last)
+        logging = step % experiment.log_every == 0 or last
+        if logging or evaluating or saving:
+            self.record(step, logging)
+        if not logging and self.progress.is_due():
+            # For the eyes alone: what is recorded does not depend on the clock.
+            if self.pending:
+                self.latest = jax.device_get({name: x for name, x in self.pending[-1].items() if name != "ledger"})
+            self.progress.update(step, self.measures(step))
         if evaluating or saving:
             # A stop comes when nothing was planned, and an undisturbed run has no such record: it is an event.
             planned = evaluating or step % experiment.checkpoints.every == 0
@@ -493,17 +511,25 @@ class _Run:
             for name in ("loss", "gradient_norm"):
                 if not np.isfinite(metrics[name]):
                     self.stop_non_finite(step - len(fetched) + 1 + index, name, float(metrics[name]))
+        self.latest = fetched[-1]
         if not log:
             return
+        values = self.measures(step)
+        self.trackers.log(step, "train", values)
+        self.progress.update(step, values)
+        self.start_interval()
+
+    def measures(self, step: int) -> dict[str, Any]:
+        """Returns what the last step gave, and how fast the steps since the last record were."""
         seconds = time.perf_counter() - self.interval_start
         flops = self.flops / seconds
         values: dict[str, Any] = {
-            "loss": float(fetched[-1]["loss"]),
+            "loss": float(self.latest["loss"]),
             "learning_rate": float(self.schedule(step - 1)),
-            "gradient_norm": float(fetched[-1]["gradient_norm"]),
+            "gradient_norm": float(self.latest["gradient_norm"]),
             **{
-                name: float(fetched[-1][name])
-                for name in fetched[-1]
+                name: float(self.latest[name])
+                for name in self.latest
                 if name not in ("loss", "gradient_norm", "weight")
             },
             "tokens": sum(self.ledger.tokens),
@@ -515,9 +541,7 @@ class _Run:
         peak = peak_flops(jax.devices()[0])
         if peak is not None:
             values["mfu"] = flops / (peak * jax.device_count())
-        self.trackers.log(step, "train", values)
-        self.progress.update(step, values)
-        self.start_interval()
+        return values
 
     def start_interval(self) -> None:
         """Begins to count time, and what is done in it, anew."""
@@ -540,18 +564,23 @@ class _Run:
         begun = time.perf_counter()
         params = measured(state)
 
-        def scored(rows: Split) -> Iterator[Any]:
-            for batch in rows.batches(
-                self.evaluation_batch, process_index=jax.process_index(), process_count=jax.process_count()
-            ):
-                yield jax.device_get(self.score(params, self.put(batch)))
+        total = sum(rows.num_rows for rows in self.held_out.values())
+        with working(f"step {step:,}: validation", total, "rows", say=self.progress.message) as shown:
 
-        parts = self.objective.parts
-        (first, *_) = self.held_out.values()
-        if isinstance(first, LabelledSplit):
-            found = measure_examples(first, scored(first), parts)
-        else:
-            found = measure(self.held_out, scored, parts)
+            def scored(rows: Split) -> Iterator[Any]:
+                left = rows.num_rows
+                for batch in self.evaluation_batches(rows):
+                    yield jax.device_get(self.score(params, self.put(batch)))
+                    done = min(len(next(iter(batch.values()))) * jax.process_count(), left)
+                    left -= done
+                    shown.advance(done)
+
+            parts = self.objective.parts
+            (first, *_) = self.held_out.values()
+            if isinstance(first, LabelledSplit):
+                found = measure_examples(first, scored(first), parts)
+            else:
+                found = measure(self.held_out, scored, parts)
         if not math.isfinite(found.loss):
             self.stop_non_finite(step, "validation loss", found.loss)
         values = {

@@ -20,6 +20,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.text import Text
 
+from jaxlm.progress import duration, number
 from jaxlm.training.metrics_log import plain_value
 
 # One column per measure in a plain log: its title and its width.
@@ -37,6 +38,7 @@ COLUMNS = (
 _RATE_WINDOW = 32  # updates that the remaining time is estimated from: recent enough to follow a change of speed
 _MIN_BAR, _MAX_BAR = 8, 40  # cells
 _SHORTEST_REDRAW = 0.1  # seconds
+LONGEST_SILENCE = 5.0  # seconds after which the next finished step is shown, whatever the interval of lines
 
 
 class TrainingProgress:
@@ -109,6 +111,10 @@ class TrainingProgress:
                 self._live.refresh()
         elif values:
             self._print_plain_line()
+
+    def is_due(self) -> bool:
+        """Whether something should be shown before the next regular line: the first step, and slow ones at once."""
+        return self._updates == 0 or self._clock() - self._times[-1][1] >= LONGEST_SILENCE
 
     def validation(self, step: int, values: Mapping[str, Any]) -> None:
         """Reports an evaluation above the live line, and keeps its `loss` in sight."""
@@ -238,24 +244,11 @@ def _number(value: Any, form: str) -> str:
 
 
 def _rate(value: float | None, gap: str = "") -> str:
-    """Writes a rate with three or four digits and a decimal prefix: 86.2k, 1.25M."""
-    if value is None:
-        return "-"
-    for factor, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= 0.9995 * factor:  # what three digits would round up to the prefix
-            return f"{value / factor:.3g}{gap}{prefix}"
-    return f"{value:.3g}{gap}"
+    return "-" if value is None else number(value, gap)
 
 
 def _duration(seconds: float | None) -> str:
-    """Writes seconds as 0:42, 1:02:03 or 3d 04:05."""
-    if seconds is None:
-        return "-"
-    whole = round(seconds)
-    days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
-    if days:
-        return f"{days}d {hours:02}:{minutes:02}"
-    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+    return "-" if seconds is None else duration(seconds)
 
 
 def _printable(text: str, encoding: str) -> str:

@@ -21,8 +21,8 @@ from jaxlm.run_folder import RunFolder
 from jaxlm.text.tokenizer import Tokenizer, has_tokenizer, load_tokenizer
 from jaxlm.training.checkpoints import Checkpoints
 
-# Window of an imported model's evaluation, where its context is not shorter.
-LONGEST_WINDOW = 1024
+# Rows of an imported model without a limit of its own.
+UNLIMITED_LENGTH = 1024
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _read_directory(path: str | os.PathLike, dtype: str | None, compute_dtype: C
     experiment = Experiment(
         name=Path(path).absolute().stem,
         model=model.config,
-        data=DataConfig(source="none", length=min(model.config.max_length or LONGEST_WINDOW, LONGEST_WINDOW)),
+        data=DataConfig(source="none", length=model.config.max_length or UNLIMITED_LENGTH),
         sampling=directory.generation or GenerationConfig(),
     )
     experiment.validate()

@@ -18,11 +18,19 @@ def all_batches(rows, batch_size=3, processes=1):
     for step in zip(
         *(rows.batches(batch_size, process_index=i, process_count=processes) for i in range(processes)), strict=True
     ):
+        own, width = step[0]["tokens"].shape
+        assert own * processes <= batch_size
+        assert width <= rows.length
         for batch in step:
-            assert_contract(batch, batch_size // processes, rows.length)
+            assert_contract(batch, own, width)
         batches.append({name: np.concatenate([batch[name] for batch in step]) for name in step[0]})
-    assert len(batches) == rows.num_batches(batch_size)
-    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]} if batches else None
+    assert sum(len(batch["tokens"]) for batch in batches) < rows.num_rows + processes * max(len(batches), 1)
+    widest = max((batch["tokens"].shape[1] for batch in batches), default=0)
+
+    def joined(name):
+        return np.concatenate([np.pad(own[name], ((0, 0), (0, widest - own[name].shape[1]))) for own in batches])
+
+    return {name: joined(name) for name in batches[0]} if batches else None
 
 
 @settings(deadline=None)
@@ -76,10 +84,26 @@ def test_processes_share_the_batches(processes):
 
 
 def test_blocks_come_in_the_order_of_the_text_and_end_in_empty_rows():
-    batch = all_batches(EvaluationRows(make_stream([list(range(30))]), 8), 3)
-    assert batch["tokens"][:, 0].tolist() == [0, 8, 16, 24, 0, 0]
-    assert batch["segment_ids"].sum(axis=1).tolist() == [8, 8, 8, 5, 0, 0]
-    assert batch["loss_weights"].sum(axis=1).tolist() == [8, 8, 8, 5, 0, 0]
+    batch = all_batches(EvaluationRows(make_stream([list(range(38))]), 8), 3)
+    assert batch["tokens"][:, 0].tolist() == [0, 8, 16, 24, 32, 0]
+    assert batch["segment_ids"].sum(axis=1).tolist() == [8, 8, 8, 8, 5, 0]
+    assert batch["loss_weights"].sum(axis=1).tolist() == [8, 8, 8, 8, 5, 0]
+
+
+def test_batches_shrink_to_what_there_is():
+    """Of 64 rows that may be computed at a time, no more than there are; windows no wider than the text."""
+
+    def shapes(tokens, length, **options):
+        rows = EvaluationRows(make_stream([list(range(tokens))]), length)
+        return [batch["tokens"].shape for batch in rows.batches(64, **options)]
+
+    assert shapes(3500, 8192) == [(1, 3504)]
+    assert shapes(12_000, 8192) == [(1, 8192), (1, 3808)]  # a second shape, since it spares 4,384 columns
+    assert shapes(12_000, 4096) == [(3, 4096)]
+    assert shapes(65 * 8 + 1, 8) == [(33, 8)] * 2
+    assert shapes(65 * 8 + 1, 8, divisor=8) == [(40, 8)] * 2
+    assert shapes(65 * 8 + 1, 8, most_tokens=200) == [(22, 8)] * 3
+    assert shapes(65 * 8 + 1, 8, most_tokens=1) == [(1, 8)] * 65
 
 
 def test_with_a_begin_id_all_text_is_predicted():

@@ -13,7 +13,7 @@ import jaxlm
 from jaxlm.errors import NonFiniteLossError, UsageError
 from jaxlm.evaluation.score import Score
 from jaxlm.run_folder import RunFolder
-from jaxlm.training import loop
+from jaxlm.training import loop, progress
 from jaxlm.training.checkpoints import Checkpoints
 from jaxlm.training.loop import train
 from jaxlm.training.metrics_log import MetricsLog
@@ -40,7 +40,10 @@ def test_a_run_folder_holds_all_that_later_verbs_need(trained_run):
     assert experiment.model.max_length == experiment.data.length == 16
 
 
-def test_each_thing_happens_when_it_is_due_and_at_the_end(tmp_path):
+@pytest.mark.parametrize(("silence", "shown"), [(math.inf, [1, 3, 6, 9, 11]), (0.0, list(range(1, 12)))])
+def test_each_thing_happens_when_it_is_due_and_at_the_end(tmp_path, monkeypatch, capsys, silence, shown):
+    """On the screen, the first step and slow ones come at once; what is recorded does not depend on the clock."""
+    monkeypatch.setattr(progress, "LONGEST_SILENCE", silence)
     experiment = small_experiment(
         tmp_path,
         steps=11,
@@ -53,6 +56,8 @@ def test_each_thing_happens_when_it_is_due_and_at_the_end(tmp_path):
     )
     result = train(experiment, tmp_path / "run")
     folder = tmp_path / "run"
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [int(words[0]) for words in lines if len(words) > 1 and words[1].endswith("%")] == shown
     assert [record["step"] for record in records(folder, "train")] == [3, 6, 9, 11]
     assert [record["step"] for record in records(folder, "validation")] == [4, 8, 11]
     assert [record["step"] for record in records(folder, "sample")] == [7, 11]

@@ -137,6 +137,16 @@ def test_the_remaining_time_ignores_the_first_interval_which_compiles():
     assert progress.seconds_left() == pytest.approx(80.0)
 
 
+def test_the_first_step_is_due_at_once_and_slow_ones_are_before_the_next_line():
+    clock = Clock()
+    progress = TrainingProgress(100, console=plain(), clock=clock)
+    assert progress.is_due()
+    progress.update(1, {"loss": 3.0})
+    assert not progress.is_due()
+    clock.now += 6
+    assert progress.is_due()
+
+
 def test_it_is_a_tracker():
     console = plain()
     progress = TrainingProgress(100, console=console)
