@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from jaxlm import trained_run
 from jaxlm.data.examples.reading import read_examples
+from jaxlm.data.examples.tables import write_table
 from jaxlm.errors import UsageError
 from jaxlm.evaluation.baseline import baseline
 from jaxlm.evaluation.perplexity import Perplexity
@@ -19,11 +21,12 @@ from jaxlm.experiment import Experiment
 from jaxlm.language_model import load
 from jaxlm.run_folder import RunFolder
 from jaxlm.tasks.config import TaskConfig
-from jaxlm.trained_run import TrainedRun, train
+from jaxlm.trained_run import TrainedRun
 from jaxlm.training.model_card import write_model_card
 from jaxlm.training.report import RESULTS_FILE, write_report
 
 REPLICATES = 1000
+TABLES = "examples"  # the folder of a run that tables in memory are kept in
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,7 +50,9 @@ class FinetuneResult(TrainedRun):
         return f"{parts}{super()._repr_html_()}"
 
 
-def finetune(experiment: Experiment, folder: str | os.PathLike) -> FinetuneResult:
+def finetune(
+    experiment: Experiment, folder: str | os.PathLike, *, train: Any = None, validation: Any = None, test: Any = None
+) -> FinetuneResult:
     """Trains on labelled examples (or goes on with it), then measures the best checkpoint.
 
     Beside what `jaxlm.train` leaves, the folder then holds results.json, predictions_SPLIT.jsonl for `jaxlm compare`,
@@ -56,13 +61,32 @@ def finetune(experiment: Experiment, folder: str | os.PathLike) -> FinetuneResul
     Args:
       experiment: with data.source 'examples'.
       folder: the run folder.
+      train, validation, test: tables in place of `experiment.examples`' files: pandas DataFrames, `datasets.Dataset` or
+        lists of dicts. The run folder keeps them, in `examples/`.
 
     Raises:
       UsageError, DataError, CheckpointError, NonFiniteLossError, Preempted: as `jaxlm.training.loop.train`.
     """
+    experiment = _with_tables(experiment, RunFolder(folder), {"train": train, "validation": validation, "test": test})
     if experiment.data.source != "examples":
         raise UsageError(f"data.source is {experiment.data.source!r}; fine-tuning needs 'examples'")
-    return measure_run(folder, train(experiment, folder).validation)
+    return measure_run(folder, trained_run.train(experiment, folder).validation)
+
+
+def _with_tables(experiment: Experiment, run: RunFolder, tables: Mapping[str, Any]) -> Experiment:
+    """Writes the tables that are given to the run folder, and names them in the experiment."""
+    given = {name: table for name, table in tables.items() if table is not None}
+    if not given:
+        return experiment
+    if "train" not in given:
+        raise UsageError(f"a table is given for {' and '.join(given)} but none to train on: give train as well")
+    if experiment.examples.train:
+        raise UsageError("examples.train names files, and a table is given as well: give one of them")
+    paths = {name: run.path / TABLES / f"{name}.jsonl" for name in given}
+    for name, table in given.items():
+        write_table(table, paths[name], f"the {name} table")
+    examples = replace(experiment.examples, **{name: (str(path),) for name, path in paths.items()})
+    return replace(experiment, examples=examples, data=replace(experiment.data, source="examples"))
 
 
 def measure_run(folder: str | os.PathLike, validation: Perplexity | None = None) -> FinetuneResult:
