@@ -27,6 +27,8 @@ HARMLESS = frozenset(
         *("gradient_checkpointing", "pretraining_tp", "special_dtypes", "gradient_checkpointing_kwargs"),
         # Of the oldest files: what a call gives back, and what id2label and eos_token_id say.
         *("output_past", "_num_labels", "eos_token_ids"),
+        # Of files of others: who wrote them, and how they are run elsewhere.
+        *("attn_implementation", "is_llama_config", "transformers.js_config", "unsloth_version", "unsloth_fixed"),
         # What generation_config.json holds today.
         *("max_length", "min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups"),
         *("diversity_penalty", "temperature", "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty"),
@@ -43,6 +45,7 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "cross_attention_hidden_size": (),
     "tie_encoder_decoder": (False,),
     "pruned_heads": ({},),
+    "rope_interleaved": (False,),
 }
 # Far beyond any model that there is.
 MOST_LABELS = 100_000
@@ -198,7 +201,9 @@ class ConfigReader:
         """
         for name in NEUTRAL.keys() - self._used:
             self.expect(name, *NEUTRAL[name])
-        left = [name for name in self.left() if name not in HARMLESS]
+        left = [
+            name for name, value in self.left().items() if name not in HARMLESS and not _is_bookkeeping(name, value)
+        ]
         if left:
             listed = ", ".join(f"{ascii(name)[1:-1]} = {_short(self._values[name])}" for name in left[:20])
             raise UsageError(
@@ -220,6 +225,13 @@ def read_config_file(folder: str | os.PathLike) -> ConfigReader:
     if not (folder / CONFIG).exists():
         raise UsageError(f"{folder} is not a Hugging Face model directory: it has no {CONFIG}")
     return ConfigReader(read_json(folder, CONFIG), str(folder / CONFIG))
+
+
+def _is_bookkeeping(name: str, value: Any) -> bool:
+    """Whether a field is of a kind that no class computes with: a private note, or the id of a special token."""
+    if name.startswith("_"):
+        return isinstance(value, str | bool)
+    return name.endswith("_token_id") and type(value) is int
 
 
 def _short(value: Any) -> str:

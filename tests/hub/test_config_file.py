@@ -87,6 +87,25 @@ def test_fields_of_all_models_that_change_the_maths_are_not_harmless(name, value
     config.finish()
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"_model_name_or_path": "Some model 8k", "unk_token_id": 0, "mask_token_id": 4, "image_token_id": 9},
+        {"_is_quantized": False, "attn_implementation": "sdpa", "torch_dtype": "bfloat16", "use_cache": True},
+        {"transformers.js_config": {"dtype": "q4"}, "is_llama_config": True, "rope_interleaved": False},
+        {"task_specific_params": {"summarization": {"num_beams": 4}}, "_attn_implementation_autoset": True},
+    ],
+)
+def test_bookkeeping_is_no_reason_to_refuse(values):
+    reader(**values).finish()
+
+
+@pytest.mark.parametrize("values", [{"_heads": 3}, {"rope_interleaved": True}, {"gate_token_id": 0.5}])
+def test_what_looks_like_bookkeeping_and_may_change_the_maths_is_refused(values):
+    with pytest.raises(UsageError, match=next(iter(values))):
+        reader(**values).finish()
+
+
 @pytest.mark.parametrize("name", ["auto_map", "trust_remote_code"])
 def test_a_model_with_its_own_code_is_refused(name):
     with pytest.raises(UsageError, match=f"{name}.*does not run"):
