@@ -19,6 +19,7 @@ import numpy as np
 from jaxlm.errors import DataError, UsageError
 from jaxlm.experiment import Experiment
 from jaxlm.hub.directory import require_empty
+from jaxlm.hub.imported import Imported
 from jaxlm.hub.safetensors import SafetensorsFile, TensorInfo, write_safetensors
 from jaxlm.language_model import LanguageModel
 from jaxlm.models.adapter_config import AdapterConfig
@@ -65,7 +66,7 @@ def save_adapter(
             arrays[f"{name}/{NORM}"] = np.asarray(column_norms(whole))
     own = RunFolder(folder)
     bases = {name: node["base"] for name, node in _adapted(stored.params).items()}
-    facts = {"token_ids": dict(stored.token_ids), "labels": list(stored.labels), "base": _hash(bases)}
+    facts = {**stored.imported.facts(), "base": _hash(bases)}
     own.write_experiment(stored.experiment, facts)
     file = own.path / WEIGHTS
     write_safetensors(file, {name: TensorInfo(one.dtype, one.shape) for name, one in arrays.items()}, arrays.items())
@@ -83,7 +84,7 @@ def with_adapter(model: LanguageModel, folder: str | os.PathLike) -> LanguageMod
       UsageError: there is no adapter in the folder, or it belongs to another base.
       DataError: its files are damaged.
     """
-    experiment, weights, labels = _read(model, folder)
+    experiment, weights, imported = _read(model, folder)
     config = experiment.adapter
     targets = {name.rpartition("/")[0] for name in weights if name.endswith("/lora_a")}
     params: dict[str, Any] = {}
@@ -95,7 +96,7 @@ def with_adapter(model: LanguageModel, folder: str | os.PathLike) -> LanguageMod
             params[name] = leaf
     params |= {name: jnp.asarray(own) for name, own in weights.items() if names(name, config.learned)}
     plain = replace(experiment, adapter=AdapterConfig())
-    return LanguageModel(plain, _nested(params), model.tokenizer, 0, model.token_ids, labels)
+    return LanguageModel(plain, _nested(params), model.tokenizer, 0, Imported(model.token_ids, imported.labels))
 
 
 def without_adapter(model: LanguageModel, folder: str | os.PathLike) -> dict:
@@ -125,20 +126,18 @@ def without_adapter(model: LanguageModel, folder: str | os.PathLike) -> dict:
     return _nested(flat)
 
 
-def _read(
-    model: LanguageModel | None, folder: str | os.PathLike
-) -> tuple[Experiment, dict[str, np.ndarray], tuple[str, ...]]:
+def _read(model: LanguageModel | None, folder: str | os.PathLike) -> tuple[Experiment, dict[str, np.ndarray], Imported]:
     """What a folder holds; compared with its base if there is one."""
     path = Path(folder) / WEIGHTS
     if not path.is_file():
         raise UsageError(f"{folder} holds no adapter: {WEIGHTS} is not there (write it by jaxlm adapter save)")
     own = RunFolder(folder)
     experiment = own.read_experiment()
-    _, labels = own.read_imported()
+    imported = own.read_imported()
     file = SafetensorsFile(path)
     weights = {name: file.read(name) for name in file.tensors}
     if model is None:
-        return experiment, weights, labels
+        return experiment, weights, imported
     flat = _flat(model.params)
     bases = {}
     for name, matrix in weights.items():
@@ -153,7 +152,7 @@ def _read(
             f"the adapter in {folder} was trained on other weights than this model's, of the same shapes: take the "
             f"base that it was trained on ({experiment.start_from})"
         )
-    return experiment, weights, labels or experiment.task.labels
+    return experiment, weights, imported
 
 
 def _adapted(params: dict) -> dict[str, dict]:

@@ -53,4 +53,4 @@ def average_models(models: Sequence[str | os.PathLike], steps: Sequence[int] = (
             raise UsageError(f"{path} has another vocabulary or other labels than {sources[0][0]}")
         total = jax.tree.map(jnp.add, total, other.params)
     mean = jax.tree.map(lambda leaf, kept: (leaf / len(sources)).astype(kept.dtype), total, first.params)
-    return LanguageModel(first.experiment, mean, first.tokenizer, first.step, first.token_ids, first.labels)
+    return LanguageModel(first.experiment, mean, first.tokenizer, first.step, first.imported)

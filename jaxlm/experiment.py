@@ -117,7 +117,8 @@ class Experiment:
                 f"data.length {self.data.length} is longer than model.max_length {self.model.max_length}: "
                 "raise the one or lower the other"
             )
-        if (self.task.kind in LABELLED) != (self.data.source == "examples"):
+        imported = self.data.source == "none"  # there is no data, and it may do either
+        if not imported and (self.task.kind in LABELLED) != (self.data.source == "examples"):
             raise UsageError(
                 f"task.kind {self.task.kind!r} and data.source {self.data.source!r} do not go together: labelled "
                 f"examples (data.source 'examples') are for {', '.join(LABELLED)}"

@@ -29,18 +29,20 @@ from jaxlm.generation.decoding import TokenGenerator
 from jaxlm.generation.text import generate_text, stream_text
 from jaxlm.generation.written_texts import write_texts
 from jaxlm.hub.directory import ComputeDtype, require_empty, write_directory
+from jaxlm.hub.imported import Imported
 from jaxlm.hub.weights import MAX_SHARD_BYTES
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.model import apply_model
 from jaxlm.models.output import ModelOutput
 from jaxlm.parallel.hardware import memory_bytes
+from jaxlm.prediction.config import Pooling, VectorConfig
 from jaxlm.prediction.examples import predict_rows
 from jaxlm.prediction.masks import Filling, fill_masks
 from jaxlm.prediction.prediction import Prediction, as_example, as_prediction
-from jaxlm.prediction.vectors import Pooling, encode_text
+from jaxlm.prediction.vectors import encode_text
 from jaxlm.progress import Progress, counted, working
 from jaxlm.run_folder import RunFolder, identity
-from jaxlm.tasks.config import LABELLED, TaskConfig
+from jaxlm.tasks.config import LABELLED
 from jaxlm.tasks.labelled import EncodedRow, LabelledSplit, padding_of
 from jaxlm.tasks.make import LabelledTask, make_labelled_task, make_task
 from jaxlm.tasks.preference import Preference, reference_log_probabilities, with_reference
@@ -61,8 +63,7 @@ class LanguageModel:
         'none'.
       params: nested dict of arrays: float32, or the types that they were imported in.
       step: the checkpoint's number of updates; 0 for an imported model.
-      token_ids: ids of special tokens under the names of config.json, as the model was imported with.
-      labels: names of a classifier's labels, if it has any.
+      imported: what it keeps of the directory that it was imported from.
       last_seed: what the last `generate` or `stream` drew its texts by; None if it drew nothing.
     """
 
@@ -72,14 +73,12 @@ class LanguageModel:
         params: dict,
         tokenizer: Tokenizer | None,
         step: int,
-        token_ids: Mapping[str, Any] | None = None,
-        labels: Sequence[str] = (),
+        imported: Imported | None = None,
     ):
         self.experiment = experiment
         self.params = params
         self.step = step
-        self.token_ids = dict(token_ids or {})
-        self.labels = tuple(labels)
+        self.imported = imported or Imported()
         self.last_seed: int | None = None
         self._tokenizer = tokenizer
 
@@ -89,6 +88,16 @@ class LanguageModel:
         labels = f", {len(self.labels)} labels" if self.labels else ""
         vocabulary = f", vocabulary {config.vocab_size:,}, context {config.max_length:,}"
         return f"LanguageModel({self.experiment.name!r}: {told}{vocabulary}{labels}, step {self.step:,})"
+
+    @property
+    def token_ids(self) -> Mapping[str, Any]:
+        """Ids of special tokens under the names of config.json, as the model was imported with."""
+        return self.imported.token_ids
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of a classifier's labels, if it has any."""
+        return self.imported.labels or self.experiment.task.labels
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -200,28 +209,51 @@ class LanguageModel:
         return options
 
     def encode_text(
-        self, texts: str | Sequence[str], pooling: Pooling | None = None, truncate: bool = False, batch_size: int = 32
+        self,
+        texts: str | Sequence[str],
+        pooling: Pooling | None = None,
+        truncate: bool | None = None,
+        batch_size: int = 32,
+        normalize: bool | None = None,
     ) -> np.ndarray:
         """Computes a vector [embed_dim] for one text, or an array [texts, embed_dim] for several.
 
+        Where neither says otherwise, a directory of sentence-transformers does as its files say: pooling, length 1,
+        the longest text, lower case, what is put before a text.
+
         Args:
           texts: text.
-          pooling: what of the last layer is taken: 'mean' of all tokens, 'cls', 'last' (for decoders) or 'pooler'; none
-            takes what a model of sentence_embedding was trained with, and of others the mean.
-          truncate: whether to cut texts that are longer than the model takes.
+          pooling: what of the last layer is taken: 'mean' of all tokens, 'cls', 'last' (for decoders), 'pooler' and
+            others; see `jaxlm.prediction.config`. None takes what a directory of sentence-transformers says or a model
+            of sentence_embedding was trained with, and of others the mean.
+          truncate: whether to cut texts that are longer than the model takes; None cuts where a directory of
+            sentence-transformers says how long a text may be, and else refuses them.
           batch_size: texts at a time; the result does not depend on it.
+          normalize: whether vectors have length 1; None as the directory says, else not.
 
         Raises:
           UsageError: a pooling that the model lacks, or a text that is empty or too long.
           DataError: a text that the tokenizer cannot represent.
         """
         several = [texts] if isinstance(texts, str) else list(texts)
-        if pooling is None:
-            trained = self.experiment.task.kind == "sentence_embedding"
-            own: dict[str, Pooling] = {"mean": "mean", "first": "cls", "last": "last"}
-            pooling = own[self.config.pooling] if trained else "mean"
-        vectors = encode_text(self.config, self.params, self.tokenizer, several, pooling, truncate, batch_size)
+        settings = self.vectors
+        if pooling is not None:
+            settings = replace(settings, pooling=(pooling,))
+        if normalize is not None:
+            settings = replace(settings, normalize=normalize)
+        cut = settings.max_length is not None if truncate is None else truncate
+        vectors = encode_text(self.config, self.params, self.tokenizer, several, settings, cut, batch_size)
         return vectors[0] if isinstance(texts, str) else vectors
+
+    @property
+    def vectors(self) -> VectorConfig:
+        """How `encode_text` makes a vector of a text unless told otherwise."""
+        if self.imported.vectors is not None:
+            return self.imported.vectors
+        if self.experiment.task.kind != "sentence_embedding":
+            return VectorConfig()
+        own: dict[str, Pooling] = {"mean": "mean", "first": "cls", "last": "last"}
+        return VectorConfig(pooling=(own[self.config.pooling],))
 
     def fill_mask(self, text: str, top_k: int = 5) -> list[Filling] | list[list[Filling]]:
         """Returns the best tokens for a mask, as (token, probability, whole text); for several masks, a list each.
@@ -345,13 +377,10 @@ class LanguageModel:
         """
         task = self.experiment.task
         if task.kind not in LABELLED:
-            kind = {"sequence_classification": "classification", "token_classification": "tagging"}
-            if self.config.task_head not in kind or not self.labels:
-                raise UsageError(
-                    f"the model {self.experiment.name!r} predicts no labels (task.kind {task.kind!r}); fine-tune it "
-                    "first, with jaxlm finetune"
-                )
-            task = TaskConfig(kind=kind[self.config.task_head], labels=self.labels)  # type: ignore[arg-type]
+            raise UsageError(
+                f"the model {self.experiment.name!r} predicts no labels (task.kind {task.kind!r}); fine-tune it first, "
+                "with jaxlm finetune"
+            )
         return make_labelled_task(task, self.config)
 
     @overload
@@ -457,7 +486,7 @@ class LanguageModel:
         run = RunFolder(folder)
         if self._tokenizer is not None:
             self._tokenizer.save(run.tokenizer)
-        facts = {"token_ids": self.token_ids, "labels": list(self.labels)}
+        facts = self.imported.facts()
         description = {"experiment": self.experiment.to_dict(), **facts}
         checkpoints = Checkpoints(run.checkpoints, identity=partial(identity, description))
         state = TrainState(jnp.int32(self.step), self.params, ())
@@ -490,9 +519,9 @@ class LanguageModel:
             self.params,
             self._tokenizer,
             self.generation,
+            self.imported,
+            self.experiment.task,
             family=family,
-            token_ids=self.token_ids,
-            labels=self.labels,
             max_shard_bytes=max_shard_bytes,
         )
         return written.name
@@ -520,9 +549,7 @@ def load(
       DataError: if another file is damaged.
     """
     stored = read_stored(path, step, dtype=dtype, compute_dtype=compute_dtype)
-    return LanguageModel(
-        stored.experiment, stored.params, stored.tokenizer, stored.step, stored.token_ids, stored.labels
-    )
+    return LanguageModel(stored.experiment, stored.params, stored.tokenizer, stored.step, stored.imported)
 
 
 def _checked_tokens(tokens: Any, config: ModelConfig, name: str, placed: bool) -> jax.Array:

@@ -16,8 +16,9 @@ from typing import Any
 from jaxlm.data.cache import digest
 from jaxlm.errors import DataError, UsageError
 from jaxlm.experiment import Experiment
+from jaxlm.hub.imported import IMPORTED_FACTS, Imported
 
-LARGEST_DESCRIPTION = 1 << 20  # bytes; a real one has a few thousand
+LARGEST_DESCRIPTION = 1 << 24  # bytes; a real one has a few thousand, and many labels some million
 VERSIONS = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -96,23 +97,15 @@ class RunFolder:
             raise DataError(f"{self.description}: model.vocab_size and model.max_length must be there")
         return experiment
 
-    def read_imported(self) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """What `LanguageModel.save` adds to the description: special token ids by name, and the labels' names.
+    def read_imported(self) -> Imported:
+        """What `LanguageModel.save` adds to the description of an imported model; nothing of one that was trained.
 
         `read_experiment` comes first: it bounds and checks the file.
 
         Raises:
-          DataError: if they are damaged.
+          DataError: if it is damaged.
         """
-        values = json.loads(self.description.read_text("utf-8"))
-        token_ids, labels = values.get("token_ids", {}), values.get("labels", [])
-        ids = token_ids.values() if isinstance(token_ids, dict) else ["no object"]
-        flat = [one for each in ids for one in (each if isinstance(each, list) else [each])]
-        if not all(one is None or type(one) is int for one in flat):
-            raise DataError(f"{self.description} is damaged: token_ids must be an object of token ids")
-        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-            raise DataError(f"{self.description} is damaged: labels must be a list of texts")
-        return token_ids, tuple(labels)
+        return Imported.from_facts(json.loads(self.description.read_text("utf-8")), str(self.description))
 
     def corpus_fingerprint(self) -> str | None:
         """The fingerprint of the text that training began with; None where that is not recorded, as in older runs.
@@ -180,7 +173,7 @@ def identity(description: Mapping[str, Any], step: int) -> str:
     if not experiment.optimizer.depends_on_length(experiment.steps, step):
         del raw["steps"], raw["epochs"]
         raw["warmup"] = experiment.optimizer.warmup(experiment.steps)
-    return digest({"experiment": raw, **{name: description.get(name) for name in ("token_ids", "labels")}})
+    return digest({"experiment": raw, **{name: description.get(name) for name in IMPORTED_FACTS}})
 
 
 def _command() -> str | None:

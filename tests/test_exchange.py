@@ -11,6 +11,7 @@ import jaxlm
 from jaxlm.data.config import DataConfig
 from jaxlm.errors import CheckpointError, UsageError
 from jaxlm.experiment import Experiment
+from jaxlm.hub.imported import Imported
 from jaxlm.hub.weights import SINGLE
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.counts import abstract_params
@@ -27,7 +28,9 @@ def model(dtype="float32", **changes):
     random = np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: jnp.asarray(random.normal(size=leaf.shape), dtype), abstract_params(config))
     experiment = Experiment(name="tiny", model=config, data=DataConfig(source="none", length=16))
-    return jaxlm.LanguageModel(experiment, params, ByteTokenizer(), 0, {"eos_token_id": [1, 2]}, ("bad", "good"))
+    return jaxlm.LanguageModel(
+        experiment, params, ByteTokenizer(), 0, Imported({"eos_token_id": [1, 2]}, ("bad", "good"))
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])

@@ -6,7 +6,9 @@ import pytest
 
 from jaxlm.errors import DataError, UsageError
 from jaxlm.experiment import Experiment
+from jaxlm.hub.imported import Imported
 from jaxlm.models.config import ModelConfig
+from jaxlm.prediction.config import VectorConfig
 from jaxlm.run_folder import LARGEST_DESCRIPTION, RunFolder
 
 
@@ -86,7 +88,7 @@ def test_bytes_that_are_no_text_are_damage(run):
 
 def test_a_huge_description_is_not_read(run):
     run.description.write_text(" " * LARGEST_DESCRIPTION + "{}")
-    with pytest.raises(DataError, match="more than 1,048,576 bytes"):
+    with pytest.raises(DataError, match="more than 16,777,216 bytes"):
         run.read_experiment()
 
 
@@ -99,11 +101,27 @@ def test_a_description_is_replaced_whole(run):
 
 
 def test_what_an_import_adds_comes_back_or_is_damage(run):
-    assert run.read_imported() == ({}, ())
-    added = {"token_ids": {"eos_token_id": [1, 2], "pad_token_id": None}, "labels": ["bad", "good"]}
+    assert run.read_imported() == Imported()
+    imported = Imported(
+        token_ids={"eos_token_id": [1, 2], "pad_token_id": None},
+        labels=("bad", "good"),
+        vectors=VectorConfig(("first", "max"), normalize=True, max_length=7),
+        config={"problem_type": "regression"},
+        generation={"bad_words_ids": [[3]]},
+    )
+    added = imported.facts()
     run.write_experiment(Experiment().resolve(65), added)
-    assert run.read_imported() == (added["token_ids"], ("bad", "good"))
-    for wrong in ({"token_ids": [1]}, {"token_ids": {"eos_token_id": "1"}}, {"labels": "bad"}, {"labels": [1]}):
+    assert run.read_imported() == imported
+    for wrong in (
+        {"token_ids": [1]},
+        {"token_ids": {"eos_token_id": "1"}},
+        {"labels": "bad"},
+        {"labels": [1]},
+        {"vectors": {"pooling": ["least"]}},
+        {"vectors": {"pooling": ["mean"], "longest": 3}},
+        {"config": []},
+        {"generation": 1},
+    ):
         run.write_experiment(Experiment().resolve(65), {**added, **wrong})
         with pytest.raises(DataError, match=r"experiment\.json is damaged: "):
             run.read_imported()

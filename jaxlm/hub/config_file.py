@@ -7,7 +7,7 @@ nothing about the maths (names, versions, old defaults of generation).
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,14 @@ from jaxlm.errors import DataError, UsageError
 from jaxlm.hub.files import read_json
 
 CONFIG = "config.json"
+# What generation_config.json holds today, and config.json held before there was one.
+GENERATION_FIELDS = (
+    *("max_length", "min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups"),
+    *("diversity_penalty", "temperature", "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty"),
+    *("no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences"),
+    *("forced_bos_token_id", "forced_eos_token_id", "remove_invalid_values", "exponential_decay_length_penalty"),
+    *("suppress_tokens", "begin_suppress_tokens"),
+)
 # Fields of any model (transformers' PreTrainedConfig) that do not change what it computes.
 HARMLESS = frozenset(
     {
@@ -22,6 +30,7 @@ HARMLESS = frozenset(
         *("dtype", "torch_dtype", "use_bfloat16", "_attn_implementation", "_attn_implementation_autoset"),
         *("use_cache", "output_attentions", "output_hidden_states", "output_scores", "return_dict"),
         *("return_dict_in_generate", "torchscript", "tf_legacy_loss", "chunk_size_feed_forward", "problem_type"),
+        *("sbert_ce_default_activation_function", "sentence_transformers"),
         *("id2label", "label2id", "num_labels", "finetuning_task", "task_specific_params", "tokenizer_class", "prefix"),
         *("bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "decoder_start_token_id"),
         *("gradient_checkpointing", "pretraining_tp", "special_dtypes", "gradient_checkpointing_kwargs"),
@@ -29,12 +38,7 @@ HARMLESS = frozenset(
         *("output_past", "_num_labels", "eos_token_ids"),
         # Of files of others: who wrote them, and how they are run elsewhere.
         *("attn_implementation", "is_llama_config", "transformers.js_config", "unsloth_version", "unsloth_fixed"),
-        # What generation_config.json holds today.
-        *("max_length", "min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups"),
-        *("diversity_penalty", "temperature", "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty"),
-        *("no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences"),
-        *("forced_bos_token_id", "forced_eos_token_id", "remove_invalid_values", "exponential_decay_length_penalty"),
-        *("suppress_tokens", "begin_suppress_tokens"),
+        *GENERATION_FIELDS,
     }
 )
 # Fields of any model that change the maths, with the values that do not; a family may take them itself.
@@ -101,6 +105,10 @@ class ConfigReader:
     def has(self, name: str) -> bool:
         """Whether a field is there and not null."""
         return self._values.get(name) is not None
+
+    def raw(self, name: str) -> Any:
+        """A field as the file has it, for who hands it on unread; None if it is absent."""
+        return self._values.get(name)
 
     def get(self, name: str, kind: type, default: Any = _REQUIRED, null: Any = _REQUIRED) -> Any:
         """Takes a field.
@@ -188,6 +196,10 @@ class ConfigReader:
     def ignore(self, *names: str) -> None:
         """Marks fields as known not to change what the model computes."""
         self._used.update(names)
+
+    def part(self, names: Iterable[str]) -> dict[str, Any]:
+        """Some of the fields as they are, those that are there and not null."""
+        return {name: self._values[name] for name in names if self.has(name)}
 
     def left(self) -> dict[str, Any]:
         """The fields that nobody took and that are not null."""

@@ -5,7 +5,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,20 +14,24 @@ import numpy as np
 
 from jaxlm.errors import UsageError
 from jaxlm.generation.config import GenerationConfig
-from jaxlm.hub.config_file import CONFIG, read_config_file
+from jaxlm.hub.config_file import CONFIG, GENERATION_FIELDS, read_config_file
 from jaxlm.hub.equivalence import LABELLED
 from jaxlm.hub.family import Family
 from jaxlm.hub.files import json_bytes, whole_file
 from jaxlm.hub.generation_file import GENERATION, generation_values, read_generation_config
+from jaxlm.hub.imported import Imported
 from jaxlm.hub.llama2c import BEGIN_ID, END_ID, Llama2cFile, find_llama2c
 from jaxlm.hub.mapping import Place, TensorSource, planned_tensors, read_params, without_prefix, written_tensors
+from jaxlm.hub.problem import KEPT, LABEL_NAMES, kept_fields, problem_fields, read_task
 from jaxlm.hub.registry import family_for, family_named, family_of
+from jaxlm.hub.sentence_transformers import read_vectors, vector_files
 from jaxlm.hub.weights import MAX_SHARD_BYTES, open_weights, write_weights
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.counts import abstract_params, param_axes
 from jaxlm.models.generator import without_generator
 from jaxlm.parallel.mesh import param_shardings
 from jaxlm.progress import counted
+from jaxlm.tasks.config import TaskConfig
 from jaxlm.text.llama2c import load_llama2c_tokenizer
 from jaxlm.text.tokenizer import Tokenizer, has_tokenizer, load_tokenizer
 
@@ -49,15 +53,28 @@ class HubModel:
       config: the model's description; `config.family` names its family.
       params: its parameters, in the dtypes of the file.
       family: the family.
-      token_ids: special tokens under the names of TOKEN_IDS (and MORE_TOKEN_IDS): an id, a list of ids, or None.
-      labels: names of a classifier's labels, else empty.
+      imported: special tokens under the names of TOKEN_IDS (and MORE_TOKEN_IDS), names of a classifier's labels, and
+        what an export writes as it was.
+      task: what its head predicts of labelled examples, or None.
+      generation_fields: what config.json says of generating.
     """
 
     config: ModelConfig
     params: dict
     family: Family
-    token_ids: Mapping[str, Any]
-    labels: tuple[str, ...] = ()
+    imported: Imported
+    task: TaskConfig | None = None
+    generation_fields: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def token_ids(self) -> Mapping[str, Any]:
+        """Special tokens: an id, a list of ids, or None."""
+        return self.imported.token_ids
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of a classifier's labels."""
+        return self.imported.labels
 
 
 @dataclass(frozen=True)
@@ -100,10 +117,22 @@ def read_directory(path: str | os.PathLike, **options: Any) -> HubDirectory:
         return HubDirectory(model, _llama2c_tokenizer(llama2c), GenerationConfig(end_ids=(BEGIN_ID, END_ID)))
     folder = Path(path)
     tokenizer = load_tokenizer(folder) if has_tokenizer(folder) else None
-    generation, notes = read_generation_config(folder, model.token_ids)
-    for note in notes:
+    if not _generates(model.config):
+        return HubDirectory(model, tokenizer, None)
+    towers = model.config.architecture == "encoder_decoder"
+    found = read_generation_config(folder, model.token_ids, model.generation_fields, towers)
+    for note in found.notes:
         logger.warning(note)
-    return HubDirectory(model, tokenizer, generation)
+    config = model.config
+    if towers and found.start_id is not None:
+        config = replace(config, decoder_start_id=found.start_id)
+    model = replace(model, config=config, imported=replace(model.imported, generation=found.kept))
+    return HubDirectory(model, tokenizer, found.config)
+
+
+def _generates(config: ModelConfig) -> bool:
+    """Whether a model goes on with a text."""
+    return config.architecture in ("decoder", "encoder_decoder", "lstm") and config.task_head == "language_model"
 
 
 def _llama2c_tokenizer(checkpoint: Llama2cFile) -> Tokenizer | None:
@@ -141,11 +170,12 @@ def read_model(
     if dtype not in (None, "float32", "float16", "bfloat16"):
         raise UsageError(f"weights cannot be converted to {dtype!r}, only to float32, float16 or bfloat16")
     source: TensorSource
-    labels: tuple[str, ...] = ()
+    task: TaskConfig | None = None
+    generation: Mapping[str, Any] = {}
     llama2c = None if (Path(path) / CONFIG).is_file() else find_llama2c(path)
     if llama2c is not None:
         config, source, family = llama2c.config, llama2c, family_named("llama")
-        token_ids: dict[str, Any] = {"bos_token_id": BEGIN_ID, "eos_token_id": END_ID, "pad_token_id": None}
+        imported = Imported({"bos_token_id": BEGIN_ID, "eos_token_id": END_ID, "pad_token_id": None}, config={})
     else:
         reader = read_config_file(path)
         family = family_of(reader)
@@ -153,6 +183,11 @@ def read_model(
         token_ids = {name: reader.token_id(name) for name in TOKEN_IDS}
         token_ids |= {name: reader.token_id(name) for name in MORE_TOKEN_IDS if reader.has(name)}
         labels = reader.labels() if config.task_head in LABELLED else ()
+        task = read_task(reader, config, labels)
+        if task is not None and task.kind == "regression":
+            labels = ()
+        imported = Imported(token_ids, labels, read_vectors(Path(path)), kept_fields(reader, task))
+        generation = reader.part(GENERATION_FIELDS)
         source = open_weights(path)
         if config.head == "tied" and not config.scale_head and family.own_head in source.tensors:
             config = replace(config, head="untied")
@@ -176,7 +211,7 @@ def read_model(
     left_out = _left_out(source, family, config)
     if left_out:
         logger.warning("%s: left out, since the class in config.json does not have them: %s", path, ", ".join(left_out))
-    return HubModel(config, params, family, token_ids, labels)
+    return HubModel(config, params, family, imported, task, generation)
 
 
 def _left_out(source: TensorSource, family: Family, config: ModelConfig) -> list[str]:
@@ -212,6 +247,8 @@ def write_directory(
     params: dict,
     tokenizer: Tokenizer | None = None,
     generation: GenerationConfig | None = None,
+    imported: Imported | None = None,
+    task: TaskConfig | None = None,
     **options: Any,
 ) -> Family:
     """Writes a whole directory, as transformers reads it.
@@ -220,8 +257,10 @@ def write_directory(
       folder: where to; new or empty.
       config: the model's description.
       params: its parameters.
-      tokenizer: its tokenizer; none writes none. Special ids that `token_ids` leaves open are its own.
-      generation: how it generates; none writes no generation_config.json.
+      tokenizer: its tokenizer; none writes none. Special ids that `imported` leaves open are its own.
+      generation: how it generates; none writes no generation_config.json, nor does a model that does not.
+      imported: what it keeps of the directory that it was imported from.
+      task: what it was trained for, where it was not imported.
       **options: see `write_model`.
 
     Raises:
@@ -233,14 +272,27 @@ def write_directory(
     """
     require_empty(folder)
     files = {} if tokenizer is None else tokenizer.export_files()
-    token_ids = dict.fromkeys(TOKEN_IDS) | dict(options.pop("token_ids", None) or {})
+    imported = imported or Imported()
+    token_ids = dict.fromkeys(TOKEN_IDS) | dict(imported.token_ids)
     if tokenizer is not None:
         own = {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id}
         token_ids = {name: own.get(name) if value is None else value for name, value in token_ids.items()}
-    if generation is not None:
+    if generation is not None and _generates(config):
         start = {"decoder_start_token_id": config.decoder_start_id}
-        files = {**files, GENERATION: json_bytes(generation_values(generation, {**token_ids, **start}))}
-    return write_model(folder, config, params, token_ids=token_ids, beside=files, **options)
+        files = {
+            **files,
+            GENERATION: json_bytes(generation_values(generation, {**token_ids, **start}, imported.generation)),
+        }
+    if imported.vectors is not None:
+        files = {**files, **vector_files(imported.vectors, config.embed_dim)}
+    if imported.config is not None:
+        fields = {name: imported.config[name] for name in (*KEPT, *LABEL_NAMES) if name in imported.config}
+    else:
+        fields = problem_fields(task or TaskConfig(), config)
+    labels = imported.labels or (task.labels if task is not None and config.task_head in LABELLED else ())
+    return write_model(
+        folder, config, params, token_ids=token_ids, labels=labels, beside=files, fields=fields, **options
+    )
 
 
 def require_empty(folder: str | os.PathLike) -> None:
@@ -264,6 +316,7 @@ def write_model(
     labels: Sequence[str] = (),
     max_shard_bytes: int = MAX_SHARD_BYTES,
     beside: Mapping[str, bytes] | None = None,
+    fields: Mapping[str, Any] | None = None,
 ) -> Family:
     """Writes the weights, in the dtypes of the parameters, and config.json, without which a directory is none, last.
 
@@ -277,7 +330,8 @@ def write_model(
       token_ids: special tokens, as in HubModel.
       labels: names of a classifier's labels.
       max_shard_bytes: see `jaxlm.hub.weights.write_weights`.
-      beside: further files, by name.
+      beside: further files, by their paths in the folder.
+      fields: further fields of config.json.
 
     Raises:
       UsageError: the family, or any, cannot express the model; with the reasons.
@@ -298,7 +352,7 @@ def write_model(
     )
     dtypes = Counter(str(info.dtype) for info in plan.values())
     ids = dict.fromkeys(TOKEN_IDS) | dict(token_ids or {})
-    described = {**ids, **values, "dtype": dtypes.most_common(1)[0][0]}
+    described = {**ids, **values, **(fields or {}), "dtype": dtypes.most_common(1)[0][0]}
     for name, content in {**(beside or {}), CONFIG: json_bytes(described)}.items():
         with whole_file(folder / name) as file:
             file.write(content)

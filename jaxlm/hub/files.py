@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,18 +13,21 @@ from jaxlm.errors import DataError
 LARGEST_JSON = 1 << 24  # bytes; a configuration has some thousand, a real index of shards a few million
 
 
-def confined(folder: Path, name: str) -> Path:
-    """Returns the path of the file `name` of a folder.
+def confined(folder: Path, name: str, inside: str = "") -> Path:
+    """Returns the path of the file `name` of a folder, or of the folder `inside` it.
 
     A link may point to another file of the folder, or, in a folder `snapshots/REVISION` as Hugging Face's cache has
     them, to one of the `blobs` beside `snapshots`; to nothing else.
 
     Raises:
-      DataError: the name has a path in it, or the file is a link out of the folder.
+      DataError: a name has a path in it, or the file is a link out of the folder.
     """
-    if name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name:
-        raise DataError(f"{folder} names the file {ascii(name)[:200]}, which is not a plain file name of that folder")
-    path = folder / name
+    for part in (name, inside or "plain"):
+        if part in ("", ".", "..") or "/" in part or "\\" in part or "\0" in part:
+            raise DataError(
+                f"{folder} names the file {ascii(part)[:200]}, which is not a plain file name of that folder"
+            )
+    path = folder / inside / name
     real, home = path.resolve(), folder.resolve()
     blobs = [home.parent.parent / "blobs"] if home.parent.name == "snapshots" else []
     if not any(real.is_relative_to(allowed) for allowed in (home, *blobs)):
@@ -31,31 +35,63 @@ def confined(folder: Path, name: str) -> Path:
     return path
 
 
-def read_json(folder: Path, name: str) -> dict[str, Any]:
-    """Returns the JSON object in a file of a folder.
+def open_regular(path: Path) -> BinaryIO:
+    """Opens a file to read, without waiting: what is no regular file (a pipe, a device) could block or never end.
 
     Raises:
-      DataError: the file is missing, too large, links out of the folder, or does not hold an object.
+      DataError: it cannot be read, or is no regular file.
     """
-    path = confined(folder, name)
     try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST_JSON + 1)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    if len(content) > LARGEST_JSON:
-        raise DataError(f"{path} has more than the {LARGEST_JSON:,} bytes that it may have")
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise DataError(f"{path} is no regular file; put the file itself there")
+    return open(descriptor, "rb")
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """Returns the content of a regular file of at most so many bytes.
+
+    Raises:
+      DataError: it cannot be read, is no regular file, or too large.
+    """
+    with open_regular(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise DataError(f"{path} has more than the {most:,} bytes that it may have")
+    return content
+
+
+def json_value(folder: Path, name: str, inside: str = "") -> Any:
+    """Returns what the JSON in a file of a folder, or of the folder `inside` it, says.
+
+    Raises:
+      DataError: the file is missing, too large, links out of the folder, or is not JSON.
+    """
+    path = confined(folder, name, inside)
+    content = read_bytes(path, LARGEST_JSON)
     try:
-        values = json.loads(content.decode("utf-8"))
+        return json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not valid JSON: {str(error)[:200]}") from None
+
+
+def read_json(folder: Path, name: str, inside: str = "") -> dict[str, Any]:
+    """Returns the JSON object in a file; see `json_value`.
+
+    Raises:
+      DataError: as there, or it does not hold an object.
+    """
+    values = json_value(folder, name, inside)
     if not isinstance(values, dict):
-        raise DataError(f"{path} must hold a JSON object, not {type(values).__name__}")
+        raise DataError(f"{folder / inside / name} must hold a JSON object, not {type(values).__name__}")
     return values
 
 
-def json_bytes(values: dict[str, Any]) -> bytes:
-    """An object as Hugging Face's files have it: two spaces, sorted, a newline at the end."""
+def json_bytes(values: Any) -> bytes:
+    """A value as Hugging Face's files have it: two spaces, sorted, a newline at the end."""
     return json.dumps(values, indent=2, sort_keys=True).encode() + b"\n"
 
 

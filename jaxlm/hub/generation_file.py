@@ -5,22 +5,26 @@ model from being used.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from jaxlm.errors import DataError, UsageError
 from jaxlm.generation.config import GenerationConfig
-from jaxlm.hub.config_file import ConfigReader
+from jaxlm.hub.config_file import CONFIG, ConfigReader
 from jaxlm.hub.files import read_json
 
 GENERATION = "generation_config.json"
+UNSAID_LENGTH = 20  # max_length in files that do not mean it: the default
 DEFAULT_TOP_K = 50  # of transformers, where sampling is on and nothing else is said
 # What changes nothing in what is generated, or what we take from elsewhere.
 SILENT = (
     *("transformers_version", "_from_model_config", "use_cache", "cache_implementation", "max_cache_len"),
     *("return_dict_in_generate", "output_attentions", "output_hidden_states", "output_scores", "output_logits"),
-    *("bos_token_id", "pad_token_id", "decoder_start_token_id", "disable_compile", "remove_invalid_values"),
+    *("bos_token_id", "pad_token_id", "disable_compile", "remove_invalid_values"),
 )
+# What matters to beam search only.
+OF_BEAMS = ("early_stopping", "diversity_penalty")
 # Values that change nothing.
 NEUTRAL: Mapping[str, Any] = {
     "early_stopping": False,
@@ -43,64 +47,95 @@ NEUTRAL: Mapping[str, Any] = {
 }
 
 
-def read_generation_config(folder: Path, token_ids: Mapping[str, Any]) -> tuple[GenerationConfig | None, list[str]]:
+@dataclass(frozen=True)
+class FoundGeneration:
+    """How a directory's model generates.
+
+    Attributes:
+      config: our settings; None if the directory says nothing.
+      notes: what it asks for that we do not do, a sentence each.
+      kept: these fields as they are, for an export.
+      start_id: the token that every output of a decoder beside an encoder starts from, if the file says.
+    """
+
+    config: GenerationConfig | None
+    notes: tuple[str, ...] = ()
+    kept: Mapping[str, Any] = field(default_factory=dict)
+    start_id: int | None = None
+
+
+def read_generation_config(
+    folder: Path, token_ids: Mapping[str, Any], older: Mapping[str, Any] | None = None, encoder: bool = False
+) -> FoundGeneration:
     """Reads how a directory's model generates.
 
     Args:
       folder: the directory.
       token_ids: special tokens of its config.json, whose `eos_token_id` counts where there is no other.
-
-    Returns:
-      The settings, or None if the directory says nothing; and a note on each thing that we do not do.
+      older: what config.json says of generating, which counts where there is no generation_config.json.
+      encoder: whether an encoder is beside the decoder, whose outputs alone max_length then counts.
 
     Raises:
       DataError: the file is damaged.
     """
-    values = read_json(folder, GENERATION) if (folder / GENERATION).exists() else {}
-    reader = ConfigReader(values, str(folder / GENERATION))
+    there = (folder / GENERATION).exists()
+    values = read_json(folder, GENERATION) if there else dict(older or {})
+    reader = ConfigReader(values, str(folder / (GENERATION if there else CONFIG)))
     ends = reader.token_id("eos_token_id") if reader.has("eos_token_id") else token_ids.get("eos_token_id")
     end_ids = tuple(end for end in (ends if isinstance(ends, list) else [ends]) if end is not None and end >= 0)
     sampling = reader.get("do_sample", bool, False)
     temperature = reader.get("temperature", float, 1.0)
     top_k = reader.get("top_k", int, DEFAULT_TOP_K)
     top_p = reader.get("top_p", float, 1.0)
-    settings: dict[str, Any] = {"temperature": 0.0}
-    notes: list[str] = []
     beams, penalty = reader.get("num_beams", int, 1), reader.get("length_penalty", float, 1.0)
-    if not sampling:
-        settings |= {"num_beams": beams, "length_penalty": penalty}
-    elif beams != 1:
-        notes.append(f"num_beams = {beams} together with do_sample is not done here")
+    start_id = reader.get("decoder_start_token_id", int, None)
+    notes: list[str] = []
+    kept: dict[str, Any] = {}
+    settings: dict[str, Any] = {"temperature": 0.0, "num_beams": beams, "length_penalty": penalty}
     if sampling:
         settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+        if beams != 1:
+            notes.append(f"num_beams = {beams} together with do_sample is not done here")
+            kept |= reader.part(("num_beams", "length_penalty"))
     if reader.has("max_new_tokens"):
         settings["max_new_tokens"] = reader.get("max_new_tokens", int)
-    reader.ignore(*SILENT)
-    if reader.has("max_length"):
-        # 20 is the default that older versions wrote.
-        if not reader.has("max_new_tokens") and reader.get("max_length", int) != 20:
+    elif reader.has("max_length"):
+        longest = reader.get("max_length", int)
+        # 20 is the default that older versions wrote. The token that an output starts from counts.
+        if encoder and longest != UNSAID_LENGTH:
+            settings["max_new_tokens"] = longest - 1
+        elif longest != UNSAID_LENGTH:
             notes.append("max_length counts the prompt, which max_new_tokens here does not: give max_new_tokens")
-        reader.ignore("max_length")
+            kept["max_length"] = longest
+    if beams == 1:
+        kept |= reader.part(OF_BEAMS)
+        reader.ignore(*OF_BEAMS)
+    reader.ignore(*SILENT, "max_length")
     for name, value in reader.left().items():
         if name not in NEUTRAL or value != NEUTRAL[name]:
             notes.append(f"{name} = {value!r} is not done here"[:200])
+            kept[name] = value
     config = GenerationConfig(**settings, end_ids=end_ids)
     try:
         config.validate()
     except UsageError as error:
         raise DataError(f"{reader.where}: {error}") from error
     where = f"{reader.where}: "
-    return (config if values or end_ids else None), [where + note for note in notes]
+    return FoundGeneration(config if values or end_ids else None, tuple(where + note for note in notes), kept, start_id)
 
 
-def generation_values(config: GenerationConfig, token_ids: Mapping[str, Any]) -> dict[str, Any]:
+def generation_values(
+    config: GenerationConfig, token_ids: Mapping[str, Any], kept: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The content of generation_config.json.
 
     Args:
       config: our settings.
       token_ids: special tokens.
+      kept: fields of the file that a model was imported with, which our settings cannot say.
     """
-    values: dict[str, Any] = {name: value for name, value in token_ids.items() if value is not None}
+    values: dict[str, Any] = dict(kept or {})
+    values |= {name: value for name, value in token_ids.items() if value is not None}
     eos = values.get("eos_token_id", [])
     ends = list(dict.fromkeys([*(eos if isinstance(eos, list) else [eos]), *config.end_ids]))
     if ends:
@@ -109,7 +144,9 @@ def generation_values(config: GenerationConfig, token_ids: Mapping[str, Any]) ->
         values["max_new_tokens"] = config.max_new_tokens
     values["do_sample"] = config.temperature > 0
     if config.num_beams > 1:
-        values |= {"num_beams": config.num_beams, "length_penalty": config.length_penalty}
+        values["num_beams"] = config.num_beams
+    if config.num_beams > 1 or config.length_penalty != 1:
+        values["length_penalty"] = config.length_penalty
     if config.temperature > 0:
         values |= {"temperature": config.temperature, "top_k": config.top_k, "top_p": config.top_p}
     return values

@@ -24,7 +24,11 @@ def longest_text(config: ModelConfig, tokenizer: Tokenizer) -> int | None:
 
 
 def encode_texts(
-    config: ModelConfig, tokenizer: Tokenizer, texts: Sequence[str], truncate: bool = False
+    config: ModelConfig,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    truncate: bool = False,
+    max_length: int | None = None,
 ) -> list[Encoding]:
     """Encodes texts with the special ids that the model expects.
 
@@ -33,6 +37,7 @@ def encode_texts(
       tokenizer: of the model.
       texts: the texts.
       truncate: whether to cut longer ones.
+      max_length: the most ids of a text, where that is less than the model takes; none means what it takes.
 
     Raises:
       UsageError: the model has two towers; a text is too long and not to be cut, or gives no ids at all.
@@ -43,6 +48,8 @@ def encode_texts(
             "this model has an encoder and a decoder, and says nothing of a text alone; use `generate`, or `apply`"
         )
     limit = longest_text(config, tokenizer)
+    if max_length is not None:
+        limit = max_length if limit is None else min(limit, max_length)
     encodings = []
     for number, text in enumerate(texts):
         encoding = tokenizer.encode_for_model(text, max_length=limit)

@@ -2,21 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlm.errors import UsageError, unknown_name
+from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.model import apply_model
 from jaxlm.prediction.batches import bucket, encode_texts, longest_text, padded_inputs
+from jaxlm.prediction.config import Pooling, VectorConfig
 from jaxlm.progress import counted
 from jaxlm.text.encoding import Encoding
 from jaxlm.text.tokenizer import Tokenizer
 
-Pooling = Literal["mean", "cls", "last", "pooler"]
+SHORTEST = 1e-12  # a vector that is shorter is not made longer
 
 
 def encode_text(
@@ -24,7 +24,7 @@ def encode_text(
     params: dict,
     tokenizer: Tokenizer,
     texts: Sequence[str],
-    pooling: Pooling = "mean",
+    settings: VectorConfig | None = None,
     truncate: bool = False,
     batch_size: int = 32,
 ) -> np.ndarray:
@@ -35,10 +35,8 @@ def encode_text(
       params: its parameters.
       tokenizer: its tokenizer.
       texts: the texts.
-      pooling: what of the last layer's states is taken: 'mean' of all tokens, special ones included, 'cls' (of the
-        token that stands for the text), 'last' (of the last token, as a decoder wants it) or 'pooler' (what the
-        model's own pooler makes of it).
-      truncate: whether to cut texts that are longer than the model takes.
+      settings: what is taken of the last layer's states, and how texts are read; none takes the mean.
+      truncate: whether to cut texts that are longer than the model, or the settings, take.
       batch_size: texts at a time; the result does not depend on it.
 
     Raises:
@@ -46,14 +44,17 @@ def encode_text(
       DataError: a text that the tokenizer cannot represent.
 
     Returns:
-      float32 [texts, embed_dim].
+      float32 [texts, embed_dim], or, of several poolings, their vectors one after the other.
     """
-    if pooling not in get_args(Pooling):
-        raise unknown_name("pooling", pooling, get_args(Pooling))
+    settings = settings or VectorConfig()
+    settings.validate()
     if batch_size < 1:
         raise UsageError(f"batch_size is {batch_size}; it must be at least 1")
-    encodings = encode_texts(config, tokenizer, texts, truncate)
-    vectors = np.empty((len(encodings), config.embed_dim), np.float32)
+    read = [settings.prefix + (text.strip() if settings.strip else text) for text in texts]
+    if settings.lower_case:
+        read = [text.lower() for text in read]
+    encodings = encode_texts(config, tokenizer, read, truncate, settings.max_length)
+    vectors = np.empty((len(encodings), config.embed_dim * len(settings.pooling)), np.float32)
     limit = longest_text(config, tokenizer)
     # Texts of a length together, so that little is padding.
     order = sorted(range(len(encodings)), key=lambda number: len(encodings[number].ids))
@@ -61,16 +62,19 @@ def encode_text(
     for chosen in counted(batches, "encoding texts", len(batches), "batches"):
         batch = [encodings[number] for number in chosen]
         rows = bucket(len(batch), largest=batch_size)
-        slots = np.zeros(rows, np.int32)
-        slots[: len(batch)] = [_slot(encoding, pooling, tokenizer) for encoding in batch]
-        vectors[chosen] = _pooled(config, pooling, params, padded_inputs(config, batch, limit, rows), slots)[
-            : len(batch)
-        ]
+        inputs = padded_inputs(config, batch, limit, rows)
+        slots = np.zeros((rows, len(settings.pooling)), np.int32)
+        slots[: len(batch)] = [[_slot(one, name, tokenizer) for name in settings.pooling] for one in batch]
+        vectors[chosen] = _pooled(config, settings.pooling, params, inputs, slots)[: len(batch)]
+    if settings.normalize:
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), SHORTEST)
     return vectors
 
 
 def _slot(encoding: Encoding, pooling: Pooling, tokenizer: Tokenizer) -> int:
     """The token whose state is taken, if it is that of one token."""
+    if pooling == "first":
+        return 0
     if pooling != "cls":
         return len(encoding.ids) - 1
     if tokenizer.cls_id is None or tokenizer.cls_id not in encoding.ids:
@@ -83,18 +87,34 @@ def _slot(encoding: Encoding, pooling: Pooling, tokenizer: Tokenizer) -> int:
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _pooled(
-    config: ModelConfig, pooling: Pooling, params: dict, inputs: Mapping[str, jax.Array], slots: jax.Array
+    config: ModelConfig, poolings: tuple[Pooling, ...], params: dict, inputs: Mapping[str, jax.Array], slots: jax.Array
 ) -> jax.Array:
-    """The vectors of a batch: float32 [rows, embed_dim]; rows of padding alone hold no meaning."""
+    """The vectors of a batch: float32 [rows, poolings * embed_dim]; rows of padding alone hold no meaning.
+
+    Args:
+      config, params: of the model.
+      poolings: what is taken.
+      inputs: of the model.
+      slots: [rows, poolings] int32, which token each takes, if it takes one.
+    """
     output = apply_model(config, params, **inputs)
-    if pooling == "pooler":
-        if output.pooled is None:
-            raise UsageError(
-                f"this model (task_head {config.task_head!r}) has no pooler; take pooling 'cls' or 'mean' instead"
-            )
-        return output.pooled.astype(jnp.float32)
     states = output.hidden_states.astype(jnp.float32)
-    if pooling == "mean":
-        real = (inputs["segment_ids"] != 0).astype(jnp.float32)
-        return jnp.einsum("btd,bt->bd", states, real) / jnp.maximum(real.sum(1, keepdims=True), 1)
-    return jnp.take_along_axis(states, slots[:, None, None], axis=1)[:, 0]
+    real = (inputs["segment_ids"] != 0).astype(jnp.float32)
+    taken = []
+    for number, pooling in enumerate(poolings):
+        if pooling == "pooler":
+            if output.pooled is None:
+                raise UsageError(
+                    f"this model (task_head {config.task_head!r}) has no pooler; take pooling 'cls' or 'mean' instead"
+                )
+            taken.append(output.pooled.astype(jnp.float32))
+        elif pooling == "max":
+            taken.append(jnp.max(jnp.where(real[:, :, None] > 0, states, -jnp.inf), axis=1))
+        elif pooling in ("mean", "mean_sqrt", "weighted_mean"):
+            weights = real * jnp.arange(1, real.shape[1] + 1) if pooling == "weighted_mean" else real
+            total = jnp.maximum(weights.sum(1, keepdims=True), 1)
+            summed = jnp.einsum("btd,bt->bd", states, weights)
+            taken.append(summed / (jnp.sqrt(total) if pooling == "mean_sqrt" else total))
+        else:
+            taken.append(jnp.take_along_axis(states, slots[:, number, None, None], axis=1)[:, 0])
+    return jnp.concatenate(taken, axis=-1)

@@ -69,14 +69,18 @@ class SequenceClassification(LabelledObjective):
         """Returns `example` [batch] and `scores`: float32 [batch, labels] probabilities, or of regression [batch]."""
         (scores,) = outputs
         if self.config.kind == "regression":
-            scores = scores[:, 0]
+            scores = self._number(scores)
         else:
             scores = jax.nn.sigmoid(scores) if self.config.kind == "multi_label" else jax.nn.softmax(scores)
         return {"example": batch["example"], "scores": scores}
 
+    def _number(self, scores: jax.Array) -> jax.Array:
+        """What a regression says: [batch, 1] to [batch]."""
+        return jax.nn.sigmoid(scores[:, 0]) if self.config.score_activation == "sigmoid" else scores[:, 0]
+
     def _losses(self, scores: jax.Array, labels: jax.Array) -> jax.Array:
         if self.config.kind == "regression":
-            return jnp.square(scores[:, 0] - labels)
+            return jnp.square(self._number(scores) - labels)
         if self.config.kind == "multi_label":
             # The mean over labels, as PyTorch's BCEWithLogitsLoss; log(1 + e^-x) = softplus(-x).
             return (labels * jax.nn.softplus(-scores) + (1 - labels) * jax.nn.softplus(scores)).mean(-1)

@@ -127,6 +127,8 @@ class TaskConfig:
     r_drop: float = 0.0
     """classification, multi_label: weight of the divergence of two predictions of an example with other dropout
     (R-Drop); 0 turns it off."""
+    score_activation: Literal["none", "sigmoid"] = "none"
+    """regression: what the model's number goes through: nothing, or a sigmoid, which keeps it between 0 and 1."""
     num_beams: int = 1
     """sequence_to_sequence, chat: texts that are followed at once when one is written; 1 takes the likeliest token each
     time (greedy)."""

@@ -1,10 +1,9 @@
 """A model as it lies on disk, in a run folder or imported: read in one way by all who need one."""
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 
@@ -13,11 +12,13 @@ from jaxlm.errors import CheckpointError, DataError, UsageError
 from jaxlm.experiment import Experiment
 from jaxlm.generation.config import GenerationConfig
 from jaxlm.hub.directory import ComputeDtype, is_model_directory, read_directory
+from jaxlm.hub.imported import Imported
 from jaxlm.models.adapter_config import AdapterConfig
 from jaxlm.models.adapters import abstract_adapted, merged
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.counts import abstract_params
 from jaxlm.run_folder import RunFolder
+from jaxlm.tasks.config import TaskConfig
 from jaxlm.text.tokenizer import Tokenizer, has_tokenizer, load_tokenizer
 from jaxlm.training.checkpoints import Checkpoints
 
@@ -35,16 +36,19 @@ class StoredModel:
       params: nested dict of arrays: float32, or the types that they were imported in.
       tokenizer: of the model; None where the directory that it was imported from has none.
       step: the checkpoint's number of updates; 0 for an imported model.
-      token_ids: ids of special tokens under the names of config.json, as the model was imported with.
-      labels: names of a classifier's labels, if it has any.
+      imported: what the model keeps of the directory that it was imported from.
     """
 
     experiment: Experiment
     params: dict
     tokenizer: Tokenizer | None
     step: int
-    token_ids: Mapping[str, Any]
-    labels: tuple[str, ...]
+    imported: Imported
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of a classifier's labels, if it has any."""
+        return self.imported.labels or self.experiment.task.labels
 
 
 def read_stored(
@@ -97,8 +101,7 @@ def read_stored(
     if adapter.kind != "none" and not apart:
         params = merged(adapter, params)
         experiment = replace(experiment, adapter=AdapterConfig())
-    token_ids, labels = run.read_imported()
-    return StoredModel(experiment, params, tokenizer, chosen, token_ids, labels or experiment.task.labels)
+    return StoredModel(experiment, params, tokenizer, chosen, run.read_imported())
 
 
 def _read_directory(path: str | os.PathLike, dtype: str | None, compute_dtype: ComputeDtype | None) -> StoredModel:
@@ -110,9 +113,10 @@ def _read_directory(path: str | os.PathLike, dtype: str | None, compute_dtype: C
         model=model.config,
         data=DataConfig(source="none", length=model.config.max_length or UNLIMITED_LENGTH),
         sampling=directory.generation or GenerationConfig(),
+        task=model.task or TaskConfig(),
     )
     experiment.validate()
-    return StoredModel(experiment, model.params, directory.tokenizer, 0, model.token_ids, model.labels)
+    return StoredModel(experiment, model.params, directory.tokenizer, 0, model.imported)
 
 
 def _check_vocabulary(tokenizer: Tokenizer | None, config: ModelConfig, where: str | os.PathLike) -> None:

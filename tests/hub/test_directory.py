@@ -11,6 +11,7 @@ import pytest
 from jaxlm.errors import DataError, UsageError
 from jaxlm.generation.config import GenerationConfig
 from jaxlm.hub.directory import read_directory, read_model, write_directory, write_model
+from jaxlm.hub.imported import Imported
 from jaxlm.hub.safetensors import SafetensorsFile
 from jaxlm.hub.weights import INDEX, SINGLE
 from jaxlm.models.config import ModelConfig
@@ -97,8 +98,7 @@ def test_tokenizer_generation_and_ids_come_back(tmp_path):
     tokenizer = ByteTokenizer()
     generation = GenerationConfig(temperature=0.5, max_new_tokens=7, end_ids=(280,))
     ids = {"bos_token_id": 299, "eos_token_id": [298, 297], "pad_token_id": None}
-    options = {"token_ids": ids, "family": "gpt2"}
-    write_directory(tmp_path / "model", GPT, random_params(GPT), tokenizer, generation, **options)
+    write_directory(tmp_path / "model", GPT, random_params(GPT), tokenizer, generation, Imported(ids), family="gpt2")
     directory = read_directory(tmp_path / "model")
     assert has_tokenizer(tmp_path / "model")
     assert directory.tokenizer.encode("The lake") == tokenizer.encode("The lake")

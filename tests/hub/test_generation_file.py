@@ -4,20 +4,21 @@ import pytest
 
 from jaxlm.errors import DataError
 from jaxlm.generation.config import GenerationConfig
-from jaxlm.hub.generation_file import generation_values, read_generation_config
+from jaxlm.hub.generation_file import FoundGeneration, generation_values, read_generation_config
 
 NONE = {"eos_token_id": None}
 
 
 def read(folder, token_ids=NONE, **values):
     (folder / "generation_config.json").write_text(json.dumps(values))
-    return read_generation_config(folder, token_ids)
+    found = read_generation_config(folder, token_ids)
+    return found.config, list(found.notes)
 
 
 def test_a_directory_may_say_nothing(tmp_path):
-    assert read_generation_config(tmp_path, NONE) == (None, [])
-    config, notes = read_generation_config(tmp_path, {"eos_token_id": 2})
-    assert (config, notes) == (GenerationConfig(temperature=0.0, end_ids=(2,)), [])
+    assert read_generation_config(tmp_path, NONE) == FoundGeneration(None)
+    found = read_generation_config(tmp_path, {"eos_token_id": 2})
+    assert found == FoundGeneration(GenerationConfig(temperature=0.0, end_ids=(2,)))
 
 
 def test_greedy_is_the_default_and_sampling_has_theirs(tmp_path):
@@ -55,6 +56,44 @@ def test_what_we_do_not_do_is_noted_and_what_changes_nothing_is_not(tmp_path):
     ):
         assert name in said
     assert all(note.startswith(str(tmp_path / "generation_config.json")) for note in notes)
+
+
+OLDER = {
+    "num_beams": 4,
+    "length_penalty": 2.0,
+    "early_stopping": True,
+    "forced_bos_token_id": 7,
+    "no_repeat_ngram_size": 2,
+    "bad_words_ids": [[3], [5, 6]],
+    "max_length": 40,
+}
+
+
+def test_what_config_json_says_counts_where_there_is_no_file_of_its_own(tmp_path):
+    found = read_generation_config(tmp_path, NONE, OLDER, encoder=True)
+    # The token that an output starts from is one of max_length.
+    assert found.config == GenerationConfig(temperature=0.0, num_beams=4, length_penalty=2.0, max_new_tokens=39)
+    undone = ("early_stopping", "forced_bos_token_id", "no_repeat_ngram_size", "bad_words_ids")
+    assert found.kept == {name: OLDER[name] for name in undone}
+    assert len(found.notes) == 4
+    for name, note in zip(undone, found.notes, strict=True):
+        assert note.startswith(f"{tmp_path / 'config.json'}: {name} = ")
+    values = generation_values(found.config, {"eos_token_id": 2}, found.kept)
+    assert values.pop("max_new_tokens") == 39
+    assert {**values, "max_length": 40} == {**OLDER, "eos_token_id": 2, "do_sample": False}
+
+
+def test_the_file_of_its_own_counts_alone(tmp_path):
+    (tmp_path / "generation_config.json").write_text(json.dumps({"decoder_start_token_id": 6}))
+    found = read_generation_config(tmp_path, NONE, OLDER, encoder=True)
+    assert found == FoundGeneration(GenerationConfig(temperature=0.0), start_id=6)
+
+
+def test_what_is_of_beams_alone_is_no_matter_without_them_and_kept(tmp_path):
+    values = {"early_stopping": True, "length_penalty": 2.0}
+    found = read_generation_config(tmp_path, NONE, values)
+    assert (found.notes, found.kept) == ((), {"early_stopping": True})
+    assert generation_values(found.config, {}, found.kept) == {**values, "do_sample": False}
 
 
 @pytest.mark.parametrize("values", [{"do_sample": 1}, {"do_sample": True, "top_p": 2.0}, {"max_new_tokens": 0}])

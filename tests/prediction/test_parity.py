@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxlm.hub.directory import read_model
+from jaxlm.prediction.config import VectorConfig
 from jaxlm.prediction.masks import fill_masks
 from jaxlm.prediction.vectors import encode_text
 from jaxlm.text.tokenizer import load_tokenizer
@@ -47,5 +48,5 @@ def test_masks_and_vectors_are_those_of_transformers(tmp_path, kind):
     weights = batch["attention_mask"][..., None]
     mean = (states * weights).sum(1) / weights.sum(1)
     np.testing.assert_allclose(encode_text(ours.config, ours.params, tokenizer, texts), mean, atol=1e-5)
-    cls = encode_text(ours.config, ours.params, tokenizer, texts, "cls")
+    cls = encode_text(ours.config, ours.params, tokenizer, texts, VectorConfig(("cls",)))
     np.testing.assert_allclose(cls, states[:, 0], atol=1e-5)

@@ -8,6 +8,7 @@ from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.model import apply_model
 from jaxlm.prediction.batches import bucket, padded_inputs
+from jaxlm.prediction.config import VectorConfig
 from jaxlm.prediction.vectors import encode_text
 from jaxlm.text.byte import ByteTokenizer
 from jaxlm.text.encoding import Encoding
@@ -24,8 +25,9 @@ def bert(tmp_path_factory):
     return small_bert(tmp_path_factory.mktemp("bert"))
 
 
-def vectors(small, texts=TEXTS, **options):
-    return encode_text(small.config, small.params, small.tokenizer, texts, **options)
+def vectors(small, texts=TEXTS, pooling="mean", **options):
+    settings = VectorConfig((pooling,) if isinstance(pooling, str) else pooling)
+    return encode_text(small.config, small.params, small.tokenizer, texts, settings, **options)
 
 
 def alone(small, text):
@@ -41,13 +43,34 @@ def states(bert):
 
 @pytest.mark.parametrize(
     ("pooling", "expected"),
-    [("mean", lambda states: states.mean(0)), ("cls", lambda states: states[0]), ("last", lambda states: states[-1])],
+    [
+        ("mean", lambda states: states.mean(0)),
+        ("cls", lambda states: states[0]),
+        ("first", lambda states: states[0]),
+        ("last", lambda states: states[-1]),
+        ("max", lambda states: states.max(0)),
+        ("mean_sqrt", lambda states: states.sum(0) / len(states) ** 0.5),
+        ("weighted_mean", lambda states: np.average(states, axis=0, weights=np.arange(1, len(states) + 1))),
+    ],
 )
 def test_each_text_has_the_vector_that_it_has_alone(bert, states, pooling, expected):
     found = vectors(bert, pooling=pooling, batch_size=2)
     assert found.shape == (3, 16)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, [expected(state) for state in states], atol=1e-5)
+
+
+def test_several_are_put_one_after_the_other(bert):
+    found = vectors(bert, pooling=("first", "max"))
+    apart = [vectors(bert, pooling="first"), vectors(bert, pooling="max")]
+    np.testing.assert_allclose(found, np.hstack(apart), atol=1e-6)
+
+
+def test_texts_are_read_as_the_settings_say(bert):
+    settings = VectorConfig(normalize=True, max_length=6, lower_case=True, strip=True, prefix="So ")
+    found = encode_text(bert.config, bert.params, bert.tokenizer, ["  Long lives this and summer "], settings, True)
+    expected = vectors(bert, ["so long lives this"])  # two of the six are around it
+    np.testing.assert_allclose(found, expected / np.linalg.norm(expected), atol=1e-6)
 
 
 def test_the_batch_size_does_not_matter(bert):
@@ -83,18 +106,19 @@ def decoder():
 
 def test_a_decoder_gives_the_state_of_its_last_token():
     config, params, tokenizer = decoder()
-    found = encode_text(config, params, tokenizer, ["to be", "or not"], pooling="last")
+    found = encode_text(config, params, tokenizer, ["to be", "or not"], VectorConfig(("last",)))
     ids = np.array([tokenizer.encode_for_model("to be").ids])
     states = quick_jit(lambda params: apply_model(config, params, ids).hidden_states[0])(params)
     np.testing.assert_allclose(found[0], states[-1], atol=1e-5)
     with pytest.raises(UsageError, match="no token before a text"):
-        encode_text(config, params, tokenizer, ["to be"], pooling="cls")
+        encode_text(config, params, tokenizer, ["to be"], VectorConfig(("cls",)))
 
 
 @pytest.mark.parametrize(
     ("texts", "options", "message"),
     [
-        (["a"], {"pooling": "max"}, "pooling"),
+        (["a"], {"pooling": "maximum"}, "unknown pooling 'maximum'"),
+        (["a"], {"pooling": ()}, "pooling is empty"),
         (["a"], {"batch_size": 0}, "batch_size is 0"),
     ],
 )
