@@ -14,7 +14,7 @@ from jaxlm.data.batch import Batch
 from jaxlm.data.cache import digest, file_sha256
 from jaxlm.data.config import DataConfig
 from jaxlm.data.corpus import prepare_corpus
-from jaxlm.data.examples.example import Example
+from jaxlm.data.examples.example import Example, first_problem
 from jaxlm.data.examples.reading import read_examples
 from jaxlm.data.sources import documents as source_documents
 from jaxlm.data.sources import source_files
@@ -365,7 +365,7 @@ class LanguageModel:
             config, split = replace(config, test=tuple(files)), "test"
         found = read_examples(config, task.kind, split, task.labels or None)
         if not found.examples:
-            raise DataError(f"there is no usable example among {len(found.problems):,}: {found.problems[0].problem}")
+            raise DataError(f"there is no usable example; {first_problem(found.problems)}")
         return self.evaluate_examples(found.examples, batch_size)
 
     @cached_property

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
@@ -11,6 +11,7 @@ import tyro
 from jaxlm.cli.finetune import Task
 from jaxlm.cli.options import parse_options
 from jaxlm.data.examples.config import ExamplesConfig
+from jaxlm.data.examples.example import columns_line
 
 if TYPE_CHECKING:
     from jaxlm.data.examples.checks import SplitCheck
@@ -50,7 +51,13 @@ def run(arguments: Sequence[str]) -> int:
         run_folder = RunFolder(options.tokenizer)
         tokenizer = load_tokenizer(run_folder.tokenizer if run_folder.exists() else Path(options.tokenizer))
     names: tuple[Split, ...] = ("train", "validation", "test") if options.examples.test else ("train", "validation")
-    splits: dict[str, ExampleSet] = {name: read_examples(options.examples, options.task, name) for name in names}
+    # However many are bad, they are what is looked for.
+    every = replace(options.examples, bad="skip") if options.examples.bad == "few" else options.examples
+    splits: dict[str, ExampleSet] = {}
+    for name in names:
+        splits[name] = read_examples(every, options.task, name)
+        if not every.columns:  # as in a run, whose other splits are read as the first
+            every = replace(every, columns=tuple(f"{role}={own}" for role, own in splits[name].columns.items()))
     found = check_examples(splits, tokenizer, options.max_length)
     if options.json:
         print(json.dumps({name: asdict(own) for name, own in found.items()}, ensure_ascii=False))
@@ -62,9 +69,22 @@ def run(arguments: Sequence[str]) -> int:
 def lines(found: "Mapping[str, SplitCheck]", max_length: int | None) -> Iterator[str]:
     """Yields the findings in words."""
     for name, own in found.items():
-        yield f"{name}: {own.examples:,} examples"
+        columns = columns_line(own.columns)
+        yield f"{name}: {own.examples:,} examples{columns and f' ({columns})'}"
+        yield from (f"  {note}" for note in own.notes)
         for reason, (count, places) in own.problems.items():
             yield f"  {reason.replace('_', ' ')}: {count:,}{_shown(places, count)}"
+        if own.first:
+            yield f"  {own.first}"
+        if own.too_many_bad:
+            yield (
+                "  more than a tenth of the records is bad: training stops here; name the --encoding, or leave them "
+                "out by --bad skip"
+            )
+        if own.one_class:
+            yield "  one class only: there is nothing to learn; is another column the label (--label-column)?"
+        if own.unanswerable:
+            yield f"  questions without an answer in their text: {own.unanswerable:,} (no-answer is on in training)"
         if own.labels:
             total = sum(own.labels.values())
             shown = [f"{label} {count:,} ({100 * count / total:.1f} %)" for label, count in own.labels.items()]

@@ -10,7 +10,8 @@ import jax
 import numpy as np
 
 from jaxlm.data.cache import digest
-from jaxlm.data.examples.example import Example, ExampleSet
+from jaxlm.data.examples.checks import has_one_class, unanswerable
+from jaxlm.data.examples.example import Example, ExampleSet, columns_line, first_line, first_problem, problem_lines
 from jaxlm.data.examples.reading import read_examples
 from jaxlm.data.step_rows import StepRows
 from jaxlm.errors import DataError, UsageError
@@ -28,6 +29,7 @@ from jaxlm.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from jaxlm.training.starting import adapted_model, refuse_other_model, started_model
 from jaxlm.training.stored import StoredModel
 
+LEAST_OF_ONE_CLASS = 20  # examples of one class from which on a validation split is no accident of its size
 REFERENCE_FILE = "reference.safetensors"  # what the model that preferences are learned from says of the answers
 
 
@@ -60,16 +62,13 @@ class ExampleInputs:
         """Returns what was read, in words."""
         lines = []
         for name, own in self.sets.items():
-            columns = ", ".join(f"{role} from {column}" for role, column in own.columns.items())
+            columns = columns_line(own.columns)
             lines.append(f"{name}: {len(own.examples):,} examples{columns and f' ({columns})'}")
-            reasons: dict[str, list[str]] = {}
-            for problem in own.problems:
-                reasons.setdefault(problem.reason, []).append(problem.place)
-            lines += [
-                f"  left out, {reason.replace('_', ' ')}: {len(places):,} ({', '.join(places[:3])}"
-                f"{', ...' if len(places) > 3 else ''})"
-                for reason, places in reasons.items()
-            ]
+            lines += [f"  {line}" for line in (*own.notes, *problem_lines(own.problems))]
+            if own.problems:
+                lines.append(f"  {first_line(own.problems)}")
+            if without := unanswerable(own.examples):
+                lines.append(f"  questions without an answer in their text: {without:,}; no-answer is on")
         if self.task.config.labels:
             shown = ", ".join(self.task.config.labels[:20])
             lines.append(f"labels: {shown}{', ...' if len(self.task.config.labels) > 20 else ''}")
@@ -119,15 +118,24 @@ def prepare_example_inputs(experiment: Experiment, folder: RunFolder, start: Sto
     """
     config, kind = experiment.examples, experiment.task.kind
     train = read_examples(config, kind, "train", experiment.task.labels or None)
+    # What is found is what all other files of the run are read by.
+    config = replace(config, columns=tuple(f"{role}={name}" for role, name in train.columns.items()))
     labels = experiment.task.labels or labels_of(train.examples, kind)
     validation = read_examples(config, kind, "validation", labels or None)
     for name, own in (("train", train), ("validation", validation)):
         if not own.examples:
             reason = "" if config.validation else ": too few to hold a part out; name validation files"
             if own.problems:
-                reason = f"; the first of {len(own.problems):,} bad records: {own.problems[0].problem}"
+                reason = f"; {first_problem(own.problems)}"
             raise DataError(f"the {name} split has no usable example{reason}")
-    experiment = replace(experiment, task=replace(experiment.task, labels=labels))
+        if has_one_class(own.examples) and (name == "train" or len(own.examples) >= LEAST_OF_ONE_CLASS):
+            raise DataError(
+                f"all {len(own.examples):,} examples of the {name} split ({columns_line(own.columns)}) have one label: "
+                "there is nothing to learn or to measure; name another column by --label-column, or mix the files"
+            )
+    no_answer = experiment.task.no_answer or bool(unanswerable(train.examples) or unanswerable(validation.examples))
+    task_config = replace(experiment.task, labels=labels, no_answer=no_answer)
+    experiment = replace(experiment, examples=config, task=task_config)
     if folder.exists():
         tokenizer = load_tokenizer(folder.tokenizer)
     elif start is not None:

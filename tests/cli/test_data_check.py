@@ -45,3 +45,29 @@ def test_words_say_the_same(files, capsys):
     said = capsys.readouterr().out
     for part in ("train: 3 examples", "no text: 1 (", "neg 2 (66.7 %)", "texts that are in the training split: 1 ("):
         assert part in said
+
+
+def test_columns_and_what_stops_training_are_said(tmp_path, capsys):
+    (tmp_path / "train.tsv").write_text("index\tquestion\tsentence\tlabel\n" + "0\twhy?\tso\tx\n" * 6 + "1\tq\ts\t\n")
+    files = ["--train", str(tmp_path / "train.tsv"), "--validation", str(tmp_path / "train.tsv")]
+    assert main(["data", "check", "--task", "classification", *files]) == 0
+    said = capsys.readouterr().out
+    for part in (
+        "train: 6 examples (text from question, pair from sentence, label from label)",
+        "train.tsv: columns not taken: index",
+        "no label: 1 (",
+        "train.tsv:8: label is empty",
+        "more than a tenth of the records is bad: training stops here; name the --encoding, or leave them out by --bad",
+        "one class only: there is nothing to learn",
+    ):
+        assert part in said
+
+
+def test_questions_without_an_answer_are_counted(tmp_path, capsys):
+    lines = [{"question": "who?", "context": "a cat", "answers": answers} for answers in (["a cat"], [])]
+    (tmp_path / "qa.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    files = ["--train", str(tmp_path / "qa.jsonl"), "--validation", str(tmp_path / "qa.jsonl")]
+    assert main(["data", "check", "--task", "question_answering", *files]) == 0
+    said = capsys.readouterr().out
+    assert "questions without an answer in their text: 1 (no-answer is on in training)" in said
+    assert "answer offset, repaired: 1" in said

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from jaxlm.data.example_rows import ExampleEvaluation
-from jaxlm.data.examples.choices import choices_of, right_choice
 from jaxlm.data.examples.example import Example
 from jaxlm.errors import UsageError
 from jaxlm.tasks.config import TaskConfig
@@ -96,32 +95,6 @@ def test_loss_and_scores_are_those_of_transformers(tmp_path):
         )
     assert float(sums["loss"][0]) == pytest.approx(float(expected.loss), abs=1e-5)
     np.testing.assert_allclose(task.objective.outputs(case.params, batch), expected.logits.numpy(), atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ({"choices": ["x", "y"]}, (("x", "y"), ("0", "1"))),
-        ({"choices": {"text": ["x", "y"], "label": ["A", "B"]}}, (("x", "y"), ("A", "B"))),
-        ({"options": [{"label": "1", "text": "x"}, {"label": "2", "text": "y"}]}, (("x", "y"), ("1", "2"))),
-        ({"ending1": "y", "ending0": "x", "sent1": "z"}, (("x", "y"), ("0", "1"))),
-        ({"B": "y", "A": "x", "question": "z"}, (("x", "y"), ("a", "b"))),
-        ({"choice_1": "x", "choice_2": "y", "choice_10": "z"}, (("x", "y", "z"), ("1", "2", "10"))),
-        ({"question": "z"}, "there are 0 choices"),
-        ({"choices": ["x"]}, "there are 1 choices"),
-        ({"choices": ["x", " "]}, "a choice is empty"),
-    ],
-    ids=str,
-)
-def test_forms_of_choices(fields, expected):
-    found = choices_of(fields)
-    assert found.startswith(expected) if isinstance(expected, str) else found == expected
-
-
-def test_labels_name_a_choice():
-    texts, named = ("red", "blue"), ("1", "2")
-    assert [right_choice(label, texts, named) for label in ("1", "2", "0", "b", "blue")] == [0, 1, 0, 1, 1]
-    assert "the label 'c' is none of the 2 choices" in right_choice("c", texts, named)
 
 
 def test_a_model_with_other_scores_is_refused():

@@ -1,16 +1,14 @@
 """What is wrong with labelled examples before anything is trained on them: counts, doubles, leaks, lengths."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from jaxlm.data.examples.example import Example, ExampleSet
+from jaxlm.data.examples.example import SHOWN, Example, ExampleSet, first_line
 from jaxlm.text.tokenizer import Tokenizer
-
-SHOWN = 3  # places that are named of each finding
 
 
 @dataclass(frozen=True)
@@ -29,6 +27,12 @@ class SplitCheck:
       tokens: median, 95 % and longest length in tokens, if a tokenizer was given.
       truncated: share of the examples that is longer than max_length.
       unknown: share of the tokens that the tokenizer does not know.
+      columns: which column was taken for what.
+      notes: what was decided of the files.
+      unanswerable: questions without an answer; None of other tasks.
+      one_class: whether all examples have one label, from which nothing can be learned.
+      first: the first bad record, in words (`first_line`).
+      too_many_bad: whether a file has more bad records than training takes.
     """
 
     examples: int
@@ -41,7 +45,13 @@ class SplitCheck:
     leaked_places: tuple[str, ...] = ()
     tokens: tuple[int, int, int] | None = None
     truncated: float | None = None
-    unknown: float | None = field(default=None)
+    unknown: float | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    unanswerable: int | None = None
+    one_class: bool = False
+    first: str = ""
+    too_many_bad: bool = False
 
 
 def check_examples(
@@ -80,6 +90,12 @@ def check_examples(
             leaked=len(leaks),
             only_here=tuple(sorted(set(labels) - known)) if name != "train" else (),
             leaked_places=tuple(leaks[:SHOWN]),
+            columns=own.columns,
+            notes=own.notes,
+            unanswerable=unanswerable(own.examples),
+            one_class=has_one_class(own.examples),
+            first=first_line(own.problems),
+            too_many_bad=own.too_many_bad,
             **_lengths(own, tokenizer, max_length),
         )
     return found
@@ -95,6 +111,34 @@ def normalized_text(example: Example) -> str:
     # Of a conversation the last message is what is predicted.
     parts += said if "chosen" in fields else said[:-1]
     return "\n".join(" ".join(part.lower().split()) for part in parts if part)
+
+
+def unanswerable(examples: Sequence[Example]) -> int | None:
+    """Returns how many questions have no answer in their text; None where there are no questions."""
+    if not examples or "context" not in examples[0].fields:
+        return None
+    return sum(not example.fields["answers"] for example in examples)
+
+
+def has_one_class(examples: Sequence[Example]) -> bool:
+    """Whether all examples have the same label, number or tags, so that a model needs to learn nothing.
+
+    Which of several choices is right may be the same everywhere, since each is judged by itself.
+    """
+    seen = set()
+    for example in examples:
+        fields = example.fields
+        if "choices" in fields:
+            return False
+        if "tags" in fields:
+            seen.update(fields["tags"])
+        elif (name := next((name for name in ("label", "labels", "value") if name in fields), None)) is not None:
+            seen.add(fields[name])
+        else:
+            return False
+        if len(seen) > 1:
+            return False
+    return bool(seen)
 
 
 def _label(example: Example) -> Any:

@@ -2,41 +2,66 @@
 
 import hashlib
 import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from jaxlm.data.config import DataConfig
-from jaxlm.data.examples.choices import choices_of, right_choice
+from jaxlm.data.examples.choices import Choices, choice_columns, choices_of, decide
 from jaxlm.data.examples.columns import find_columns
 from jaxlm.data.examples.config import ExamplesConfig
-from jaxlm.data.examples.conversations import conversation_of, preference_of
-from jaxlm.data.examples.example import Example, ExampleSet, Problem
-from jaxlm.data.examples.records import (
-    Record,
-    json_records,
-    parallel_records,
-    squad_records,
-    table_records,
-    tagged_records,
-)
+from jaxlm.data.examples.delimited import table_records
+from jaxlm.data.examples.example import CHOICE_LABELS, Example, ExampleSet, Problem, columns_line, first_problem
+from jaxlm.data.examples.fields import example_of, label_text, present
+from jaxlm.data.examples.json_files import array_records, line_records, squad_records
+from jaxlm.data.examples.parallel import parallel_records
+from jaxlm.data.examples.records import Record, Records
+from jaxlm.data.examples.tagged import tagged_records
 from jaxlm.data.sources import source_files
 from jaxlm.errors import DataError, UsageError
 
 Split = Literal["train", "validation", "test"]
+MOST_BAD = 0.1  # share of a file's records that may be bad, unless the settings say otherwise
 _FORMATS = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
-    ".json": "squad",
+    ".json": "json",
     ".conll": "conll",
     ".bio": "conll",
     ".iob": "conll",
     ".conllu": "conllu",
     ".txt": "tsv",
 }
+# What files in these formats hold, whatever their columns are called.
+_KINDS = {
+    "parallel": ("sequence_to_sequence", {"text": "source", "label": "target"}),
+    "squad": ("question_answering", {"text": "question", "pair": "context", "label": "answers"}),
+    "conll": ("tagging", {"text": "words", "label": "tags"}),
+    "conllu": ("tagging", {"text": "words", "label": "tags"}),
+}
+
+
+@dataclass(frozen=True)
+class Form:
+    """How the records of a file are read.
+
+    Attributes:
+      columns: the column of each role.
+      choices: of multiple_choice.
+      unused: columns that nothing is taken from.
+    """
+
+    columns: dict[str, str]
+    choices: Choices | None
+    unused: tuple[str, ...]
+
+    @property
+    def described(self) -> dict[str, str]:
+        """The columns, and how labels name choices."""
+        return self.columns | ({} if self.choices is None else {CHOICE_LABELS: self.choices.meaning})
 
 
 def read_examples(config: ExamplesConfig, kind: str, split: Split, labels: Sequence[str] | None = None) -> ExampleSet:
@@ -50,7 +75,7 @@ def read_examples(config: ExamplesConfig, kind: str, split: Split, labels: Seque
 
     Raises:
       UsageError: no such files or columns.
-      DataError: a file that cannot be read or is empty; any bad record, if config.bad says so.
+      DataError: a file that cannot be read or is empty; more bad records than config.bad allows.
     """
     config.validate()
     carved = split != "test" and not config.validation
@@ -60,32 +85,34 @@ def read_examples(config: ExamplesConfig, kind: str, split: Split, labels: Seque
     problems: list[Problem] = []
     examples: list[Example] = []
     columns: dict[str, str] = {}
-    known = None if labels is None else set(labels)
+    notes: list[str] = []
+    too_many = False
     for paths in _groups(config, patterns):
-        records, own = _records(paths, config, kind, problems)
-        columns |= own
-        for record in records:
-            example = _example(record, config, kind, own, problems)
-            if example is None:
-                continue
-            unseen = set() if known is None else _labels(example, kind) - known
-            if unseen:
-                names = ", ".join(sorted(unseen))
-                problems.append(Problem(record.place, "unseen_label", f"label {names} is not among those of training"))
-            else:
-                examples.append(example)
+        records = read_records(paths, config)
+        own, problems_here, form = examples_of(records, config, kind, str(paths[0]), labels)
+        if columns and form.described and form.described != columns:
+            notes.append(f"{paths[0]} has other columns: {columns_line(form.described)}")
+        columns = columns or form.described
+        notes += records.notes
+        if form.unused:
+            notes.append(f"{paths[0]}: columns not taken: {', '.join(form.unused)[:300]}")
+        too_many = _too_many(problems_here, len(records.items), config, str(paths[0])) or too_many
+        examples += own
+        problems += problems_here
     if not examples and not problems:
         raise DataError(f"{', '.join(patterns)}: empty, there is no example")
     if carved:
         held_out = split == "validation"
         examples = [one for one in examples if _is_held_out(one, config.validation_fraction) == held_out]
         problems = problems if split == "train" else []
+        notes = notes if split == "train" else []
     if problems and config.bad == "refuse":
         raise DataError(f"{problems[0].place}: {problems[0].problem} ({len(problems):,} bad records in all)")
     digest = hashlib.sha256()
     for one in examples:
         digest.update(json.dumps(one.fields, sort_keys=True, ensure_ascii=False).encode(errors="surrogatepass"))
-    return ExampleSet(examples, problems, columns, tuple(map(str, patterns)), digest.hexdigest())
+    files = tuple(map(str, patterns))
+    return ExampleSet(examples, problems, columns, files, digest.hexdigest(), tuple(notes), too_many)
 
 
 def format_of(path: Path, config: ExamplesConfig) -> str:
@@ -97,152 +124,130 @@ def format_of(path: Path, config: ExamplesConfig) -> str:
     if config.format != "auto":
         return config.format
     suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
-    if suffix not in _FORMATS:
+    if suffix.lower() not in _FORMATS:
         raise UsageError(f"the name of {path} does not tell its format: say which with --format")
-    return _FORMATS[suffix]
+    return _FORMATS[suffix.lower()]
+
+
+def read_records(paths: tuple[Path, ...], config: ExamplesConfig) -> Records:
+    """Returns the records of a file, or of two that are aligned, as they stand there.
+
+    Raises:
+      UsageError: the name of the file does not tell its format.
+      DataError: it cannot be read.
+    """
+    path = paths[0]
+    form = format_of(path, config)
+    if form == "parallel":
+        found = parallel_records(paths[0], paths[1], config)
+    elif form in ("conll", "conllu"):
+        found = tagged_records(path, config, form == "conllu")
+    elif form in ("csv", "tsv"):
+        found = table_records(path, config, {"csv": ",", "tsv": "\t"}[form])
+    else:
+        found = {"squad": squad_records, "jsonl": line_records, "json": array_records}[form](path, config)
+    found.form = form
+    return found
+
+
+def examples_of(
+    records: Records, config: ExamplesConfig, kind: str, where: str, labels: Sequence[str] | None = None
+) -> tuple[list[Example], list[Problem], Form]:
+    """Returns the examples of records, what is wrong with the others, and how they were read.
+
+    Args:
+      records: of a file or a table.
+      config: names of columns.
+      kind: of the task.
+      where: the file or table, for messages.
+      labels: those that were learned; None takes all.
+
+    Raises:
+      UsageError: columns that are not there, or a format for other tasks.
+      DataError: there is no record; columns or labels that cannot be told.
+    """
+    form = form_of(records, config, kind, where)
+    known = None if labels is None else set(labels)
+    examples: list[Example] = []
+    problems: list[Problem] = []
+    for item in records.items:
+        if isinstance(item, Problem):
+            problems.append(item)
+            continue
+        found, repaired = example_of(item, config, kind, form.columns, form.choices)
+        if isinstance(found, Problem):
+            problems.append(found)
+            continue
+        unseen = set() if known is None else _labels(found, kind) - known
+        if unseen:
+            names = ", ".join(sorted(unseen))
+            problems.append(Problem(item.place, "unseen_label", f"label {names} is not among those of training"))
+            continue
+        problems += repaired
+        examples.append(found)
+    return examples, problems, form
+
+
+def form_of(records: Records, config: ExamplesConfig, kind: str, where: str, labelled: bool = True) -> Form:
+    """Returns how records are read: see `examples_of`; those that are not `labelled` need no label."""
+    if records.form in _KINDS:
+        only, columns = _KINDS[records.form]
+        if kind != only:
+            raise UsageError(f"format {records.form!r} holds examples for {only}, not for {kind}")
+        return Form(dict(columns), None, ())
+    good = records.good
+    if not good:
+        if not records.items:
+            raise DataError(f"{where} is empty: it holds no example")
+        return Form({}, None, ())
+    rows = [record.fields for record in good]
+    columns = find_columns(config, kind, rows, records.names, where, labelled)
+    choices = None
+    if kind == "multiple_choice":
+        choices = _choices(good, config, columns, records.names, where, labelled)
+    taken = {*columns.values(), *(choices.columns if choices else ()), "id", "negative", "hard_negative"}
+    return Form(columns, choices, tuple(name for name in records.names if name not in taken))
+
+
+def _choices(
+    good: Sequence[Record],
+    config: ExamplesConfig,
+    columns: dict[str, str],
+    names: Sequence[str],
+    where: str,
+    labelled: bool,
+) -> Choices:
+    own = choice_columns(names, tuple(columns.values()), where)
+    if not labelled:
+        return Choices(own, "")
+    found = []
+    for record in good:
+        label, choices = present(record.fields.get(columns["label"])), choices_of(record.fields, own)
+        if not isinstance(choices, str) and not isinstance(label, list | dict | None):
+            found.append((label_text(label), choices))
+    return Choices(own, decide(found, config.choice_labels, config.known_columns().get(CHOICE_LABELS, ""), where))
+
+
+def _too_many(problems: Sequence[Problem], records: int, config: ExamplesConfig, where: str) -> bool:
+    """Whether more than `MOST_BAD` of the records are bad; raises DataError where the settings allow few."""
+    bad = [problem for problem in problems if not problem.repaired]
+    too_many = len(bad) > MOST_BAD * records
+    if too_many and config.bad == "few":
+        encoding = any(problem.reason == "wrong_encoding" for problem in bad)
+        raise DataError(
+            f"{where}: {len(bad):,} of {records:,} records are bad, more than a tenth; {first_problem(bad)}. "
+            f"{'Name their encoding by --encoding, or leave' if encoding else 'Leave'} them out by --bad skip"
+        )
+    return too_many
 
 
 def _groups(config: ExamplesConfig, patterns: tuple[str, ...]) -> list[tuple[Path, ...]]:
     if config.format == "parallel":
         if len(patterns) != 2:
             raise UsageError(f"format 'parallel' takes two files, of sources and targets, not {len(patterns)}")
-        return [(Path(patterns[0]), Path(patterns[1]))]
+        first, second = (source_files(DataConfig(source="text", files=(one,)))[0] for one in patterns)
+        return [(first, second)]
     return [(path,) for path in source_files(DataConfig(source="text", files=patterns))]
-
-
-def _records(
-    paths: tuple[Path, ...], config: ExamplesConfig, kind: str, problems: list[Problem]
-) -> tuple[Iterator[Record] | list[Record], dict[str, str]]:
-    """Returns the records of a file, or of two aligned ones, and which column is what."""
-    path = paths[0]
-    form = format_of(path, config)
-    if form == "parallel":
-        _need(kind, form, ("sequence_to_sequence",))
-        return parallel_records((paths[0], paths[1]), config, problems), {"text": "source", "label": "target"}
-    if form == "squad":
-        _need(kind, form, ("question_answering",))
-        return squad_records(path, config, problems), {"text": "question", "pair": "context", "label": "answers"}
-    if form in ("conll", "conllu"):
-        _need(kind, form, ("tagging",))
-        return tagged_records(path, config, form == "conllu", problems), {"text": "words", "label": "tags"}
-    separator = {"csv": ",", "tsv": "\t"}.get(form)
-    rows = (
-        json_records(path, config, problems) if separator is None else table_records(path, config, separator, problems)
-    )
-    found = list(rows)
-    if not found:
-        if not problems:
-            raise DataError(f"{path} is empty: it holds no example")
-        return [], {}
-    return found, find_columns(config, kind, [record.fields for record in found], str(path))
-
-
-def _need(kind: str, form: str, kinds: tuple[str, ...]) -> None:
-    if kind not in kinds:
-        raise UsageError(f"format {form!r} holds examples for {', '.join(kinds)}, not for {kind}")
-
-
-def _example(
-    record: Record, config: ExamplesConfig, kind: str, columns: Mapping[str, str], problems: list[Problem]
-) -> Example | None:
-    """Makes the example of a record, or notes why it is none."""
-
-    def refuse(reason: str, problem: str) -> Any:
-        problems.append(Problem(record.place, reason, problem))
-        return None
-
-    values = {role: record.fields.get(column) for role, column in columns.items()}
-    if kind in ("chat", "preference"):
-        found = (conversation_of if kind == "chat" else preference_of)(values)
-        return refuse("no_conversation", found) if isinstance(found, str) else Example(record.place, found)
-    for role in ("text", "pair") if kind == "sentence_embedding" else ("text", "label"):
-        if values.get(role) is None or values[role] == "":
-            return refuse(f"no_{role}", f"{columns[role]} is empty")
-    if kind == "tagging":
-        words, tags = _words(values["text"]), _words(values["label"])
-        if not words or len(words) != len(tags):
-            return refuse("tags", f"{len(words)} words and {len(tags)} tags")
-        return Example(record.place, {"words": words, "tags": tags})
-    if kind == "question_answering":
-        return _question(record, values, problems)
-    if kind == "sequence_to_sequence":
-        source, targets = _joined(values["text"]), _texts(values["label"])
-        if not source.strip():
-            return refuse("no_text", "the source is empty")
-        if not targets:
-            return refuse("no_label", "the target is empty")
-        return Example(record.place, {"source": source, "targets": targets})
-    text = _joined(values["text"])
-    if not text.strip():
-        return refuse("no_text", "the text is empty")
-    pair = values.get("pair")
-    fields: dict[str, Any] = {"text": text, "pair": None if pair in (None, "") else str(pair)}
-    if kind == "sentence_embedding":
-        lower = {name.lower(): value for name, value in record.fields.items()}
-        negative = next((lower[name] for name in ("negative", "hard_negative") if lower.get(name)), None)
-        return Example(record.place, fields if negative is None else {**fields, "negative": str(negative)})
-    label = values["label"]
-    if kind == "multiple_choice":
-        choices = choices_of(record.fields)
-        if isinstance(choices, str):
-            return refuse("choices", choices)
-        right = right_choice(label, *choices)
-        if isinstance(right, str):
-            return refuse("no_label", right)
-        return Example(record.place, {**fields, "choices": choices[0], "label": right})
-    if kind == "regression":
-        try:
-            value = float(str(label))
-        except (TypeError, ValueError):
-            value = math.nan
-        if not math.isfinite(value):
-            return refuse("no_number", f"the label {str(label)[:40]!r} is no number")
-        return Example(record.place, {**fields, "value": value})
-    if kind == "multi_label":
-        own = label if isinstance(label, list) else [part.strip() for part in str(label).split(config.label_separator)]
-        return Example(record.place, {**fields, "labels": tuple(sorted({str(part) for part in own if str(part)}))})
-    return Example(record.place, {**fields, "label": str(label).strip()})
-
-
-def _question(record: Record, values: Mapping[str, Any], problems: list[Problem]) -> Example | None:
-    """Makes the example of a question; an answer that is not where it is said to be is looked for."""
-    context, name = str(values.get("pair") or ""), str(record.fields.get("id", record.place))
-    if not context.strip():
-        problems.append(Problem(record.place, "no_text", "the text that holds the answer is empty"))
-        return None
-    answers = []
-    given = values["label"]
-    pairs = _squad_answers(given)
-    for text, start in pairs:
-        if start is not None and context[start : start + len(text)] == text and start >= 0 and text:
-            answers.append((text, start))
-            continue
-        place = context.find(text) if text else -1
-        if place >= 0 and context.find(text, place + 1) < 0:
-            if start is not None:
-                problem = f"answer {text[:40]!r} does not stand at character {start} but at {place}"
-                problems.append(Problem(record.place, "answer_offset", problem, repaired=True))
-            answers.append((text, place))
-        else:
-            where = "nowhere in the text" if place < 0 else "more than once, and not where it is said to be"
-            problems.append(Problem(record.place, "answer_offset", f"answer {text[:40]!r} stands {where}"))
-    if pairs and not answers:
-        return None
-    fields = {"id": name, "question": str(values["text"]), "context": context, "answers": tuple(answers)}
-    return Example(record.place, fields)
-
-
-def _squad_answers(given: Any) -> list[tuple[str, int | None]]:
-    """Answers in any of their forms: pairs, a text, {"text": [...], "answer_start": [...]}, a list of objects."""
-    if isinstance(given, str):
-        return [(given, None)]
-    if isinstance(given, Mapping):
-        starts = given.get("answer_start") or [None] * len(given.get("text", ()))
-        return [(str(text), start) for text, start in zip(given.get("text", ()), starts, strict=False)]
-    return [
-        (str(one.get("text", "")), one.get("answer_start")) if isinstance(one, Mapping) else (str(one[0]), one[1])
-        for one in given
-    ]
 
 
 def _labels(example: Example, kind: str) -> set[str]:
@@ -250,19 +255,6 @@ def _labels(example: Example, kind: str) -> set[str]:
     if kind == "classification":
         return {fields["label"]}
     return set(fields["labels" if kind == "multi_label" else "tags"]) if kind in ("multi_label", "tagging") else set()
-
-
-def _words(value: Any) -> tuple[str, ...]:
-    return tuple(value.split()) if isinstance(value, str) else tuple(map(str, value))
-
-
-def _joined(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    texts = map(str, value) if isinstance(value, list) else [str(value)]
-    return tuple(text for text in texts if text.strip())
 
 
 def _is_held_out(example: Example, fraction: float) -> bool:

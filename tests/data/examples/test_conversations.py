@@ -14,7 +14,7 @@ QUESTION, ANSWER = {"role": "user", "content": "why?"}, {"role": "assistant", "c
 def read(tmp_path, kind, *records):
     path = tmp_path / "examples.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    return read_examples(ExamplesConfig((str(path),), (str(path),)), kind, "validation")
+    return read_examples(ExamplesConfig((str(path),), (str(path),), bad="skip"), kind, "validation")
 
 
 @pytest.mark.parametrize(
