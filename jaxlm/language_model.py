@@ -49,10 +49,7 @@ from jaxlm.tasks.preference import Preference, reference_log_probabilities, with
 from jaxlm.text.tokenizer import Tokenizer
 from jaxlm.training.checkpoints import Checkpoints
 from jaxlm.training.state import TrainState
-from jaxlm.training.stored import read_stored
-
-# Bytes of parameters that saving a model holds beside them.
-COPIED_AT_ONCE = 1 << 26
+from jaxlm.training.stored import COPIED_AT_ONCE, read_stored
 
 
 class LanguageModel:

@@ -47,6 +47,11 @@ class RunFolder:
         """The checkpoints' folder."""
         return self.path / "checkpoints"
 
+    @property
+    def base(self) -> Path:
+        """The folder of the parameters that do not learn, kept once beside the checkpoints of those that do."""
+        return self.path / "base"
+
     def exists(self) -> bool:
         """Whether a run has been started here."""
         return self.description.is_file()

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxlm.training.state import TrainState
 
-Step = Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]
+Step = Callable[..., tuple[TrainState, dict[str, jax.Array]]]
 
 
 def with_average(step: Step, decay: float) -> Step:
@@ -25,8 +25,8 @@ def with_average(step: Step, decay: float) -> Step:
     if not decay:
         return step
 
-    def averaging(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, jax.Array]]:
-        new, metrics = step(state, batch)
+    def averaging(state: TrainState, batch: Any, *frozen: Any) -> tuple[TrainState, dict[str, jax.Array]]:
+        new, metrics = step(state, batch, *frozen)
         count = new.step.astype(jnp.float32)
         kept = jnp.minimum(decay, (1 + count) / (10 + count))
         average = jax.tree.map(lambda old, own: kept * old + (1 - kept) * own, state.average, new.params)

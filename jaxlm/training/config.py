@@ -41,6 +41,9 @@ class OptimizerConfig:
     """Factor of the learning rate from each layer to the one below it, embeddings lowest (ELECTRA: 0.65 to 0.9)."""
     freeze: tuple[str, ...] = ()
     """Patterns of parameters that stay as they are, such as "token_embedding/*" or "layers/[01]/*"."""
+    frozen_dtype: Literal["float32", "bfloat16", "stored"] = "float32"
+    """What parameters that do not learn (by freeze, or beside adapters) are kept in: bfloat16 takes half of the memory;
+    stored is the type that the model of start_from has them in."""
 
     average_decay: float = 0.0
     """What a running average of the parameters keeps of itself at each step, such as 0.999 (EMA). It is then what is

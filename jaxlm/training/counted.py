@@ -10,7 +10,7 @@ from jaxlm.training.ledger import COUNTS
 from jaxlm.training.state import TrainState
 
 Batch = dict[str, jax.Array]
-Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Any]]]
+Step = Callable[..., tuple[TrainState, dict[str, Any]]]
 
 
 def counted(train_step: Step, num_sources: int = 1) -> Step:
@@ -21,8 +21,8 @@ def counted(train_step: Step, num_sources: int = 1) -> Step:
       num_sources: how many sources batches are mixed from.
     """
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
-        state, metrics = train_step(state, batch)
+    def step(state: TrainState, batch: Batch, *frozen: Any) -> tuple[TrainState, dict[str, Any]]:
+        state, metrics = train_step(state, batch, *frozen)
         return state, {**metrics, "ledger": batch_counts(batch, num_sources)}
 
     return step

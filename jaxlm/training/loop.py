@@ -5,6 +5,7 @@ is `_Run.after_step`.
 """
 
 import contextlib
+import dataclasses
 import math
 import os
 import time
@@ -29,7 +30,7 @@ from jaxlm.evaluation.sizes import batch_tokens
 from jaxlm.experiment import Experiment
 from jaxlm.generation.decoding import TokenGenerator
 from jaxlm.generation.text import generate_text
-from jaxlm.models.adapters import as_kernels, merged
+from jaxlm.models.adapters import as_kernels, measure_magnitudes, merged, path_of
 from jaxlm.models.counts import count_params, training_flops_per_token
 from jaxlm.parallel.hardware import peak_flops
 from jaxlm.parallel.mesh import batch_sharding, make_mesh, on_mesh, replicated
@@ -46,16 +47,16 @@ from jaxlm.training.inputs import TextInputs, prepare_inputs, refuse_other_text
 from jaxlm.training.ledger import Ledger
 from jaxlm.training.metrics_log import METRICS_FILE, MetricsLog
 from jaxlm.training.optimizers import make_optimizer
-from jaxlm.training.partial import frozen_parts, without_frozen
+from jaxlm.training.partial import frozen_parts, joined, parts_of, split
 from jaxlm.training.preemption import Preempted, PreemptionWatch
 from jaxlm.training.progress import TrainingProgress
 from jaxlm.training.report import write_report
 from jaxlm.training.schedules import learning_rate_schedule
 from jaxlm.training.self_checks import check_before_training
-from jaxlm.training.starting import keeps_labels, with_weights
-from jaxlm.training.state import TrainState, init_state, state_shardings
+from jaxlm.training.starting import given, keeps_labels, with_weights
+from jaxlm.training.state import TrainState, frozen_shardings, init_frozen, init_state, state_shardings
 from jaxlm.training.step import make_train_step
-from jaxlm.training.stored import StoredModel, read_stored
+from jaxlm.training.stored import StoredModel, read_base, read_stored, write_base
 from jaxlm.training.trackers import Trackers, open_trackers
 
 HostBatch = dict[str, np.ndarray]
@@ -222,9 +223,18 @@ class _Run:
         self.results: list[Score] = []  # of the evaluations so far
         self.source_names = inputs.source_names
         self.schedule = learning_rate_schedule(experiment.optimizer, experiment.steps)
-        self.optimizer = make_optimizer(experiment.optimizer, self.schedule, experiment.adapter)
+        self.optimizer = make_optimizer(experiment.optimizer, self.schedule)
         self.abstract, self.shardings, self.sharding_notes = state_shardings(
-            experiment.model, self.optimizer, mesh, experiment.adapter, experiment.optimizer.average_decay > 0
+            experiment.model,
+            self.optimizer,
+            mesh,
+            experiment.adapter,
+            experiment.optimizer.average_decay > 0,
+            experiment.optimizer.freeze,
+        )
+        self.frozen: dict = {}  # what does not learn; beside the state, so that no step copies or differentiates it
+        self.abstract_frozen, self.frozen_shardings = frozen_shardings(
+            experiment.model, mesh, experiment.adapter, experiment.optimizer.freeze
         )
         self.batch_sharding = batch_sharding(mesh)
         if jax.local_device_count() % mesh.shape["tensor"]:
@@ -242,8 +252,8 @@ class _Run:
         self.most_tokens = batch_tokens(experiment.model)  # alike on all hosts
         rows_of = make_row_sums(task.objective) if isinstance(task, Task) else task.objective.measured
         self.score = jax.jit(
-            lambda params, batch: rows_of(as_kernels(experiment.adapter, params), batch),
-            in_shardings=(self.shardings.params, self.batch_sharding),
+            lambda params, frozen, batch: rows_of(as_kernels(experiment.adapter, joined(params, frozen)), batch),
+            in_shardings=(self.shardings.params, self.frozen_shardings, self.batch_sharding),
             out_shardings=replicated(mesh),
         )
         self.params_norm = jax.jit(
@@ -270,6 +280,8 @@ class _Run:
         else:
             refuse_other_metrics(self.folder, self.checkpoints, start)
             state = self.checkpoints.load_state(self.abstract, self.shardings, start)
+            if self.abstract_frozen:
+                self.frozen = read_base(self.folder, self.abstract_frozen, self.frozen_shardings)
         step = start or 0
         self.ledger = Ledger.empty(len(self.source_names))
         self.compile()
@@ -299,14 +311,44 @@ class _Run:
 
     def first_state(self) -> TrainState:
         """Draws the initial state, and takes what the model that is begun from has for it."""
-        experiment = self.experiment
-        state = init_state(experiment.model, self.optimizer, self.shardings, experiment.seed, experiment.adapter)
-        if self.start is None or experiment.start_with == "shape":
-            return state
-        labels = keeps_labels(self.start.experiment, self.start.labels, experiment)
-        state, transfer = with_weights(state, self.shardings, self.start.params, labels)
-        self.say(transfer.summary(f"{experiment.start_from} (step {self.start.step:,})"))
+        experiment, adapter = self.experiment, self.experiment.adapter
+        start = None if experiment.start_with == "shape" else self.start
+        state = init_state(experiment.model, self.optimizer, self.shardings, experiment.seed, adapter)
+        whole = joined(self.abstract.params, self.abstract_frozen)
+        labels = start is not None and keeps_labels(start.experiment, start.labels, experiment)
+        found = given(whole, start.params, labels) if start is not None else {}
+
+        def is_given(tree: dict) -> Any:
+            return jax.tree_util.tree_map_with_path(lambda path, _: path_of(path) in found, tree)
+
+        # Of what does not learn, only what the other model lacks is drawn.
+        missing, _ = split(self.frozen_shardings, is_given)
+        kept = experiment.optimizer.frozen_dtype
+        self.frozen = init_frozen(experiment.model, missing, experiment.seed, adapter)
+        if kept == "bfloat16":
+            self.frozen = jax.tree.map(lambda leaf: leaf.astype(kept), self.frozen)
+        if start is not None:
+            _, others = split(self.abstract_frozen, is_given)
+            types = {
+                path_of(path): found[path_of(path)].dtype if kept == "stored" else kept
+                for path, _ in jax.tree_util.tree_leaves_with_path(others)
+            }
+            params = joined(state.params, joined(self.frozen, others))
+            shardings = joined(self.shardings.params, self.frozen_shardings)
+            params, transfer = with_weights(params, shardings, start.params, labels, types)
+            self.say(transfer.summary(f"{experiment.start_from} (step {start.step:,})"))
+            learned, self.frozen = split(params, frozen_parts(experiment.optimizer.freeze, adapter))
+            if adapter.kind == "dora":
+                # Lengths of columns are those of the weights that were drawn.
+                measure = jax.jit(
+                    lambda own, base: parts_of(measure_magnitudes(joined(own, base)), own),
+                    out_shardings=self.shardings.params,
+                )
+                learned = measure(learned, self.frozen)
+            state = dataclasses.replace(state, params=learned)
         self.start = None  # its parameters are not needed any more
+        if self.frozen:
+            write_base(self.folder, self.frozen)
         return begin_average(state)
 
     def score_of(self, values: Mapping[str, Any]) -> Score:
@@ -329,7 +371,7 @@ class _Run:
                 self.experiment.model,
                 self.tokenizer,
                 next(batches),
-                lambda batch: jax.device_get(self.score(state.params, self.put(dict(batch)))),
+                lambda batch: jax.device_get(self.score(state.params, self.frozen, self.put(dict(batch)))),
             )
 
     def compile(self) -> None:
@@ -338,9 +380,8 @@ class _Run:
         rates = (model.dropout_rate, model.attention_dropout_rate, model.resolved_classifier_dropout_rate)
         dropout = any(rate > 0 for rate in rates)
         objective, adapter = self.objective, experiment.adapter
-        frozen = frozen_parts(experiment.optimizer.freeze, adapter)
         step = make_train_step(
-            without_frozen(lambda params, *inputs: objective.loss(as_kernels(adapter, params), *inputs), frozen),
+            lambda params, *inputs: objective.loss(as_kernels(adapter, params), *inputs),
             self.optimizer,
             experiment.seed,
             experiment.accumulation,
@@ -350,7 +391,7 @@ class _Run:
         jitted = jax.jit(
             counted(with_average(step, experiment.optimizer.average_decay), len(self.source_names)),
             donate_argnums=0,
-            in_shardings=(self.shardings, self.batch_sharding),
+            in_shardings=(self.shardings, self.batch_sharding, self.frozen_shardings),
             out_shardings=(self.shardings, replicated(self.mesh)),
         )
         started = time.perf_counter()
@@ -366,18 +407,20 @@ class _Run:
                     for name, row in rows.batch(np.zeros(1, np.int64)).items()
                 }
                 with working(f"compiling the step for rows of {rows.length:,} tokens"):
-                    self.train_steps[rows.length] = jitted.lower(self.abstract, batch).compile()
+                    self.train_steps[rows.length] = jitted.lower(self.abstract, batch, self.frozen).compile()
         seconds = time.perf_counter() - started
         release_freed_memory()
         memory = max(
             analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
             for analysis in (step.memory_analysis() for step in self.train_steps.values())
         )
-        if frozen is not None:
-            still = jax.tree.leaves(frozen(self.abstract.params))
-            sizes = [math.prod(leaf.shape) for leaf in jax.tree.leaves(self.abstract.params)]
-            learned = sum(size for size, fixed in zip(sizes, still, strict=True) if not fixed)
-            self.say(f"learned: {learned:,} of {sum(sizes):,} parameters")
+        if self.frozen:
+            learned, fixed = (
+                sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+                for tree in (self.abstract.params, self.frozen)
+            )
+            kept = " and ".join(sorted({str(leaf.dtype) for leaf in jax.tree.leaves(self.frozen)}))
+            self.say(f"learned: {learned:,} of {learned + fixed:,} parameters; the others are kept in {kept}")
         device = jax.devices()[0]
         axes = " x ".join(f"{name} {size}" for name, size in self.mesh.shape.items())
         self.say(
@@ -417,7 +460,7 @@ class _Run:
             batch = self.next_batch(batches)
             while step < experiment.steps and not self.out_of_patience():
                 length = self.rows.parts[self.rows.locate(step)[0]].length
-                state, metrics = self.train_steps[length](state, batch)
+                state, metrics = self.train_steps[length](state, batch, self.frozen)
                 if on_cpu:
                     metrics = jax.device_get(metrics)
                 step += 1
@@ -570,7 +613,7 @@ class _Run:
             def scored(rows: Split) -> Iterator[Any]:
                 left = rows.num_rows
                 for batch in self.evaluation_batches(rows):
-                    yield jax.device_get(self.score(params, self.put(batch)))
+                    yield jax.device_get(self.score(params, self.frozen, self.put(batch)))
                     done = min(len(next(iter(batch.values()))) * jax.process_count(), left)
                     left -= done
                     shown.advance(done)
@@ -599,7 +642,9 @@ class _Run:
         """Generates from the prompt of the experiment."""
         if jax.process_count() > 1:
             return  # parameters may lie on several machines; `jaxlm generate` samples from a checkpoint
-        generator = TokenGenerator(self.experiment.model, merged(self.experiment.adapter, measured(state)))
+        generator = TokenGenerator(
+            self.experiment.model, merged(self.experiment.adapter, joined(measured(state), self.frozen))
+        )
         prompt = self.experiment.sample_prompt
         assert prompt is not None, "the inputs have settled it"
         (text,) = generate_text(generator, self.tokenizer, [prompt], self.experiment.sampling)

@@ -7,11 +7,10 @@ import jax
 import optax
 from optax import contrib
 
-from jaxlm.models.adapter_config import AdapterConfig
 from jaxlm.models.adapters import role_of
 from jaxlm.models.generator import GENERATOR
 from jaxlm.training.config import OptimizerConfig
-from jaxlm.training.partial import frozen_parts, scale_by_layer
+from jaxlm.training.partial import scale_by_layer
 
 Schedule = Callable[[Any], Any]
 
@@ -37,15 +36,12 @@ def muon_dimensions(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(dimensions, params)
 
 
-def make_optimizer(
-    config: OptimizerConfig, schedule: Schedule, adapter: AdapterConfig = AdapterConfig()
-) -> optax.GradientTransformation:
+def make_optimizer(config: OptimizerConfig, schedule: Schedule) -> optax.GradientTransformation:
     """Chains clipping, the named update rule, decoupled weight decay and the learning rate.
 
     Args:
       config: names and coefficients.
       schedule: learning rate by step.
-      adapter: with adapters, all but them is frozen.
     """
     rule: optax.GradientTransformation
     if config.name == "adamw":
@@ -67,22 +63,10 @@ def make_optimizer(
             ),
             optax.scale(-1.0),
         )
-    update = optax.chain(
+    return optax.chain(
         optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity(),
         rule,
         optax.add_decayed_weights(config.weight_decay, decay_mask),
         *([scale_by_layer(config.layer_decay)] if config.layer_decay != 1 else []),
         optax.scale_by_learning_rate(schedule),
     )
-    frozen = frozen_parts(config.freeze, adapter)
-    if frozen is None:
-        return update
-    # Frozen parameters have no state.
-    parts = {"learned": update, "frozen": optax.set_to_zero()}
-
-    def part_of(params: Any) -> Any:
-        if not isinstance(params, dict):  # what optax puts in their place to find them in a state
-            return jax.tree.map(lambda _: "learned", params)
-        return jax.tree.map(lambda own: "frozen" if own else "learned", frozen(params))
-
-    return optax.partition(parts, part_of)

@@ -55,18 +55,45 @@ def frozen_parts(patterns: Sequence[str], adapter: AdapterConfig) -> Callable[[A
     return mask
 
 
-def without_frozen(loss: Callable[..., Any], frozen: Callable[[Any], Any] | None) -> Callable[..., Any]:
-    """Returns a loss that computes no gradients of frozen parameters (see `frozen_parts`)."""
+def split(params: dict, frozen: Callable[[Any], Any] | None) -> tuple[dict, dict]:
+    """Divides parameters into those that learn and those that stay as they are.
+
+    Args:
+      params: nested dict.
+      frozen: see `frozen_parts`; None freezes nothing.
+
+    Returns:
+      Two nested dicts without what the other has; `joined` puts them together.
+    """
     if frozen is None:
-        return loss
+        return params, {}
+    mask = frozen(params)
+    return _where(params, mask, False), _where(params, mask, True)
 
-    def partial_loss(params: Any, *arguments: Any) -> Any:
-        mask = frozen(params)
-        return loss(
-            jax.tree.map(lambda frozen, leaf: jax.lax.stop_gradient(leaf) if frozen else leaf, mask, params), *arguments
-        )
 
-    return partial_loss
+def _where(params: dict, mask: dict, wanted: bool) -> dict:
+    found = {}
+    for name, own in params.items():
+        if isinstance(own, dict):
+            part = _where(own, mask[name], wanted)
+            if part:
+                found[name] = part
+        elif mask[name] == wanted:
+            found[name] = own
+    return found
+
+
+def parts_of(tree: dict, part: dict) -> dict:
+    """Returns what a nested dict has where another one has something."""
+    return {name: parts_of(tree[name], own) if isinstance(own, dict) else tree[name] for name, own in part.items()}
+
+
+def joined(one: dict, other: dict) -> dict:
+    """Returns two nested dicts that have no leaf in common as one; the inverse of `split`."""
+    return {
+        name: joined(one[name], other[name]) if name in one and name in other else one.get(name, other.get(name))
+        for name in sorted({*one, *other})
+    }
 
 
 def layer_factors(params: Any, decay: float) -> Any:

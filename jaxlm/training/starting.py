@@ -1,6 +1,5 @@
 """Beginning from the weights of another model: what it gives, and what is drawn anew."""
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -10,11 +9,10 @@ import numpy as np
 
 from jaxlm.errors import UsageError
 from jaxlm.experiment import DEFAULT_MODEL, Experiment
-from jaxlm.models.adapters import PARTS, measure_magnitudes, path_of
+from jaxlm.models.adapters import PARTS, path_of
 from jaxlm.models.config import ModelConfig
 from jaxlm.run_folder import RunFolder
 from jaxlm.tasks.config import LABELLED
-from jaxlm.training.state import TrainState
 from jaxlm.training.stored import StoredModel
 
 TABLES = ("learned",)  # positions that there are only so many of
@@ -165,44 +163,63 @@ def keeps_labels(source: Experiment, labels: tuple[str, ...], experiment: Experi
     return source.model.task_head == experiment.model.task_head and labels == experiment.task.labels
 
 
-def with_weights(
-    state: TrainState, shardings: TrainState, weights: dict, labels: bool = True
-) -> tuple[TrainState, Transfer]:
-    """Puts the weights of another model into a fresh state, where both have a parameter of one name and shape.
+def given(params: dict, weights: dict, labels: bool = True) -> dict[str, jax.Array]:
+    """Returns what another model has for the parameters of a new one: what both have under one name, in one shape.
 
     Args:
-      state: a new one, whose optimizer has seen nothing.
-      shardings: of it.
+      params: of the new model, or their shapes.
       weights: parameters of the other model.
       labels: whether its scores of labels are to be taken too.
+
+    Returns:
+      By the path in the new model, of which adapted matrices are the `base`.
+    """
+    others = {path_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(weights)}
+    found = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        other = others.get(path_of(path).removesuffix("/base"))
+        scores_labels = path[0].key == "classifier"
+        if path[-1].key in PARTS or other is None or other.shape != leaf.shape or (scores_labels and not labels):
+            continue
+        found[path_of(path)] = other
+    return found
+
+
+def with_weights(
+    params: dict, shardings: dict, weights: dict, labels: bool = True, kept: Mapping[str, Any] | None = None
+) -> tuple[dict, Transfer]:
+    """Puts the weights of another model among fresh parameters; see `given`.
+
+    Args:
+      params: new ones; those that are given may be shapes alone.
+      shardings: of them.
+      weights: parameters of the other model.
+      labels: whether its scores of labels are to be taken too.
+      kept: of some paths, the type that they are kept in instead of that of `params`.
 
     Raises:
       UsageError: they have nothing in common.
     """
-    given = {path_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(weights)}
-    taken, new = [], []
-
-    def choose(path: tuple, leaf: Any, sharding: Any) -> Any:
-        name = path_of(path).removesuffix("/base")
-        if path[-1].key in PARTS:
-            return leaf
-        other = given.get(name)
-        scores_labels = path[0].key == "classifier"
-        if other is None or other.shape != leaf.shape or (scores_labels and not labels):
-            new.append(name)
-            return leaf
-        taken.append(name)
-        # By way of the host: the weights may lie on one device, and the state on many. A copy, since a step can only
-        # write over what is its own.
-        return jax.device_put(np.asarray(other, leaf.dtype), sharding, may_alias=False)
-
-    params = jax.tree_util.tree_map_with_path(choose, state.params, shardings.params)
-    unused = tuple(name for name in given if name not in taken and name not in new)
-    if not taken:
+    found = given(params, weights, labels)
+    if not found:
         raise UsageError(
             "start_from names a model that has no parameter in common with this one: leave model's size and make out, "
             "so that they are taken from there"
         )
-    # Lengths of columns are those of the weights that were drawn.
-    params = jax.jit(measure_magnitudes, out_shardings=shardings.params)(params)
-    return dataclasses.replace(state, params=params), Transfer(tuple(taken), tuple(new), unused)
+    new = []
+
+    def choose(path: tuple, leaf: Any, sharding: Any) -> Any:
+        name = path_of(path)
+        if name not in found:
+            if path[-1].key not in PARTS:
+                new.append(name.removesuffix("/base"))
+            return leaf
+        # By way of the host: the weights may lie on one device, and the state on many. A copy, since a step can only
+        # write over what is its own.
+        dtype = (kept or {}).get(name, leaf.dtype)
+        return jax.device_put(np.asarray(found[name], dtype), sharding, may_alias=False)
+
+    whole = jax.tree_util.tree_map_with_path(choose, params, shardings)
+    taken = tuple(name.removesuffix("/base") for name in found)
+    every = (path_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(weights))
+    return whole, Transfer(taken, tuple(new), tuple(name for name in every if name not in {*taken, *new}))

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxlm.training.partial import joined
 from jaxlm.training.state import TrainState
 
 Batch = dict[str, jax.Array]
@@ -22,7 +23,7 @@ def make_train_step(
     accumulation: int = 1,
     dropout: bool = False,
     balance: Callable[[Batch], Batch] = lambda batch: batch,
-) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
+) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
     """Builds the step for a task's loss.
 
     Gradients of the loss *sum* are added up over microbatches and divided once by the weight of the whole batch, so
@@ -37,21 +38,22 @@ def make_train_step(
       balance: what is done to a whole batch before it is cut; see `jaxlm.tasks.task.Objective`.
 
     Returns:
-      A function from (state, batch) to (new state, metrics): `loss` (mean, nats), `weight` (targets counted),
-      `gradient_norm` (before clipping) and the means of the task's other sums, float32 scalars.
+      A function from (state, batch, frozen), the last being the parameters that do not learn (see
+      `jaxlm.training.partial.split`; none means that all do), to (new state, metrics): `loss` (mean, nats), `weight`
+      (targets counted), `gradient_norm` (before clipping) and the means of the task's other sums, float32 scalars.
     """
 
-    def gradients(params: Any, batch: Batch, key: jax.Array | None) -> tuple[Any, Sums]:
+    def gradients(params: Any, frozen: Any, batch: Batch, key: jax.Array | None) -> tuple[Any, Sums]:
         def loss_sum(params: Any) -> tuple[jax.Array, Sums]:
-            sums = loss(params, batch, key)
+            sums = loss(joined(params, frozen) if frozen else params, batch, key)
             return sums["loss"], sums
 
         grads, sums = jax.grad(loss_sum, has_aux=True)(params)
         return grads, sums
 
-    def accumulated(params: Any, batch: Batch, key: jax.Array | None) -> tuple[Any, Sums]:
+    def accumulated(params: Any, frozen: Any, batch: Batch, key: jax.Array | None) -> tuple[Any, Sums]:
         if accumulation == 1:
-            return gradients(params, batch, key)
+            return gradients(params, frozen, batch, key)
         # Microbatch i takes rows i, i + accumulation, ...: a share of every device's rows, so that none move.
         microbatches = jax.tree.map(
             lambda x: x.reshape(-1, accumulation, *x.shape[1:]).swapaxes(0, 1),
@@ -61,15 +63,17 @@ def make_train_step(
         def add(total: Any, numbered: tuple[jax.Array, Batch]) -> tuple[Any, None]:
             index, microbatch = numbered
             own_key = None if key is None else jax.random.fold_in(key, index)
-            return jax.tree.map(jnp.add, total, gradients(params, microbatch, own_key)), None
+            return jax.tree.map(jnp.add, total, gradients(params, frozen, microbatch, own_key)), None
 
         first = jax.tree.map(lambda x: x[0], microbatches)
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(gradients, params, first, key))
+        zeros = jax.tree.map(
+            lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(gradients, params, frozen, first, key)
+        )
         return jax.lax.scan(add, zeros, (jnp.arange(accumulation), microbatches))[0]
 
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+    def train_step(state: TrainState, batch: Batch, frozen: Any = None) -> tuple[TrainState, dict[str, jax.Array]]:
         key = jax.random.fold_in(jax.random.key(seed), state.step) if dropout else None
-        grads, sums = accumulated(state.params, balance(batch), key)
+        grads, sums = accumulated(state.params, frozen, balance(batch), key)
         # A small batch may have nothing to predict (of few tokens none may be hidden): its gradient is zero.
         weight = jnp.maximum(sums["weight"], 1e-9)
         grads = jax.tree.map(lambda g: g / weight, grads)

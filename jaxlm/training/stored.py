@@ -1,11 +1,13 @@
 """A model as it lies on disk, in a run folder or imported: read in one way by all who need one."""
 
 import os
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import jax
+from jax.experimental import multihost_utils
 
 from jaxlm.data.config import DataConfig
 from jaxlm.errors import CheckpointError, DataError, UsageError
@@ -21,7 +23,11 @@ from jaxlm.run_folder import RunFolder
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.text.tokenizer import Tokenizer, has_tokenizer, load_tokenizer
 from jaxlm.training.checkpoints import Checkpoints
+from jaxlm.training.partial import frozen_parts, joined, split
+from jaxlm.training.state import TrainState
 
+# Bytes of parameters that saving a model holds beside them.
+COPIED_AT_ONCE = 1 << 26
 # Rows of an imported model without a limit of its own.
 UNLIMITED_LENGTH = 1024
 
@@ -97,11 +103,56 @@ def read_stored(
     if adapter.kind != "none":
         abstract = abstract_adapted(adapter, abstract)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    params = checkpoints.load_params(abstract, jax.tree.map(lambda _: device, abstract), chosen)
+    # What was frozen in training is beside the checkpoints; a model that was saved whole has all in one.
+    frozen = frozen_parts(experiment.optimizer.freeze, adapter)
+    learned, base = split(abstract, frozen if run.base.is_dir() else None)
+    try:
+        params = checkpoints.load_params(learned, jax.tree.map(lambda _: device, learned), chosen)
+    except CheckpointError as error:
+        if frozen is None or base:
+            raise
+        raise CheckpointError(f"{_missing_base(run)} ({error})") from error
+    if base:
+        params = joined(params, read_base(run, base, jax.tree.map(lambda _: device, base)))
     if adapter.kind != "none" and not apart:
         params = merged(adapter, params)
         experiment = replace(experiment, adapter=AdapterConfig())
     return StoredModel(experiment, params, tokenizer, chosen, run.read_imported())
+
+
+def read_base(run: RunFolder, abstract: dict, shardings: dict) -> dict:
+    """Reads the parameters of a run that do not learn, verified by their checksums.
+
+    Args:
+      run: its folder.
+      abstract: their shapes; the types are those that they were kept in.
+      shardings: where each goes.
+
+    Raises:
+      CheckpointError: they are not there, corrupt or of another model.
+    """
+    if not run.base.is_dir():
+        raise CheckpointError(_missing_base(run))
+    return Checkpoints(run.base, identity=run.identity).load_params(abstract, shardings, 0)
+
+
+def _missing_base(run: RunFolder) -> str:
+    return f"{run.base} is missing: it holds the weights that this run froze; put it back"
+
+
+def write_base(run: RunFolder, frozen: dict) -> None:
+    """Writes the parameters of a run that do not learn, once, for `read_base`; replaces those of a lost start.
+
+    Raises:
+      CheckpointError: they cannot be written.
+    """
+    if jax.process_index() == 0 and run.base.is_dir():
+        shutil.rmtree(run.base)
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("base")
+    checkpoints = Checkpoints(run.base, identity=run.identity)
+    checkpoints.save(TrainState(jax.numpy.int32(0), frozen, ()), 0, copied_at_once=COPIED_AT_ONCE)
+    checkpoints.wait()
 
 
 def _read_directory(path: str | os.PathLike, dtype: str | None, compute_dtype: ComputeDtype | None) -> StoredModel:

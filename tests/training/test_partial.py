@@ -1,4 +1,5 @@
 import json
+import shutil
 from functools import partial
 
 import jax
@@ -7,12 +8,14 @@ import numpy as np
 import pytest
 
 import jaxlm
-from jaxlm.errors import UsageError
+from jaxlm.errors import CheckpointError, UsageError
 from jaxlm.models.adapters import path_of
 from jaxlm.training.config import OptimizerConfig
 from jaxlm.training.loop import train
 from jaxlm.training.optimizers import make_optimizer
-from jaxlm.training.partial import frozen_mask, layer_factors, without_frozen
+from jaxlm.training.partial import frozen_mask, joined, layer_factors, split
+from jaxlm.training.state import TrainState
+from jaxlm.training.step import make_train_step
 
 from ..small_runs import small_experiment
 
@@ -61,19 +64,36 @@ def test_patterns_name_parameters():
 FROZEN = partial(frozen_mask, patterns=["layers/*"])
 
 
-def test_frozen_parameters_have_neither_gradients_nor_state():
-    loss = without_frozen(lambda params: sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(params)), FROZEN)
-    grads = jax.grad(loss)(UNROLLED)
-    assert float(jnp.abs(grads["layers"]["0"]["kernel"]).sum()) == 0
-    assert float(jnp.abs(grads["classifier"]["kernel"]).sum()) > 0
-    optimizer = make_optimizer(OptimizerConfig(freeze=("layers/*",)), lambda step: 0.1)
-    sizes = [leaf.size for leaf in jax.tree.leaves(optimizer.init(UNROLLED)) if leaf.ndim]
+def test_parameters_are_divided_and_put_together_again():
+    learned, frozen = split(UNROLLED, FROZEN)
+    assert {path_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(learned)} == {
+        "token_embedding/embedding",
+        "classifier/kernel",
+    }
+    assert set(frozen["layers"]) == {"0", "1"}
+    assert jax.tree.structure(joined(learned, frozen)) == jax.tree.structure(UNROLLED)
+    assert joined(learned, frozen)["layers"]["0"]["kernel"] is UNROLLED["layers"]["0"]["kernel"]
+    assert split(UNROLLED, None) == (UNROLLED, {})
+
+
+def test_a_step_neither_differentiates_nor_keeps_state_of_what_is_frozen():
+    learned, frozen = split(UNROLLED, FROZEN)
+    optimizer = make_optimizer(OptimizerConfig(), lambda step: 0.1)
+
+    def loss(params, batch, key):
+        return {"loss": sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(params)), "weight": jnp.float32(1)}
+
+    state = TrainState(jnp.int32(0), learned, optimizer.init(learned))
+    sizes = [leaf.size for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim]
     assert sum(sizes) == 2 * (3 * 2 + 2 * 2), "two moments of what learns"
+    new, metrics = make_train_step(loss, optimizer, 0)(state, {"tokens": jnp.zeros((2, 2))}, frozen)
+    assert float(metrics["loss"]) == sum(leaf.size for leaf in jax.tree.leaves(UNROLLED))
+    assert jax.tree.structure(new.params) == jax.tree.structure(learned)
+    assert float(metrics["gradient_norm"]) == pytest.approx((4 * (3 * 2 + 2 * 2)) ** 0.5)
 
 
 def test_a_run_leaves_frozen_parameters_as_they_are(tmp_path):
     settings = {"optimizer__freeze": ("token_embedding/*", "layers/0/mlp/*"), "optimizer__layer_decay": 0.8}
-    train(small_experiment(tmp_path, steps=10, **settings), tmp_path / "short")
     experiment = small_experiment(tmp_path, steps=20, **settings)
     train(experiment, tmp_path / "whole")
     first, last = (jaxlm.load(tmp_path / "whole", step).params for step in (10, 20))
@@ -83,6 +103,16 @@ def test_a_run_leaves_frozen_parameters_as_they_are(tmp_path):
     }
     for name, own in changed.items():
         assert own != name.startswith(("token_embedding/", "layers/0/mlp/")), name
+    # The frozen ones are kept once, beside checkpoints of the others, and all that any verb needs is in the folder.
+    state = tmp_path / "whole" / "checkpoints" / "20" / "state"
+    assert "token_embedding" not in (state / "params" / "_METADATA").read_text()
+    assert "token_embedding" in (tmp_path / "whole" / "base" / "0" / "state" / "params" / "_METADATA").read_text()
+    shutil.rmtree(tmp_path / "whole" / "checkpoints" / "20")
+    train(experiment, tmp_path / "whole")  # goes on from step 10, with the frozen ones from there
+    jax.tree.map(np.testing.assert_array_equal, jaxlm.load(tmp_path / "whole", 20).params, last)
+    shutil.move(tmp_path / "whole" / "base", tmp_path / "elsewhere")
+    with pytest.raises(CheckpointError, match="base is missing: it holds the weights that this run froze"):
+        jaxlm.load(tmp_path / "whole")
     description = json.loads((tmp_path / "whole" / "experiment.json").read_text())
     assert description["experiment"]["optimizer"]["freeze"] == ["token_embedding/*", "layers/0/mlp/*"]
 
