@@ -34,6 +34,7 @@ from jaxlm.hub.weights import MAX_SHARD_BYTES
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.model import apply_model
 from jaxlm.models.output import ModelOutput
+from jaxlm.parallel.compiled import keep_compiled
 from jaxlm.parallel.hardware import memory_bytes
 from jaxlm.prediction.config import Pooling, VectorConfig
 from jaxlm.prediction.examples import predict_rows
@@ -545,6 +546,7 @@ def load(
       CheckpointError: if the checkpoint is missing or corrupt.
       DataError: if another file is damaged.
     """
+    keep_compiled()
     stored = read_stored(path, step, dtype=dtype, compute_dtype=compute_dtype)
     return LanguageModel(stored.experiment, stored.params, stored.tokenizer, stored.step, stored.imported)
 

@@ -39,6 +39,7 @@ def own_cache(tmp_path_factory):
     """No test reads or writes the user's cache, nor does a process that one starts."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAXLM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("JAXLM_COMPILATION_CACHE", "off")
         yield
 
 

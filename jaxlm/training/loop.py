@@ -32,6 +32,7 @@ from jaxlm.generation.decoding import TokenGenerator
 from jaxlm.generation.text import generate_text
 from jaxlm.models.adapters import as_kernels, measure_magnitudes, merged, path_of
 from jaxlm.models.counts import count_params, training_flops_per_token
+from jaxlm.parallel.compiled import VARIABLE, keep_compiled
 from jaxlm.parallel.hardware import peak_flops
 from jaxlm.parallel.mesh import batch_sharding, make_mesh, on_mesh, replicated
 from jaxlm.parallel.runtime import release_freed_memory
@@ -100,6 +101,8 @@ def _train(experiment: Experiment, run_folder: RunFolder, watch: PreemptionWatch
     experiment.validate()
     run_folder.refuse_other_models()
     say = print if jax.process_index() == 0 else lambda _: None
+    kept = keep_compiled()
+    say(f"compiled programs: {'not kept' if kept is None else f'kept in {kept}'} ({VARIABLE})")
 
     # A run that has begun has all it needs in its folder, but for weights before its first checkpoint.
     begun = run_folder.exists() and Checkpoints(run_folder.checkpoints).latest_step() is not None
