@@ -40,6 +40,7 @@ def own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAXLM_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("JAXLM_COMPILATION_CACHE", "off")
+        patch.setenv("JAXLM_PROGRESS", "off")  # it speaks by the clock
         yield
 
 

@@ -9,6 +9,12 @@ from jaxlm import progress
 from jaxlm.progress import Progress, counted, duration, number, working
 
 
+@pytest.fixture(autouse=True)
+def shown(monkeypatch):
+    """The suite turns it off, since what it says depends on the clock."""
+    monkeypatch.delenv("JAXLM_PROGRESS", raising=False)
+
+
 class Terminal(io.StringIO):
     def isatty(self):
         return True
