@@ -1,7 +1,7 @@
-"""Conversations as text: the chat template of a tokenizer, rendered in a sandbox.
+"""Conversations as text: the chat template of a tokenizer, rendered in a process of its own.
 
 A chat template is a program in Jinja that came with the model, from strangers. It sees the messages and nothing else:
-no files, no Python internals, no clock but `strftime_now`. Its work is bounded too: `jaxlm.text.chat_sandbox`.
+no files, no Python internals, no clock but `strftime_now`. Its work is bounded too: `jaxlm.text.chat_process`.
 """
 
 import json
@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxlm.errors import UsageError
+from jaxlm.text.chat_process import render
 
 MAX_TEMPLATE_CHARACTERS = 200_000
+REASONING = ("reasoning_content", "thinking", "reasoning")
 
 
 def render_chat(
@@ -26,36 +28,13 @@ def render_chat(
       **variables: what else the template sees: `bos_token` and its like, `tools`, `documents`.
 
     Raises:
-      UsageError: the messages are none, the template is not valid or refuses them, or it takes too much work.
+      UsageError: the messages are none, the template is not valid or refuses them, or it takes too much time or memory.
     """
-    from jinja2 import TemplateError
-
-    from jaxlm.text.chat_sandbox import MAX_CHARACTERS, ChatSandbox
-
     if len(template) > MAX_TEMPLATE_CHARACTERS:
         raise UsageError(f"the chat template has {len(template)} characters; one may have {MAX_TEMPLATE_CHARACTERS}")
     visible = {"tools": None, "documents": None, **_plain(variables, "the template's variables")}
     visible |= {"messages": _checked_messages(messages), "add_generation_prompt": bool(add_generation_prompt)}
-    pieces: list[str] = []
-    size = 0
-    try:
-        for piece in ChatSandbox().from_string(template).generate(visible):
-            pieces.append(piece)
-            size += len(piece)
-            if size > MAX_CHARACTERS:
-                raise UsageError(f"the chat template writes more than {MAX_CHARACTERS} characters")
-    except TemplateError as error:
-        line = getattr(error, "lineno", None)
-        place = f" (line {line})" if line else ""
-        raise UsageError(f"the chat template refuses{place}: {error}") from None
-    except RecursionError:
-        raise UsageError("the chat template refuses: it calls itself without an end") from None
-    except (TypeError, ValueError, AttributeError, KeyError, IndexError, ArithmeticError) as error:
-        # What Python says about an expression of the template, such as a message's text that is a list.
-        raise UsageError(
-            f"the chat template cannot be applied to these messages: {type(error).__name__}: {error}"
-        ) from None
-    return "".join(pieces)
+    return render(template, visible)
 
 
 def _checked_messages(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -72,7 +51,10 @@ def _checked_messages(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, A
             raise UsageError(
                 f"message {number} is of type {type(message).__name__}, not an object with role and content"
             )
-        plain.append(_plain({key: value for key, value in message.items() if value is not None}, f"message {number}"))
+        own = _plain({key: value for key, value in message.items() if value is not None}, f"message {number}")
+        # What the model thought before it answered has several names, and templates read either.
+        thought = next((own[name] for name in REASONING if name in own), None)
+        plain.append(own if thought is None else {"thinking": thought, **own, REASONING[0]: thought})
     return plain
 
 

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from jaxlm.errors import DataError, UsageError
-from jaxlm.text import chat_sandbox
 from jaxlm.text.byte import ByteTokenizer
 from jaxlm.text.chat import MAX_TEMPLATE_CHARACTERS, render_chat
 from jaxlm.text.tokenizer import load_tokenizer
@@ -221,85 +220,6 @@ def test_bad_messages(messages, message):
 def test_bad_templates(template, message):
     with pytest.raises(UsageError, match=message):
         render_chat(template, CHAT)
-
-
-@pytest.mark.parametrize(
-    "template",
-    [
-        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
-        "{{ messages|map(attribute='__class__')|list|first.__mro__ }}",
-        "{{ cycler.__init__.__globals__.os.popen('id').read() }}",
-        "{{ namespace.__init__.__globals__ }}",
-        "{{ namespace(__class__=1) }}",
-        "{% set ns = namespace() %}{% set ns.__class__ = 1 %}",
-        "{{ messages.append(1) }}",
-        "{{ messages[0].update({'role': 'x'}) }}",
-        "{% include '/etc/passwd' %}",
-        "{% import 'os' as os %}",
-        "{{ self._TemplateReference__context.environment.measured }}",
-        "{{ '{0.__class__}'.format(1) }}",
-    ],
-)
-def test_no_way_to_python(template):
-    with pytest.raises(UsageError):
-        render_chat(template, CHAT)
-
-
-@pytest.mark.parametrize("name", ["messages.__class__", "messages|attr('__class__')", "raise_exception.__globals__"])
-def test_what_is_hidden_is_not_there(name):
-    assert render_chat(f"[{{{{ {name} }}}}]", CHAT) == "[]"
-
-
-GROW = "{{% set ns = namespace(s='aaaa', l=[1]) %}}{{% for i in range(99) %}}{}{{% endfor %}}"
-
-
-@pytest.mark.parametrize(
-    "template",
-    [
-        "{% for i in range(10**9) %}{% endfor %}",
-        "{% for i in range(9**5) %}{% for j in range(9**5) %}{% endfor %}{% endfor %}",
-        "{% set turn = 1 %}{% for i in range(9**5) %}{% for j in range(9**5) %}{% endfor %}{% endfor %}",
-        "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
-        "{% macro f(n) %}{{ f(n) }}{% endmacro %}{{ f(1) }}",
-        "{% for x in [[1]] recursive %}{{ loop([x]) }}{% endfor %}",
-        "{{ 'a' * 10**9 }}",
-        "{{ 10**9 * [1] }}",
-        "{{ 9**9**9 }}",
-        GROW.format("{% set ns.s = ns.s ~ ns.s %}"),
-        GROW.format("{% set ns.s = ns.s + ns.s %}"),
-        GROW.format("{% set ns.l = ns.l + ns.l %}"),
-        GROW.format("{% set ns.l = [ns.l, ns.l] %}"),
-        GROW.format("{% set ns.l = {'a': ns.l, 'b': ns.l} %}"),
-        GROW.format("{% set ns.l = (ns.l, ns.l) %}"),
-        GROW.format("{% set x %}{{ ns.s }}{{ ns.s }}{% endset %}{% set ns.s = x %}"),
-        GROW.format("{% set ns.s = ns.s|replace('a', ns.s) %}"),
-        GROW.format("{% set ns.s = ns.s.replace('a', ns.s) %}"),
-        GROW.format("{% set ns.s = [ns.s, ns.s]|join(ns.s) %}"),
-        GROW.format("{% set ns.s = ns.s.join([ns.s, ns.s]) %}"),
-        GROW.format("{% set ns.s = ns.s|tojson|tojson %}"),
-        "{{ 'a'|indent(10**9, true) }}",
-        "{{ [1]|tojson(indent=10**9) }}",
-        "{{ 'a'.ljust(10**9) }}",
-        "{{ '%1000000000d' % 1 }}",
-        "{{ '{:1000000000}'.format(1) }}",
-        "{{ 'a'|center(10**9) }}",
-        "{{ lipsum(n=10**9) }}",
-        "{% for i in range(10**5) %}{% for j in 'ab' %}" + "x" * 9000 + "{% endfor %}{% endfor %}",
-    ],
-)
-def test_work_is_bounded(template, monkeypatch):
-    # The bounds are the same but for the scale, to keep the test quick.
-    monkeypatch.setattr(chat_sandbox, "MAX_TURNS", 20_000)
-    monkeypatch.setattr(chat_sandbox, "MAX_CHARACTERS", 1_600_000)
-    monkeypatch.setattr(chat_sandbox, "MAX_PARTS", 20_000)
-    with pytest.raises(UsageError, match="the chat template"):
-        render_chat(template, CHAT)
-
-
-def test_time_is_bounded(monkeypatch):
-    monkeypatch.setattr(chat_sandbox, "MAX_SECONDS", 0.2)
-    with pytest.raises(UsageError, match=r"it takes more than 0.2 seconds"):
-        render_chat("{% set l = range(99999)|list %}{% for i in range(9**5) %}{{ l|sort|first }}{% endfor %}", CHAT)
 
 
 def test_a_long_conversation_is_fine():
