@@ -36,6 +36,7 @@ FREE_ON_RESUME = (
 
 # The very value that says "nobody has named a model": with start_from, one that equals it must not pass for it.
 DEFAULT_MODEL = ModelConfig()
+INTERVALS = (250, 500)  # steps between evaluations, and between checkpoints
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Experiment:
     """Updates of the parameters."""
     epochs: float = 0.0
     """Labelled examples only: passes over them, which then decide `steps`; evaluations and checkpoints come once an
-    epoch. 0 takes `steps` as they are."""
+    epoch unless their `every` is named. 0 takes `steps` as they are."""
     batch_size: int = 12
     """Rows of a step, over all devices and processes."""
     accumulation: int = 1
@@ -180,8 +181,19 @@ class Experiment:
             pretrained = bool(self.start_from) and self.start_with == "weights"
             rate = suited_rate(model.embed_dim, pretrained, self.adapter.kind != "none", optimizer.name)
             optimizer = dataclasses.replace(optimizer, learning_rate=rate)
+        resolved = dataclasses.replace(self, model=model, optimizer=optimizer)
+        if not self.epochs:
+            resolved = resolved.with_intervals(*INTERVALS)
         # By way of plain values, so that a list of files or a whole learning rate equals what a run folder gives back.
-        return Experiment.from_dict(dataclasses.replace(self, model=model, optimizer=optimizer).to_dict())
+        return Experiment.from_dict(resolved.to_dict())
+
+    def with_intervals(self, evaluations: int, checkpoints: int) -> "Experiment":
+        """Returns this with so many steps between evaluations, and between checkpoints, where none are named."""
+        return dataclasses.replace(
+            self,
+            evaluation=dataclasses.replace(self.evaluation, every=self.evaluation.every or evaluations),
+            checkpoints=dataclasses.replace(self.checkpoints, every=self.checkpoints.every or checkpoints),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """This experiment as nested dicts of plain values."""
@@ -206,6 +218,17 @@ class Experiment:
             for name in {**own, **others}
             if _shown(own, name) != _shown(others, name) and not name.startswith(FREE_ON_RESUME)
         ]
+
+
+def laid_over(config: Any, changes: Mapping[str, Any]) -> Any:
+    """Returns a configuration with the fields that `changes` names; parts of it are named by mappings of their own."""
+    return dataclasses.replace(
+        config,
+        **{
+            name: laid_over(getattr(config, name), value) if isinstance(value, Mapping) else value
+            for name, value in changes.items()
+        },
+    )
 
 
 def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -235,7 +258,8 @@ def _read(kind: Any, value: Any, where: str) -> Any:
     if get_origin(kind) is Literal:
         if value in get_args(kind):
             return value
-        raise DataError(f"{where} is {_short(value)}; it must be one of {', '.join(map(str, get_args(kind)))}")
+        meant = did_you_mean(value, get_args(kind)) if isinstance(value, str) else ""
+        raise DataError(f"{where} is {_short(value)}; it must be one of {', '.join(map(str, get_args(kind)))}{meant}")
     if get_origin(kind) in (Union, types.UnionType):
         if value is None:
             return None

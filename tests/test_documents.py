@@ -52,7 +52,9 @@ def test_commands_are_found():
 
 @pytest.mark.parametrize(("document", "words"), COMMANDS, ids=[f"{name}: {' '.join(w)}" for name, w in COMMANDS])
 def test_a_command_of_the_documents_is_understood(document, words, monkeypatch, tmp_path):
-    monkeypatch.chdir(ROOT)  # experiment files are named from there
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "experiments").symlink_to(ROOT / "experiments")
+    (tmp_path / "book.txt").write_text(TEXT)  # which the documents train on
     for file in sorted((ROOT / "jaxlm" / "cli").glob("*.py")):
         module = importlib.import_module(f"jaxlm.cli.{file.stem}")
         if file.stem == "options" or not hasattr(module, "parse_options"):

@@ -136,7 +136,12 @@ def test_resolving_takes_sizes_from_the_tokenizer_and_the_data():
     resolved = Experiment(data=DataConfig(length=48)).resolve(vocab_size=65)
     assert (resolved.model.vocab_size, resolved.model.max_length) == (65, 48)
     assert resolved.resolve(65) == resolved
-    given = Experiment(model=ModelConfig(vocab_size=128, max_length=100), optimizer=OptimizerConfig(learning_rate=0.01))
+    given = Experiment(
+        model=ModelConfig(vocab_size=128, max_length=100),
+        optimizer=OptimizerConfig(learning_rate=0.01),
+        evaluation=EvaluationConfig(every=9),
+        checkpoints=CheckpointConfig(every=9),
+    )
     assert given.resolve(65) == given
     with pytest.raises(UsageError, match=r"model.vocab_size 64 is smaller than the tokenizer's 65"):
         Experiment(model=ModelConfig(vocab_size=64)).resolve(65)

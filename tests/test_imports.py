@@ -18,7 +18,7 @@ FLOORS = [
     {"adapters", "averaging", "harness", "trained_run"},
     {"language_model"},
     {"training"},
-    {"run_folder"},
+    {"run_folder", "defaults"},
     {"experiment"},
     {"hub"},
     {"evaluation", "generation", "prediction"},
@@ -33,7 +33,7 @@ FLOORS = [
 ]
 FLOOR = {room: len(FLOORS) - level for level, rooms in enumerate(FLOORS) for room in rooms}
 # Descriptions of a run: no arrays, so that reading or checking one imports no JAX.
-DATA_ONLY = ("config.py", "errors.py", "experiment.py", "run_folder.py")
+DATA_ONLY = ("config.py", "errors.py", "experiment.py", "run_folder.py", "defaults.py")
 CORE = (
     *("nn/", "models/", "tasks/", "generation/decoding.py", "generation/sampling.py"),
     *(f"training/{name}.py" for name in ("step", "state", "optimizers", "schedules")),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from jaxlm.cli.finetune import Task
+from jaxlm.cli.finetune import TaskOrAuto
 from jaxlm.cli.options import parse_options
 from jaxlm.data.examples.config import ExamplesConfig
 from jaxlm.data.examples.example import columns_line
@@ -23,8 +23,8 @@ MOST_LABELS = 20
 class CheckOptions:
     """Looks through labelled examples before training: bad records, labels, doubles, leaks between splits, lengths."""
 
-    task: Task
-    """What the examples are for."""
+    task: TaskOrAuto = "auto"
+    """What the examples are for; auto tells it from the names of the columns and the labels."""
     examples: Annotated[ExamplesConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=ExamplesConfig)
     tokenizer: str = ""
     """Run folder or Hugging Face directory whose tokenizer counts the tokens."""
@@ -42,10 +42,12 @@ def run(arguments: Sequence[str]) -> int:
 
     from jaxlm.data.examples.checks import check_examples
     from jaxlm.data.examples.example import ExampleSet
+    from jaxlm.data.examples.guessing import guess_kind
     from jaxlm.data.examples.reading import Split, read_examples
     from jaxlm.run_folder import RunFolder
     from jaxlm.text.tokenizer import load_tokenizer
 
+    kind = guess_kind(options.examples)[0] if options.task == "auto" else options.task
     tokenizer = None
     if options.tokenizer:
         run_folder = RunFolder(options.tokenizer)
@@ -55,7 +57,7 @@ def run(arguments: Sequence[str]) -> int:
     every = replace(options.examples, bad="skip") if options.examples.bad == "few" else options.examples
     splits: dict[str, ExampleSet] = {}
     for name in names:
-        splits[name] = read_examples(every, options.task, name)
+        splits[name] = read_examples(every, kind, name)
         if not every.columns:  # as in a run, whose other splits are read as the first
             every = replace(every, columns=tuple(f"{role}={own}" for role, own in splits[name].columns.items()))
     found = check_examples(splits, tokenizer, options.max_length)

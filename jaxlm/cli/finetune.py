@@ -1,4 +1,4 @@
-"""`jaxlm finetune MODEL --task classification --train FILE`."""
+"""`jaxlm finetune [MODEL] --train FILE [--task classification]`."""
 
 import dataclasses
 import itertools
@@ -7,20 +7,24 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import tyro
 
-from jaxlm.cli.named import named, with_named_warmup
+from jaxlm.cli.named import named, values_of, with_named_warmup
 from jaxlm.cli.options import parse_options
 from jaxlm.data.config import DataConfig
 from jaxlm.data.examples.config import ExamplesConfig
+from jaxlm.data.examples.guessing import guess_kind
+from jaxlm.defaults import model_for, preset_for, tokenizer_for
 from jaxlm.errors import UsageError
 from jaxlm.evaluation.config import EvaluationConfig
-from jaxlm.experiment import Experiment
+from jaxlm.experiment import DEFAULT_MODEL, Experiment, laid_over
 from jaxlm.models.adapter_config import AdapterConfig
+from jaxlm.models.config import ModelConfig
 from jaxlm.parallel.config import MeshConfig
 from jaxlm.tasks.config import TaskConfig
+from jaxlm.text.config import TokenizerConfig
 from jaxlm.training.config import CheckpointConfig, OptimizerConfig
 
 Task = Literal[
@@ -35,6 +39,9 @@ Task = Literal[
     "multiple_choice",
     "sentence_embedding",
 ]
+TaskOrAuto = Literal[Task, "auto"]
+# What is not named: of weights that know something already, and of new ones.
+EPOCHS, EPOCHS_OF_NEW = 3.0, 10.0
 OPTIMIZER = OptimizerConfig(
     schedule="linear",
     warmup_fraction=0.1,
@@ -46,23 +53,30 @@ OPTIMIZER = OptimizerConfig(
 
 @dataclass(frozen=True)
 class FinetuneOptions:
-    """Adapts a model to labelled examples, measures the best checkpoint, and says how sure the scores are.
+    """Adapts a model to labelled examples, or trains a new one on them, and says how sure the scores are.
 
-    Several learning rates, batch sizes, epochs or seeds are tried one after the other, in folders of their own, and
-    ranked in a table. `jaxlm train --help` explains the lines of progress.
+    The best checkpoint is measured, beside what always predicting the commonest label would score. Several learning
+    rates, batch sizes, epochs or seeds are tried one after the other, in folders of their own, and ranked in a table.
+    `jaxlm train --help` explains the lines of progress.
     """
 
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """Run folder or Hugging Face directory to begin from."""
-    task: Task
-    """What is predicted: one label of a text or a pair (classification), any number of labels, a number, or a tag for
-    each word, the span of a text that answers a question, a text from a text, what an assistant says (chat), which of
-    two answers is better (preference), one of several choices, or vectors of texts that belong together."""
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[MODEL]")] = ""
+    """Run folder or Hugging Face directory to begin from; without one, a new model learns from random weights."""
+    task: TaskOrAuto = "auto"
+    """What is predicted; auto tells it from the names of the columns and the labels. One label of a text or a pair
+    (classification), any number of labels, a number, or a tag for each word, the span of a text that answers a
+    question, a text from a text, what an assistant says (chat), which of two answers is better (preference), one of
+    several choices, or vectors of texts that belong together."""
     examples: Annotated[ExamplesConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=ExamplesConfig)
     dir: str = ""
     """Run folder, created or gone on with; by default runs/ and the names of model and task."""
-    epochs: tuple[float, ...] = (3.0,)
-    """Passes over the training examples."""
+    preset: str = ""
+    """Without MODEL: make and size of the new model, those of a published one such as bert-tiny, gpt2 or t5-small; none
+    takes a small one that suits the task."""
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    """Without MODEL: what is learned from the training texts; what is not named suits the model and the texts."""
+    epochs: tuple[float, ...] = ()
+    """Passes over the training examples; none takes 3, or 10 without MODEL."""
     batch_size: tuple[int, ...] = (32,)
     """Examples of a step."""
     accumulation: int = 1
@@ -109,7 +123,7 @@ def run(arguments: Sequence[str]) -> int:
     from jaxlm.training.preemption import EXIT_PREEMPTED, Preempted
 
     settings = experiments(options)
-    folder = options.dir or str(Path("runs") / f"{Path(options.model).name}-{options.task}")
+    folder = options.dir or str(Path("runs") / f"{name_of(options)}-{options.task}")
     seeds = range(options.seed, options.seed + options.seeds)
     try:
         found = sweep(settings, seeds, folder)
@@ -133,11 +147,43 @@ def parse(arguments: Sequence[str]) -> FinetuneOptions:
             raise UsageError(f"--{shown.replace('_', '-')} and --{both.replace('_', '-')} name the same: give one")
     if "settings.kind" in names:
         raise UsageError("--settings.kind is called --task")
+    if options.model and (options.preset or any(name.startswith("tokenizer.") for name in names)):
+        raise UsageError(
+            f"{options.model} brings its own shape and tokenizer: --preset and --tokenizer are for new models"
+        )
+    if not options.model and options.start != "weights":
+        raise UsageError("--start is about the weights of MODEL, and none is named")
+    if options.task == "auto":
+        kind, why = guess_kind(options.examples)
+        print(f"task: {kind}, since {why} (--task names another)")
+        options = replace(options, task=cast(Task, kind))
+    if not options.model:
+        options = replace(options, tokenizer=_tokenizer(options, names))
+    if not options.epochs:
+        options = replace(options, epochs=(EPOCHS if options.model else EPOCHS_OF_NEW,))
     if options.optimizer.learning_rate is not None:
         options = replace(options, learning_rate=(options.optimizer.learning_rate,))
     options = replace(options, optimizer=with_named_warmup(options.optimizer, names))
     _validate(options)
     return options
+
+
+def new_model(options: FinetuneOptions) -> ModelConfig:
+    """Returns the model that begins from random weights.
+
+    Raises:
+      UsageError: an unknown preset.
+    """
+    model = preset_for(options.preset, options.max_length) if options.preset else model_for(options.task)
+    return laid_over(model, model_changes(options))
+
+
+def _tokenizer(options: FinetuneOptions, names: Sequence[str]) -> TokenizerConfig:
+    """What a new model's tokenizer is learned by: what is named, and else what suits the model and the texts."""
+    own = [name.removeprefix("tokenizer.") for name in names if name.startswith("tokenizer.")]
+    model = preset_for(options.preset, options.max_length) if options.preset else model_for(options.task)
+    kind = options.tokenizer.kind if "kind" in own else None
+    return laid_over(tokenizer_for(model, options.task, kind), values_of(options.tokenizer, own))
 
 
 def _validate(options: FinetuneOptions) -> None:
@@ -149,6 +195,11 @@ def _validate(options: FinetuneOptions) -> None:
         raise UsageError(f"--seeds is {options.seeds}; it must be at least 1")
 
 
+def name_of(options: FinetuneOptions) -> str:
+    """What a run is called after."""
+    return Path(options.model).name or options.preset or "new"
+
+
 def experiments(options: FinetuneOptions) -> dict[str, Experiment]:
     """Returns the experiments to run, by what tells them apart ("" for a single one)."""
     several = [name for name in ("epochs", "batch_size", "learning_rate") if len(getattr(options, name)) > 1]
@@ -158,7 +209,7 @@ def experiments(options: FinetuneOptions) -> dict[str, Experiment]:
         values: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "learning_rate": rate}
         name = "-".join(f"{one}={values[one]:g}" for one in several)
         found[name] = Experiment(
-            name=f"{Path(options.model).name}-{options.task}",
+            name=f"{name_of(options)}-{options.task}",
             epochs=epochs,
             batch_size=batch_size,
             accumulation=options.accumulation,
@@ -166,7 +217,9 @@ def experiments(options: FinetuneOptions) -> dict[str, Experiment]:
             sample_every=0,
             start_from=options.model,
             start_with=options.start,
-            model_changes=model_changes(options),
+            model=DEFAULT_MODEL if options.model else new_model(options),
+            model_changes=model_changes(options) if options.model else {},
+            tokenizer=options.tokenizer,
             data=DataConfig(source="examples", length=options.max_length),
             examples=options.examples,
             task=replace(options.settings, kind=options.task),

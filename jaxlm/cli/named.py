@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from jaxlm.errors import UsageError
 from jaxlm.experiment import Experiment, flatten
 from jaxlm.training.config import OptimizerConfig
 
@@ -15,6 +16,16 @@ def named(arguments: Sequence[str]) -> list[str]:
     """
     names = (word.split("=")[0].removeprefix("--").replace("-", "_") for word in arguments if word.startswith("--"))
     return list(dict.fromkeys(names))
+
+
+def value_named(arguments: Sequence[str], name: str) -> str | None:
+    """Returns the word that an option gives a field, before anything is parsed; None where it is not named."""
+    found = None
+    for place, word in enumerate(arguments):
+        option, equals, value = word.partition("=")
+        if option.startswith("--") and option.removeprefix("--").replace("-", "_") == name:
+            found = value if equals else next(iter(arguments[place + 1 : place + 2]), None)
+    return found
 
 
 def values_of(config: Any, names: Iterable[str]) -> dict[str, Any]:
@@ -36,7 +47,14 @@ def as_named(parsed: Experiment, base: Experiment, names: Sequence[str]) -> Expe
       parsed: `base` with the values of the options.
       base: that of the file or the run folder.
       names: the fields that options named.
+
+    Raises:
+      UsageError: two that contradict each other.
     """
+    if parsed.epochs and "steps" in names:
+        raise UsageError(
+            f"epochs is {parsed.epochs:g}, which decides the steps: change that, or add --epochs 0 to --steps"
+        )
     parsed = dataclasses.replace(parsed, optimizer=with_named_warmup(parsed.optimizer, names))
     if not parsed.start_from:
         return parsed

@@ -1,31 +1,36 @@
-"""`jaxlm train [EXPERIMENT.py] --dir RUN [--section.field VALUE ...]`."""
+"""`jaxlm train [EXPERIMENT.py | TEXT ...] --dir RUN [--section.field VALUE ...]`."""
 
 import dataclasses
+import itertools
 import logging
 import runpy
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import tyro
 
-from jaxlm.cli.named import as_named, named
+from jaxlm.cli.named import as_named, named, value_named
 from jaxlm.cli.options import parse_options
+from jaxlm.defaults import experiment_on_text
 from jaxlm.errors import DataError, JaxlmError, UsageError
-from jaxlm.experiment import Experiment
+from jaxlm.experiment import DEFAULT_MODEL, Experiment
 from jaxlm.run_folder import RunFolder
+from jaxlm.tasks.config import TaskKind
+from jaxlm.text.config import TokenizerConfig
 
-PROGRAM = "jaxlm train [EXPERIMENT.py]"
+PROGRAM = "jaxlm train [EXPERIMENT.py | TEXT ...]"
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Trains the experiment of a file, or goes on with the one in a run folder.
+    """Trains the experiment of a file, or a model of text files, or goes on with a run folder.
 
-    The file holds `def experiment() -> Experiment`; without one, the folder's experiment goes on, or the default one
-    (a small character-level GPT on tiny Shakespeare) starts. Options change single values.
+    EXPERIMENT.py holds `def experiment() -> Experiment`. TEXT is a text file, JSON Lines, or several of them: model,
+    tokenizer and sizes then suit --task.kind (causal_lm unless named) and the length of the text. Without either, the
+    folder's experiment goes on, or a small character-level GPT on tiny Shakespeare starts. Options change values.
 
     Each line of progress shows: step; done, the share of all steps; loss, the mean over the last batch (nats a target);
     val loss, the last evaluation's; tok/s, tokens read a second, padding included; compute, the model's FLOP/s, or MFU,
@@ -73,21 +78,40 @@ def parse(arguments: Sequence[str]) -> TrainOptions:
       UsageError: for wrong options or files.
     """
     words = list(arguments)
-    file = words.pop(0) if words and not words[0].startswith("-") else None
-    if not words and file is None:
-        raise UsageError("name an experiment file to run, or the folder of a run with --dir (see jaxlm train --help)")
-    if file is not None:
-        base = TrainOptions(experiment=load_experiment(file))
-    else:
-        # The folder decides which experiment the other options change.
-        folder = next((words[i + 1] for i in range(len(words) - 1) if words[i] == "--dir"), None) or next(
-            (word.removeprefix("--dir=") for word in words if word.startswith("--dir=")), None
+    files = list(itertools.takewhile(lambda word: not word.startswith("-"), words))
+    words = words[len(files) :]
+    if not words and not files:
+        raise UsageError(
+            "name an experiment file or a text to train on, or the folder of a run with --dir (see jaxlm train --help)"
         )
-        run = RunFolder(folder) if folder else None
-        base = TrainOptions(experiment=run.read_experiment() if run and run.exists() else Experiment())
+    base = TrainOptions(experiment=_base(files, words))
     options = parse_options(TrainOptions, base, words, PROGRAM, without_prefix="experiment")
     options = dataclasses.replace(options, experiment=as_named(options.experiment, base.experiment, named(words)))
     return options if options.dir else dataclasses.replace(options, dir=str(Path("runs") / options.experiment.name))
+
+
+def _base(files: list[str], words: Sequence[str]) -> Experiment:
+    """The experiment that options change: of a file, of texts, of the run folder, or the default one."""
+    if files and files[0].endswith(".py"):
+        if len(files) > 1:
+            raise UsageError(f"unexpected argument {files[1]!r}: an experiment file comes alone (see {PROGRAM} --help)")
+        return load_experiment(files[0])
+    for file in files:
+        if RunFolder(file).exists():
+            raise UsageError(f"{file} is a run folder: jaxlm train --dir {file} goes on with it")
+        if not Path(file).exists() and Path(f"{file}.py").is_file():
+            raise UsageError(f"there is no text {file} (did you mean {f'{file}.py'!r}?)")
+    folder = value_named(words, "dir")
+    if not files and folder and RunFolder(folder).exists():
+        return RunFolder(folder).read_experiment()
+    kind = value_named(words, "task.kind") or "causal_lm"
+    if kind not in get_args(TaskKind):
+        return Experiment()  # the parser says which there are
+    name = Path(files[0]).stem if files else ""
+    base = experiment_on_text(kind, files, name, value_named(words, "tokenizer.kind"))
+    if value_named(words, "start_from"):  # brings its model and its tokenizer
+        return dataclasses.replace(base, model=DEFAULT_MODEL, tokenizer=TokenizerConfig())
+    return base
 
 
 def run(arguments: Sequence[str]) -> int:

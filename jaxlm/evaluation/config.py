@@ -9,8 +9,8 @@ from jaxlm.errors import UsageError
 class EvaluationConfig:
     """Evaluation of the whole validation split."""
 
-    every: int = 250
-    """Steps between evaluations; the end of training always gets one."""
+    every: int | None = None
+    """Steps between evaluations, and the end of training gets one always; none takes 250, or with epochs one epoch."""
     batch_size: int = 64
     """Rows evaluated at a time."""
     stride: int | None = None
@@ -22,7 +22,7 @@ class EvaluationConfig:
 
     def validate(self) -> None:
         """Raises UsageError for the first value out of range."""
-        if self.every < 1 or self.batch_size < 1:
+        if (self.every is not None and self.every < 1) or self.batch_size < 1:
             raise UsageError("evaluation.every and evaluation.batch_size must be at least 1")
         if self.patience < 0:
             raise UsageError(f"evaluation.patience is {self.patience}; it must be 0 (never stop early) or positive")

@@ -34,9 +34,9 @@ class TokenizerConfig:
     sentencepiece: subwords learned from the training text; wordpiece: BERT's; bpe: GPT-2's, merged bytes; folder: one
     that is there already."""
 
-    vocab_size: int = 8192
+    vocab_size: int | None = None
     """Number of ids, special ones included (sentencepiece, wordpiece and bpe; the other kinds have the size they
-    need)."""
+    need). None takes one for 500 bytes of the training text, from 600 to 8192, and fewer where the text fills fewer."""
 
     algorithm: SentencePieceAlgorithm = "unigram"
     """How subwords are learned (sentencepiece only)."""
@@ -75,14 +75,7 @@ class TokenizerConfig:
             return
         if self.algorithm not in get_args(SentencePieceAlgorithm):
             raise unknown_name("sentencepiece algorithm", str(self.algorithm), get_args(SentencePieceAlgorithm))
-        if type(self.vocab_size) is not int or not 1 <= self.vocab_size <= MAX_VOCAB_SIZE:
-            raise UsageError(
-                f"tokenizer vocab_size is {self.vocab_size!r}; it must be a whole number from 1 to {MAX_VOCAB_SIZE}"
-            )
-        if self.vocab_size <= len(self.special_tokens):
-            raise UsageError(
-                f"tokenizer vocab_size {self.vocab_size} is no more than its {len(self.special_tokens)} special tokens"
-            )
+        self._validate_vocab_size()
         coverage = self.character_coverage
         if type(coverage) not in (int, float) or not MIN_CHARACTER_COVERAGE <= coverage <= 1:
             raise UsageError(
@@ -91,6 +84,18 @@ class TokenizerConfig:
         for name in ("byte_fallback", "lowercase"):
             if type(getattr(self, name)) is not bool:
                 raise UsageError(f"tokenizer {name} is {getattr(self, name)!r}; it must be True or False")
+
+    def _validate_vocab_size(self) -> None:
+        if self.vocab_size is None:
+            return
+        if type(self.vocab_size) is not int or not 1 <= self.vocab_size <= MAX_VOCAB_SIZE:
+            raise UsageError(
+                f"tokenizer vocab_size is {self.vocab_size!r}; it must be a whole number from 1 to {MAX_VOCAB_SIZE}"
+            )
+        if self.vocab_size <= len(self.special_tokens):
+            raise UsageError(
+                f"tokenizer vocab_size {self.vocab_size} is no more than its {len(self.special_tokens)} special tokens"
+            )
 
     def _validate_special_tokens(self) -> None:
         names = self.special_tokens

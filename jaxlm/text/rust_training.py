@@ -9,12 +9,13 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from jaxlm.errors import DataError, UsageError
+from jaxlm.errors import DataError
 from jaxlm.text.config import TokenizerConfig
 from jaxlm.text.hugging_face import HuggingFaceTokenizer
 from jaxlm.text.hugging_face_directory import tokenizer_from_files
 from jaxlm.text.hugging_face_files import SETTINGS_FILE
 from jaxlm.text.special_tokens import ROLES
+from jaxlm.text.vocabulary_size import VocabularySizeError
 
 # BERT's own, in its order; [PAD] is 0.
 WORDPIECE_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -51,6 +52,7 @@ def train_word_piece(config: TokenizerConfig, documents: Iterable[str]) -> Huggi
     inner = sorted({character for word in words for character in word[1:]} & alphabet)
     extra = tuple(name for name in config.special_tokens if name not in WORDPIECE_SPECIAL)
     first = [*WORDPIECE_SPECIAL, *(_PREFIX + character for character in inner)]
+    assert config.vocab_size is not None, "it has been settled"
     size = config.vocab_size - len(extra)
     _require_room(config, len(first) + len(alphabet) + len(extra))
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
@@ -93,7 +95,7 @@ def train_byte_pairs(config: TokenizerConfig, documents: Iterable[str]) -> Huggi
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = trainers.BpeTrainer(
-        vocab_size=config.vocab_size - len(last),
+        vocab_size=(config.vocab_size or 0) - len(last),
         min_frequency=_MIN_FREQUENCY,
         initial_alphabet=alphabet,
         show_progress=False,
@@ -146,19 +148,21 @@ def _in_order(vocabulary: dict[str, int]) -> list[str]:
 
 
 def _require_room(config: TokenizerConfig, least: int) -> None:
-    if config.vocab_size < least:
+    if config.vocab_size is not None and config.vocab_size < least:
         lower = ", or lower character_coverage" if config.kind == "wordpiece" else ""
-        raise UsageError(
+        raise VocabularySizeError(
             f"tokenizer vocab_size {config.vocab_size} is too small; the characters of this training text and the "
-            f"special ids need {least}: choose that or more{lower}"
+            f"special ids need {least}: choose that or more{lower}",
+            least,
         )
 
 
 def _require_full(config: TokenizerConfig, size: int) -> None:
-    if size < config.vocab_size:
-        raise UsageError(
+    if config.vocab_size is not None and size < config.vocab_size:
+        raise VocabularySizeError(
             f"tokenizer vocab_size {config.vocab_size} is more than this training text can fill; the largest possible "
-            f"with kind {config.kind!r} is {size}: choose that or less, or give more text"
+            f"with kind {config.kind!r} is {size}: choose that or less, or give more text",
+            size,
         )
 
 

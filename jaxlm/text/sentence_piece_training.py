@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from jaxlm.errors import DataError, UsageError
 from jaxlm.text.config import TokenizerConfig
 from jaxlm.text.sentence_piece import BOS_ID, EOS_ID, PAD_ID, SPACE_MARK, UNK_ID
+from jaxlm.text.vocabulary_size import VocabularySizeError
 
 # sentencepiece drops longer sentences without a word. A character has at most four bytes.
 MAX_SENTENCE_BYTES = 4192
@@ -87,14 +88,16 @@ def split_into_sentences(document: str) -> Iterator[str]:
 
 def _explained(config: TokenizerConfig, message: str) -> UsageError | DataError:
     if match := _TOO_LARGE.search(message):
-        return UsageError(
+        return VocabularySizeError(
             f"tokenizer vocab_size {config.vocab_size} is more than this training text can fill; the largest possible "
-            f"with algorithm {config.algorithm!r} is {match[1]}: choose that or less, or give more text"
+            f"with algorithm {config.algorithm!r} is {match[1]}: choose that or less, or give more text",
+            int(match[1]),
         )
     if match := _TOO_SMALL.search(message):
         fallback = ", the 256 bytes" if config.byte_fallback else ""
-        return UsageError(
+        return VocabularySizeError(
             f"tokenizer vocab_size {config.vocab_size} is too small; the characters of this training text{fallback} "
-            f"and the special ids need {match[1]}: choose that or more, or lower character_coverage"
+            f"and the special ids need {match[1]}: choose that or more, or lower character_coverage",
+            int(match[1]),
         )
     return DataError(f"sentencepiece cannot learn from this text: {' '.join(message.split())}")

@@ -21,6 +21,7 @@ from jaxlm.text.sentence_piece import SentencePieceTokenizer
 from jaxlm.text.sentence_piece_training import train_sentence_piece
 from jaxlm.text.special_tokens import ExtendedTokenizer
 from jaxlm.text.unicode import require_unicode
+from jaxlm.text.vocabulary_size import VocabularySizeError, with_vocabulary_size
 
 __all__ = ["Tokenizer", "has_tokenizer", "load_tokenizer", "train_tokenizer"]
 
@@ -58,21 +59,23 @@ def train_tokenizer(config: TokenizerConfig, documents: Iterable[str]) -> Tokeni
     if config.kind == "folder":
         return load_tokenizer(config.folder)
     if config.kind in _RUST_TRAINERS:
-        return _RUST_TRAINERS[config.kind](config, _checked(documents))
-    if config.special_tokens:
-        plain = replace(config, special_tokens=())
-        if config.kind == "sentencepiece":  # whose size counts them
-            plain = replace(plain, vocab_size=config.vocab_size - len(config.special_tokens))
-        return ExtendedTokenizer(_train_plain(plain, documents), config.special_tokens)
-    return _train_plain(config, documents)
+        return with_vocabulary_size(config, _checked(documents), _RUST_TRAINERS[config.kind])
+    if config.kind == "sentencepiece":
+        return with_vocabulary_size(config, _checked(documents), _train_sentence_piece)
+    plain = ByteTokenizer() if config.kind == "byte" else CharacterTokenizer.train(_checked(documents))
+    return ExtendedTokenizer(plain, config.special_tokens) if config.special_tokens else plain
 
 
-def _train_plain(config: TokenizerConfig, documents: Iterable[str]) -> BytewiseTokenizer:
-    if config.kind == "byte":
-        return ByteTokenizer()
-    if config.kind == "character":
-        return CharacterTokenizer.train(_checked(documents))
-    return SentencePieceTokenizer(train_sentence_piece(config, _checked(documents)))
+def _train_sentence_piece(config: TokenizerConfig, documents: Iterable[str]) -> Tokenizer:
+    special = config.special_tokens
+    if not special:
+        return SentencePieceTokenizer(train_sentence_piece(config, documents))
+    assert config.vocab_size is not None, "it has been settled"
+    plain = replace(config, special_tokens=(), vocab_size=config.vocab_size - len(special))
+    try:
+        return ExtendedTokenizer(SentencePieceTokenizer(train_sentence_piece(plain, documents)), special)
+    except VocabularySizeError as error:  # of the pieces without the special tokens
+        raise VocabularySizeError(str(error), error.possible + len(special)) from error
 
 
 def load_tokenizer(folder: str | os.PathLike[str]) -> Tokenizer:

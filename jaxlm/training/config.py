@@ -120,8 +120,8 @@ def suited_rate(
 class CheckpointConfig:
     """When checkpoints are written and which are kept."""
 
-    every: int = 500
-    """Steps between checkpoints; the last step always gets one."""
+    every: int | None = None
+    """Steps between checkpoints, and the last step gets one always; none takes 500, or with epochs one epoch."""
     keep_latest: int = 1
     """How many of the newest are kept."""
     keep_best: int = 1
@@ -133,5 +133,5 @@ class CheckpointConfig:
 
     def validate(self) -> None:
         """Raises UsageError for the first value out of range."""
-        if self.every < 1 or self.keep_latest < 1 or self.keep_best < 0:
+        if (self.every is not None and self.every < 1) or self.keep_latest < 1 or self.keep_best < 0:
             raise UsageError("checkpoints.every and keep_latest must be at least 1, keep_best at least 0")

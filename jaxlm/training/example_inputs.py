@@ -202,12 +202,8 @@ def _by_epochs(experiment: Experiment, rows: int) -> Experiment:
     if not experiment.epochs:
         return experiment
     each = max(round(rows / experiment.batch_size), 1)
-    return replace(
-        experiment,
-        steps=max(round(experiment.epochs * rows / experiment.batch_size), 1),
-        evaluation=replace(experiment.evaluation, every=each),
-        checkpoints=replace(experiment.checkpoints, every=each),
-    )
+    steps = max(round(experiment.epochs * rows / experiment.batch_size), 1)
+    return replace(experiment, steps=steps).with_intervals(each, each)
 
 
 def labels_of(examples: Sequence[Example], kind: str) -> tuple[str, ...]:

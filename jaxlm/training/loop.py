@@ -266,6 +266,9 @@ class _Run:
             folder.checkpoints, experiment.checkpoints.keep_latest, experiment.checkpoints.keep_best, folder.identity
         )
         self.validation: Perplexity | None = None
+        # A resolved experiment has both.
+        self.evaluate_every = experiment.evaluation.every or experiment.steps
+        self.save_every = experiment.checkpoints.every or experiment.steps
 
     def to_the_end(self, watch: PreemptionWatch) -> TrainResult:
         """Restores or starts, and trains."""
@@ -502,8 +505,8 @@ class _Run:
         """Records, evaluates, samples and saves where this step is due for it."""
         experiment = self.experiment
         last = step == experiment.steps
-        evaluating = step % experiment.evaluation.every == 0 or last
-        saving = step % experiment.checkpoints.every == 0 or last or stop
+        evaluating = step % self.evaluate_every == 0 or last
+        saving = step % self.save_every == 0 or last or stop
         logging = step % experiment.log_every == 0 or last
         if logging or evaluating or saving:
             self.record(step, logging)
@@ -514,7 +517,7 @@ class _Run:
             self.progress.update(step, self.measures(step))
         if evaluating or saving:
             # A stop comes when nothing was planned, and an undisturbed run has no such record: it is an event.
-            planned = evaluating or step % experiment.checkpoints.every == 0
+            planned = evaluating or step % self.save_every == 0
             kind, name = ("ledger", {}) if planned else ("event", {"name": "stopped"})
             self.trackers.log(step, kind, {**name, **self.ledger.record(self.rows.epoch_rows(step))})
         found = None

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from jaxlm.errors import UsageError
-from jaxlm.experiment import DEFAULT_MODEL, Experiment
+from jaxlm.experiment import DEFAULT_MODEL, Experiment, laid_over
 from jaxlm.models.adapters import PARTS, path_of
 from jaxlm.models.config import ModelConfig
 from jaxlm.run_folder import RunFolder
@@ -133,17 +133,6 @@ def refuse_other_model(asked: Experiment, found: Experiment) -> None:
             f"model is not what comes of start_from ({'; '.join(own)}): leave it out, and name what is to differ in "
             "model_changes"
         )
-
-
-def laid_over(config: Any, changes: Mapping[str, Any]) -> Any:
-    """Returns a configuration with the fields that `changes` names; parts of it are named by mappings of their own."""
-    return replace(
-        config,
-        **{
-            name: laid_over(getattr(config, name), value) if isinstance(value, Mapping) else value
-            for name, value in changes.items()
-        },
-    )
 
 
 def _summary_of_text(source: ModelConfig) -> dict[str, Any]:

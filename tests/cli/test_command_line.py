@@ -73,7 +73,7 @@ def test_every_verb_is_a_file_of_its_own():
         (["train", "--stepz=5"], "unknown option --stepz (did you mean '--steps'?)"),
         (["train", "--optimizer.learning_rat", "1"], "unknown option --optimizer.learning_rat (did you mean '--opti"),
         (["train", "--model.num_layer", "1"], "unknown option --model.num_layer (did you mean '--model.num-layers'?)"),
-        (["train", "--xyzzy"], "unknown option --xyzzy (see jaxlm train [EXPERIMENT.py] --help)"),
+        (["train", "--xyzzy"], "unknown option --xyzzy (see jaxlm train [EXPERIMENT.py | TEXT ...] --help)"),
         (["generate", "run", "--promt", "x"], "unknown option --promt (did you mean '--prompt'?)"),
         (["generate", "run", "--max_new_token", "x"], "unknown option --max_new_token (did you mean '--max-new-token"),
         (["evaluate", "run", "--strid", "3"], "unknown option --strid (did you mean '--stride'?)"),

@@ -92,7 +92,7 @@ def test_tokenizer_refuses_what_it_cannot_learn(refused, tmp_path):
     assert "a tokenizer of kind 'byte' is not learned" in refused(*words, "--tokenizer.kind", "byte")
     assert "held_out is 1.0" in refused(*words, "--held-out", 1)
     assert "sample is 0.0" in refused(*words, "--sample", 0)
-    assert "vocab_size 8192 is more than this training text can fill" in refused(*words)
+    assert "vocab_size 8192 is more than this training text can fill" in refused(*words, "--tokenizer.vocab-size", 8192)
     assert "files is empty" in refused("data", "tokenizer", tmp_path / "out")
 
 
