@@ -15,7 +15,8 @@ from jaxlm.data.cache import digest, file_sha256
 from jaxlm.data.config import DataConfig
 from jaxlm.data.corpus import prepare_corpus
 from jaxlm.data.examples.example import Example, first_problem
-from jaxlm.data.examples.reading import read_examples
+from jaxlm.data.examples.reading import read_examples, unlabelled_examples
+from jaxlm.data.examples.tables import is_table, table_records
 from jaxlm.data.sources import documents as source_documents
 from jaxlm.data.sources import source_files
 from jaxlm.errors import DataError, UsageError
@@ -392,7 +393,8 @@ class LanguageModel:
 
         Args:
           inputs: one text, or several in a list; pairs of texts for a model of pairs; of a tagging model, lists of
-            words, or texts that are divided at spaces.
+            words, or texts that are divided at spaces; or a DataFrame, a datasets.Dataset or a list of dicts, of which
+            the columns that the run learned from are taken.
           batch_size: at a time; no prediction depends on it.
 
         Raises:
@@ -405,7 +407,17 @@ class LanguageModel:
         if isinstance(inputs, str):
             return self.predict([inputs], batch_size)[0]
         task = self.labelled_task
+        if is_table(inputs) and task.config.kind != "chat":
+            records = table_records(inputs)
+            return self.predict_examples(
+                unlabelled_examples(records, self.experiment.examples, task.config.kind, "the table"), batch_size
+            )
         examples = [as_example(task.config.kind, one, f"input {number}") for number, one in enumerate(inputs)]
+        return self.predict_examples(examples, batch_size)
+
+    def predict_examples(self, examples: Sequence[Example], batch_size: int = 64) -> list[Prediction]:
+        """Predicts for examples, whose labels, if they have any, are not looked at; see `predict`."""
+        task = self.labelled_task
         if task.generates:
             found = dict(self._written(examples, batch_size))
         else:

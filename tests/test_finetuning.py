@@ -254,13 +254,27 @@ def test_best_by_what_is_not_measured_is_refused(files, tmp_path):
         train(run, tmp_path / "run")
 
 
-def test_a_model_predicts_and_is_compared_by_commands(classifier, capsys):
+def test_a_model_predicts_and_is_compared_by_commands(classifier, tmp_path, capsys):
     folder, _ = classifier
     assert main(["predict", str(folder), "--text", "a good film", "a dull plot"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("\t")[0] for line in lines] == ["good", "bad"]
     assert main(["predict", str(folder), "--text", "a good film", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["label"] == "good"
+    table = tmp_path / "new.csv"
+    table.write_text('id,text,note\n1,a good film,"x, y"\n2,a dull plot,\n')
+    assert main(["predict", str(folder), "--file", str(table)]) == 0
+    header, one, two = capsys.readouterr().out.splitlines()
+    assert header == "id,text,note,prediction,probability"
+    assert one.startswith('1,a good film,"x, y",good,')
+    assert two.startswith("2,a dull plot,,bad,")
+    assert main(["predict", str(folder), "--file", str(table), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[1])["note"] == ""
+    rows = [{"id": 1, "text": "a good film"}, {"id": 2, "text": "a dull plot"}]
+    assert [own.label for own in jaxlm.load(folder).predict(rows)] == ["good", "bad"]
+    table.write_text("text,prediction\na,b\n")
+    assert main(["predict", str(folder), "--file", str(table)]) == 2
+    assert "has a column 'prediction' already" in capsys.readouterr().err
     assert main(["compare", str(folder), str(folder), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["accuracy"]["p_value"] == 1.0
 

@@ -1,5 +1,6 @@
 """`jaxlm predict MODEL`."""
 
+import csv
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,8 +16,10 @@ from jaxlm.cli.options import parse_options
 from jaxlm.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from jaxlm.language_model import LanguageModel
     from jaxlm.prediction.prediction import Prediction
 
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 AT_ONCE = 4096  # lines that are sorted by length together
 
 
@@ -29,8 +32,13 @@ class PredictOptions:
     text: tuple[str, ...] = ()
     """Texts to predict for."""
     file: str = ""
-    """File with a text in each line, or - for standard input; tabs divide a pair, a question from its text or its
-    choices, a prompt from two answers."""
+    """A table (.csv, .tsv, .jsonl, .json), of which the run's columns are taken and all are printed, with the
+    prediction beside them; or a file with a text in each line, or - for standard input: there tabs divide a pair, a
+    question from its text or its choices, a prompt from two answers."""
+    text_column: str = ""
+    """Column of the text in a table; none is that of the run's examples, or guessed."""
+    pair_column: str = ""
+    """Column of the second text in a table."""
     json: bool = False
     """Print JSON Lines with the probability of every label, instead of a table."""
     step: str = "best"
@@ -63,12 +71,60 @@ def run(arguments: Sequence[str]) -> int:
         task = replace(model.experiment.task, num_beams=options.num_beams)
         model.experiment = replace(model.experiment, task=task)
     kind = model.labelled_task.config.kind
+    if Path(options.file.removesuffix(".gz")).suffix.lower() in TABLES:
+        return _predict_table(model, options)
     lines = iter(options.text) if options.text else _lines(options.file)
     while texts := list(islice(lines, AT_ONCE)):
         inputs = [from_line(kind, text) for text in texts]
         for text, prediction in zip(texts, model.predict(inputs, options.batch_size), strict=True):
             print(json.dumps(as_json(text, prediction), ensure_ascii=False) if options.json else line(text, prediction))
     return 0
+
+
+def _predict_table(model: "LanguageModel", options: PredictOptions) -> int:
+    """Prints a table with predictions in columns of their own."""
+    from jaxlm.data.examples.reading import read_records, unlabelled_examples
+
+    given = model.experiment.examples
+    config = replace(
+        given,
+        format="auto",
+        text_column=options.text_column or given.text_column,
+        pair_column=options.pair_column or given.pair_column,
+    )
+    path = Path(options.file)
+    if not path.is_file():
+        raise UsageError(f"{path} cannot be read: it is no file")
+    records = read_records((path,), config)
+    examples = unlabelled_examples(records, config, model.labelled_task.config.kind, str(path))
+    found = [columns_of(one) for one in model.predict_examples(examples, options.batch_size)]
+    twice = set(records.names) & set(found[0])
+    if twice:
+        raise UsageError(f"{path} has a column {min(twice)!r} already, which the prediction would take: rename it")
+    rows = [record.fields for record in records.good]
+    if options.json or not records.separator:
+        for row, own in zip(rows, found, strict=True):
+            print(json.dumps({**row, **own}, ensure_ascii=False))
+        return 0
+    table = csv.writer(sys.stdout, delimiter=records.separator, lineterminator="\n")
+    if records.header:
+        table.writerow([*records.names, *found[0]])
+    table.writerows([*row.values(), *own.values()] for row, own in zip(rows, found, strict=True))
+    return 0
+
+
+def columns_of(prediction: "Prediction") -> dict[str, object]:
+    """Returns the columns that a prediction adds to a table: `prediction`, and how sure it is."""
+    if prediction.text is not None:
+        return {"prediction": prediction.text}
+    if prediction.answers:
+        best = prediction.answers[0]
+        return {"prediction": best.text, "start": best.start, "stop": best.stop, "score": best.score}
+    if prediction.tags:
+        return {"prediction": " ".join(prediction.tags)}
+    chosen = prediction.label if prediction.label is not None else prediction.value
+    columns: dict[str, object] = {"prediction": "|".join(prediction.labels) if chosen is None else chosen}
+    return columns if prediction.probability is None else {**columns, "probability": prediction.probability}
 
 
 def as_json(text: str, prediction: "Prediction") -> dict[str, object]:

@@ -188,6 +188,39 @@ def examples_of(
     return examples, problems, form
 
 
+def unlabelled_examples(records: Records, config: ExamplesConfig, kind: str, where: str) -> list[Example]:
+    """Returns an example of each record, to be predicted: none needs a label.
+
+    Args:
+      records: of a file or a table.
+      config: that of the run, whose columns are looked for first.
+      kind: of the task.
+      where: the file or table, for messages.
+
+    Raises:
+      UsageError: a column that the run read is missing.
+      DataError: columns that cannot be told; a record that nothing can be predicted for.
+    """
+    form = form_of(records, config, kind, where, labelled=False)
+    learned = config.known_columns().get("pair", "")
+    if learned and form.columns and "pair" not in form.columns and kind != "chat":
+        raise UsageError(f"{where} has no column {learned!r}, the second text of the run's examples; it has "
+                         f"{', '.join(records.names)[:300]}: name it with --pair-column")  # fmt: skip
+    found: list[Example] = []
+    bad: list[Problem] = []
+    for item in records.items:
+        own = (
+            item if isinstance(item, Problem) else example_of(item, config, kind, form.columns, form.choices, False)[0]
+        )
+        if isinstance(own, Problem):
+            bad.append(own)
+        else:
+            found.append(own)
+    if bad:
+        raise DataError(f"{where}: nothing can be predicted for {len(bad):,} of its records; {first_problem(bad)}")
+    return found
+
+
 def form_of(records: Records, config: ExamplesConfig, kind: str, where: str, labelled: bool = True) -> Form:
     """Returns how records are read: see `examples_of`; those that are not `labelled` need no label."""
     if records.form in _KINDS:

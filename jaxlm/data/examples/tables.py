@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxlm.data.examples.records import Record, Records, names_of
 from jaxlm.errors import UsageError
 
 
@@ -44,6 +45,12 @@ def records_of(table: Any, what: str = "the table") -> Iterator[dict[str, Any]]:
     for number, row in enumerate(rows):
         cells = {str(name): _plain(cell, f"{what}, row {number}, column {name!r}") for name, cell in row.items()}
         yield {name: cell for name, cell in cells.items() if cell is not None}
+
+
+def table_records(table: Any) -> Records:
+    """Returns the rows of a table as the readers have them, in places "row 0", "row 1", ...; see `records_of`."""
+    items = [Record(f"row {number}", fields) for number, fields in enumerate(records_of(table))]
+    return Records(list(items), names_of(items))
 
 
 def write_table(table: Any, path: str | os.PathLike, what: str = "the table") -> None:
