@@ -17,7 +17,7 @@ from jaxlm.models.tower import token_embedding
 from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.feed_forward import FeedForward
 from jaxlm.nn.masks import AttentionMask
-from jaxlm.nn.parameter import parameter
+from jaxlm.nn.parameter import parameter, spread
 from jaxlm.nn.relative_attention import (
     RelativeAttention,
     RelativeInputs,
@@ -83,7 +83,7 @@ class Permutation(nn.Module):
         query = None
         if target_mapping is not None:
             shape = (*target_mapping.shape[:2], config.embed_dim)
-            query = dropout(jnp.broadcast_to(query_start.astype(dtype), shape))
+            query = dropout(spread(query_start, shape, dtype))
 
         seen_segments = segment_ids
         if memory is not None:

@@ -85,8 +85,8 @@ class TokenScores:
         dtype = jnp.dtype(config.dtype)
         with product_precision(config):
             if config.head == "tied":
-                # Whole rows on every device, as for a lookup.
-                table = nn.with_logical_constraint(self.kernel.astype(dtype), ("vocab", None))
+                # Whole rows on every device, as for a lookup; in its own type, which its gradient is to have.
+                table = nn.with_logical_constraint(self.kernel, ("vocab", None))
                 logits = matmul(features, table, dtype, turned=True)
             else:
                 logits = matmul(features, self.kernel, dtype)

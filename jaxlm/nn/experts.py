@@ -54,7 +54,7 @@ class MixtureOfExperts(nn.Module):
             that there is none.
         """
         embed_dim = x.shape[-1]
-        wide = jnp.dtype("float32")
+        wide = jnp.dtype(jnp.float32)
         with jax.default_matmul_precision("float32"):
             scores = Linear(self.num_experts, ("embed", "expert"), False, wide, self.kernel_init, name="router")(x)
         probabilities = jax.nn.softmax(scores, axis=-1)

@@ -78,14 +78,14 @@ def block_products(x: jax.Array, kernels: jax.Array, grouping: Grouping) -> jax.
 
     Args:
       x: [slots, in_features], in the order of `grouping`; empty places are zeros.
-      kernels: [groups, in_features, out_features].
+      kernels: [groups, in_features, out_features]; rounded to x's dtype, their gradient is summed in float32.
       grouping: from `group_rows`.
 
     Returns:
       [slots, out_features] of x's dtype; zeros in empty places.
     """
     blocks = grouping.group_of_block.shape[0]
-    x = x.reshape(blocks, -1, x.shape[-1])
+    x, kernels = x.reshape(blocks, -1, x.shape[-1]), kernels.astype(x.dtype)
 
     def multiply(i: jax.Array, y: jax.Array) -> jax.Array:
         return y.at[i].set(x[i] @ kernels[grouping.group_of_block[i]])
@@ -102,12 +102,13 @@ def _block_products_backward(saved: tuple, cotangent: jax.Array) -> tuple[jax.Ar
     x, kernels, grouping = saved
     blocks = grouping.group_of_block.shape[0]
     rows, cotangents = (array.reshape(blocks, -1, array.shape[-1]) for array in (x, cotangent))
+    factors = kernels.astype(x.dtype)
 
     def multiply(i: jax.Array, gradients: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         of_rows, of_kernels = gradients
         group = grouping.group_of_block[i]
         summand = jnp.matmul(rows[i].T, cotangents[i], preferred_element_type=jnp.float32)
-        return of_rows.at[i].set(cotangents[i] @ kernels[group].T), of_kernels.at[group].add(summand)
+        return of_rows.at[i].set(cotangents[i] @ factors[group].T), of_kernels.at[group].add(summand)
 
     # Summed over blocks in float32, whatever the compute dtype.
     start = jnp.zeros_like(rows), jnp.zeros(kernels.shape, jnp.float32)
@@ -116,3 +117,27 @@ def _block_products_backward(saved: tuple, cotangent: jax.Array) -> tuple[jax.Ar
 
 
 block_products.defvjp(_block_products_forward, _block_products_backward)
+
+OF_KERNELS = jax.lax.RaggedDotDimensionNumbers((((0,), (0,)), ((), ())), (0,), ())  # one product for each group
+
+
+@jax.custom_vjp
+def ragged_products(x: jax.Array, kernels: jax.Array, grouping: Grouping) -> jax.Array:
+    """`block_products` by `jax.lax.ragged_dot`, for what is no CPU."""
+    return jax.lax.ragged_dot(x, kernels.astype(x.dtype), grouping.group_slots)
+
+
+def _ragged_products_forward(x: jax.Array, kernels: jax.Array, grouping: Grouping) -> tuple[jax.Array, tuple]:
+    return ragged_products(x, kernels, grouping), (x, kernels, grouping)
+
+
+def _ragged_products_backward(saved: tuple, cotangent: jax.Array) -> tuple[jax.Array, jax.Array, None]:
+    x, kernels, grouping = saved
+    of_rows = jax.lax.ragged_dot(cotangent, kernels.astype(x.dtype).swapaxes(1, 2), grouping.group_slots)
+    of_kernels = jax.lax.ragged_dot_general(
+        x, cotangent, grouping.group_slots, OF_KERNELS, preferred_element_type=kernels.dtype
+    )
+    return of_rows, of_kernels, None
+
+
+ragged_products.defvjp(_ragged_products_forward, _ragged_products_backward)

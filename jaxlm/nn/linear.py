@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from flax import struct
 from jax.ad_checkpoint import checkpoint_name
 
-from jaxlm.nn.grouping import Grouping, block_products
-from jaxlm.nn.parameter import Initializer, parameter
+from jaxlm.nn.grouping import Grouping, block_products, ragged_products
+from jaxlm.nn.parameter import Initializer, parameter, spread
 from jaxlm.nn.product import product
 
 PRODUCT = "product"  # what rematerialisation knows the result of `matmul` by
@@ -86,7 +86,7 @@ class AdaptedKernel:
             return y
         whole = self.base + self.scale * (self.lora_a @ self.lora_b)
         # The lengths count as constants in the gradient (section 4.3).
-        return y * (self.magnitude / jax.lax.stop_gradient(column_norms(whole))).astype(dtype)
+        return y * spread(self.magnitude / jax.lax.stop_gradient(column_norms(whole)), y.shape, dtype)
 
 
 def column_norms(kernel: jax.Array) -> jax.Array:
@@ -115,7 +115,7 @@ def matmul(
     if isinstance(kernel, DecodingKernel | AdaptedKernel):
         y = kernel.product(flat, dtype)
     else:
-        y = checkpoint_name(product(flat[None], kernel.astype(dtype)[None], dtype, turned)[0], PRODUCT)
+        y = checkpoint_name(product(flat[None], kernel[None], dtype, turned)[0], PRODUCT)
     return y.reshape(*x.shape[:-1], y.shape[-1])
 
 
@@ -131,13 +131,7 @@ def grouped_matmul(x: jax.Array, kernels: jax.Array, grouping: Grouping, dtype: 
     Returns:
       [slots, out_features], zeros in empty places.
     """
-    return jax.lax.platform_dependent(
-        x.astype(dtype),
-        kernels.astype(dtype),
-        grouping,
-        cpu=block_products,
-        default=lambda x, kernels, grouping: jax.lax.ragged_dot(x, kernels, grouping.group_slots),
-    )
+    return jax.lax.platform_dependent(x.astype(dtype), kernels, grouping, cpu=block_products, default=ragged_products)
 
 
 class Linear(nn.Module):
@@ -164,5 +158,5 @@ class Linear(nn.Module):
         y = matmul(x, kernel, self.dtype)
         if self.use_bias:
             bias = parameter(self, "bias", nn.initializers.zeros, (self.features,), self.axes[1:])
-            y = y + bias.astype(self.dtype)
+            y = y + spread(bias, y.shape, self.dtype)
         return y

@@ -24,6 +24,20 @@ ROLES: dict[str, Role] = {
 }
 
 
+def spread(value: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
+    """Repeats a parameter for all tokens, in the compute dtype.
+
+    It is rounded after it is repeated, so that its gradient, a sum over all tokens, is one of float32 numbers: in
+    bfloat16, 16,384 ones sum to 1,024.
+
+    Args:
+      value: broadcastable to `shape`.
+      shape: of what it meets.
+      dtype: of the result.
+    """
+    return jnp.broadcast_to(value, shape).astype(dtype)
+
+
 def parameter(
     module: nn.Module, name: str, initializer: Initializer, shape: tuple[int, ...], axes: tuple[str, ...]
 ) -> jax.Array:

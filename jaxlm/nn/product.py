@@ -30,42 +30,54 @@ def rounds_to_bfloat16() -> bool:
 def product(left: jax.Array, right: jax.Array, dtype: jnp.dtype, turned: bool = False) -> jax.Array:
     """Multiplies matrices, adding up in float32: [n, rows, inner] and [n, inner, columns] to [n, rows, columns].
 
+    Each factor's gradient has its own type. That of a float32 parameter is a float32 sum over the rows, which no
+    rounding ends, also where the parameter is rounded to bfloat16 on the way into the product.
+
     Args:
-      left, right: of one type. Their gradients have it too.
+      left: the first factor, of the type that the product is computed in.
+      right: the second, which is rounded to that type.
       dtype: of the result.
       turned: whether `right` is [n, columns, inner].
     """
-    if left.dtype != jnp.bfloat16 and not (rounds_to_bfloat16() and left.shape[1] >= FEWEST_ROWS):
-        return _plain(dtype, turned, left, right)
-    return jax.lax.platform_dependent(
-        left, right, cpu=partial(_on_matrix_units, dtype, turned), default=partial(_plain, dtype, turned)
-    )
-
-
-def _plain(dtype: jnp.dtype, turned: bool, left: jax.Array, right: jax.Array) -> jax.Array:
-    return _contract(left, right, 2 if turned else 1, dtype)
+    if left.dtype == jnp.bfloat16 or (rounds_to_bfloat16() and left.shape[1] >= FEWEST_ROWS):
+        return _rounded(dtype, turned, left, right)
+    return _contract(left, right.astype(left.dtype), 2 if turned else 1, dtype)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _on_matrix_units(dtype: jnp.dtype, turned: bool, left: jax.Array, right: jax.Array) -> jax.Array:
+def _rounded(dtype: jnp.dtype, turned: bool, left: jax.Array, right: jax.Array) -> jax.Array:
     return _forward(dtype, turned, left, right)[0]
 
 
 def _forward(dtype: jnp.dtype, turned: bool, left: jax.Array, right: jax.Array) -> tuple[jax.Array, tuple]:
     factors = left.astype(jnp.bfloat16), right.astype(jnp.bfloat16)
-    empty = jnp.zeros(0, left.dtype)  # what the type of the gradients is known by
-    return _contract(*factors, 2 if turned else 1).astype(dtype), (factors, empty)
+    empty = jnp.zeros(0, left.dtype), jnp.zeros(0, right.dtype)  # what the types of the gradients are known by
+    return _on_matrix_units(*factors, 2 if turned else 1, dtype), (factors, empty)
 
 
-def _backward(dtype: jnp.dtype, turned: bool, saved: tuple[Factors, jax.Array], cotangent: jax.Array) -> Factors:
-    (left, right), empty = saved
+def _backward(dtype: jnp.dtype, turned: bool, saved: tuple[Factors, Factors], cotangent: jax.Array) -> Factors:
+    (left, right), (like_left, like_right) = saved
     cotangent = cotangent.astype(jnp.bfloat16)
-    for_left = _contract(cotangent, right, 1 if turned else 2)
-    for_right = _contract(_turn(cotangent), left, 1) if turned else _contract(_turn(left), cotangent, 1)
-    return for_left.astype(empty.dtype), for_right.astype(empty.dtype)
+    for_left = _on_matrix_units(cotangent, right, 1 if turned else 2, like_left.dtype)
+    over_rows = (cotangent, left) if turned else (left, cotangent)
+    for_right = jax.lax.platform_dependent(
+        *over_rows,
+        cpu=lambda left, right: _contract(_turn(left), right, 1).astype(like_right.dtype),
+        default=lambda left, right: _contract(left, right, 1, like_right.dtype, left_axis=1),
+    )
+    return for_left, for_right
 
 
-_on_matrix_units.defvjp(_forward, _backward)
+_rounded.defvjp(_forward, _backward)
+
+
+def _on_matrix_units(left: jax.Array, right: jax.Array, right_axis: int, dtype: jnp.dtype) -> jax.Array:
+    return jax.lax.platform_dependent(
+        left,
+        right,
+        cpu=lambda left, right: _contract(left, right, right_axis).astype(dtype),
+        default=lambda left, right: _contract(left, right, right_axis, dtype),
+    )
 
 
 def _turn(x: jax.Array) -> jax.Array:
@@ -75,6 +87,8 @@ def _turn(x: jax.Array) -> jax.Array:
     return jax.lax.optimization_barrier(x.swapaxes(1, 2))
 
 
-def _contract(left: jax.Array, right: jax.Array, right_axis: int, dtype: jnp.dtype = WIDE) -> jax.Array:
-    """The product over the last axis of `left` and an axis of `right`: [n, rows, columns] of `dtype`."""
-    return jax.lax.dot_general(left, right, (((2,), (right_axis,)), ((0,), (0,))), preferred_element_type=dtype)
+def _contract(
+    left: jax.Array, right: jax.Array, right_axis: int, dtype: jnp.dtype = WIDE, left_axis: int = 2
+) -> jax.Array:
+    """The product over one axis of each, [n, rows, columns] of `dtype`."""
+    return jax.lax.dot_general(left, right, (((left_axis,), (right_axis,)), ((0,), (0,))), preferred_element_type=dtype)

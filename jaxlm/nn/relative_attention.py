@@ -16,7 +16,7 @@ from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.feed_forward import FeedForward
 from jaxlm.nn.linear import Linear
 from jaxlm.nn.norms import Norm
-from jaxlm.nn.parameter import Initializer, parameter
+from jaxlm.nn.parameter import Initializer, parameter, spread
 from jaxlm.nn.scores import attention_weights, weighted_values
 from jaxlm.nn.sinusoidal import sinusoidal_table
 
@@ -138,7 +138,7 @@ class RelativeAttention(nn.Module):
 
         def vectors(name: str, *count: int) -> jax.Array:
             axes = ("token_types",) * len(count) + ("heads",)
-            flat = parameter(self, name, self.kernel_init, (*count, width), axes).astype(self.dtype)
+            flat = parameter(self, name, self.kernel_init, (*count, width), axes)
             return flat.reshape(*count, self.num_heads, self.head_dim)
 
         seen = content if memory is None else jnp.concatenate([memory.astype(content.dtype), content], axis=1)
@@ -151,20 +151,24 @@ class RelativeAttention(nn.Module):
 
         def attend(query: jax.Array, mask: jax.Array | None, tap: str) -> jax.Array:
             """[batch, heads, time, head_dim] to the same shape."""
+
+            def plus(vector: jax.Array) -> jax.Array:
+                return query + spread(vector[:, None], query.shape, self.dtype)
+
             by_distance = jnp.einsum(
                 "bhtd,hrd->bhtr",
-                query + to_distance[:, None],
+                plus(to_distance),
                 distances,
                 preferred_element_type=jnp.float32,
             )
             bias = by_key(by_distance, keys.shape[2])
             if self.typed and inputs.other_type is not None:
-                same, other = jnp.einsum(
-                    "bhtd,shd->sbht", query + to_type[:, None], types, preferred_element_type=jnp.float32
-                )[..., None]
+                # Two vectors a head: in float32 as they are.
+                typed = plus(to_type).astype(types.dtype)
+                same, other = jnp.einsum("bhtd,shd->sbht", typed, types)[..., None]
                 bias += jnp.where(inputs.other_type, other, same)
             scale = 1 / math.sqrt(self.head_dim)
-            weights = attention_weights(query + to_content[:, None], keys, mask, scale, bias * scale)
+            weights = attention_weights(plus(to_content), keys, mask, scale, bias * scale)
             self.sow("taps", tap, weights)
             weights = Dropout(self.dropout_rate, deterministic=self.deterministic)(weights)
             return weighted_values(weights, values)

@@ -42,6 +42,18 @@ def test_product_and_gradients_are_float32_sums_of_rounded_factors(n: int, turne
     np.testing.assert_allclose(np.asarray(for_left, np.float64), c @ matrix.swapaxes(1, 2), rtol=precision, atol=1e-4)
 
 
+def test_a_float32_parameter_has_the_float32_gradient_of_its_rounded_product() -> None:
+    left, right = factors(1, 4096, 8, 6, False, "float32")
+    left = left.astype(jnp.bfloat16)
+
+    def total(right: jax.Array) -> jax.Array:
+        return product(left, right, jnp.dtype("bfloat16")).sum(dtype=jnp.float32)
+
+    gradient = jax.grad(total)(right)
+    assert gradient.dtype == jnp.float32
+    np.testing.assert_allclose(gradient[0], np.repeat(rounded(left)[0].sum(0)[:, None], 6, 1), rtol=1e-5, atol=1e-3)
+
+
 def test_float32_is_exact_unless_asked_otherwise_and_for_few_rows() -> None:
     left, right = factors(1, FEWEST_ROWS, 64, 64, False, "float32")
     exact = np.asarray(left, np.float64) @ np.asarray(right, np.float64)
