@@ -103,7 +103,7 @@ def measure_run(folder: str | os.PathLike, validation: Perplexity | None = None)
     splits = {}
     learned = read_examples(config, task.kind, "train", task.labels or None).examples
     for name in ("validation", "test") if config.test else ("validation",):
-        examples = read_examples(config, task.kind, name, task.labels or None).examples
+        examples = model.usable(read_examples(config, task.kind, name, task.labels or None)).examples
         path = run.path / f"predictions_{name}.jsonl"
         with PredictionsWriter(path, metric_kind(task), task.labels, task.bleu_tokenizer) as writer:
             seen = _Seen(task, writer.write)

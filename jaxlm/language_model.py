@@ -14,7 +14,7 @@ from jaxlm.data.batch import Batch
 from jaxlm.data.cache import digest, file_sha256
 from jaxlm.data.config import DataConfig
 from jaxlm.data.corpus import prepare_corpus
-from jaxlm.data.examples.example import Example, first_problem
+from jaxlm.data.examples.example import Example, ExampleSet, first_problem
 from jaxlm.data.examples.reading import read_examples, unlabelled_examples
 from jaxlm.data.examples.tables import is_table, table_records
 from jaxlm.data.sources import documents as source_documents
@@ -365,7 +365,16 @@ class LanguageModel:
         found = read_examples(config, task.kind, split, task.labels or None)
         if not found.examples:
             raise DataError(f"there is no usable example; {first_problem(found.problems)}")
-        return self.evaluate_examples(found.examples, batch_size)
+        return self.evaluate_examples(self.usable(found).examples, batch_size)
+
+    def usable(self, found: ExampleSet) -> ExampleSet:
+        """Returns the examples that the model can read: of conversations those that its chat template can write.
+
+        Raises:
+          DataError: there is none, or a bad one where the settings refuse it.
+        """
+        length, bad = self.experiment.data.length, self.experiment.examples.bad
+        return self.labelled_task.encode_usable(self.tokenizer, length, found, bad)[0]
 
     @cached_property
     def labelled_task(self) -> LabelledTask:

@@ -1,5 +1,6 @@
 """Instruction tuning: what an assistant says in a conversation, each token from all before it (Ouyang et al. 2022)."""
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -58,3 +59,9 @@ def chat_prompt(config: TaskConfig, tokenizer: Tokenizer, example: Example) -> l
     tools = example.fields.get("tools", ())
     ids, _ = encode_conversation(tokenizer, messages, config.chat_template, reply=True, tools=tools, learned=())
     return ids
+
+
+def answer_text(message: Message) -> str:
+    """Returns what a written answer is held against: the text of the assistant's message, or its calls as JSON."""
+    calls = [call["function"] for call in message.get("tool_calls", ())]
+    return message["content"] or "\n".join(json.dumps(call, ensure_ascii=False) for call in calls)

@@ -1,18 +1,19 @@
 """The task that a configuration names: the one place that knows them all."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from jaxlm.data.config import DataConfig
-from jaxlm.data.examples.example import Example
+from jaxlm.data.examples.example import Example, ExampleSet, Problem
+from jaxlm.errors import DataError
 from jaxlm.models.config import ModelConfig
 from jaxlm.tasks.bert import bert
 from jaxlm.tasks.causal_lm import causal_lm
-from jaxlm.tasks.chat import chat_prompt, encode_chat
+from jaxlm.tasks.chat import answer_text, chat_prompt, encode_chat
 from jaxlm.tasks.classification import KINDS, SequenceClassification, decode_scores, encode_labelled_texts
 from jaxlm.tasks.config import WRITTEN, TaskConfig
 from jaxlm.tasks.denoising import denoising
@@ -30,6 +31,7 @@ from jaxlm.tasks.span_corruption import span_corruption
 from jaxlm.tasks.tagging import TagDecoder, TokenClassification, encode_tagged_words
 from jaxlm.tasks.task import Task
 from jaxlm.tasks.text_to_text import TextToText, encode_source_and_target, source_ids
+from jaxlm.text.conversation import UnfitConversationError
 from jaxlm.text.tokenizer import Tokenizer
 
 _TASKS: dict[str, Callable[[TaskConfig, ModelConfig, DataConfig, Tokenizer], Task]] = {
@@ -53,6 +55,17 @@ def make_task(config: TaskConfig, model: ModelConfig, data: DataConfig, tokenize
     """
     return _TASKS[config.kind](config, model, data, tokenizer)
 
+
+_ENCODERS: dict[str, Callable[[TaskConfig, ModelConfig, Tokenizer, int, int, Example], list[EncodedRow]]] = {
+    "tagging": encode_tagged_words,
+    "question_answering": encode_question,
+    "sequence_to_sequence": encode_source_and_target,
+    "chat": encode_chat,
+    "preference": encode_preference,
+    "multiple_choice": encode_choices,
+    "sentence_embedding": encode_pair,
+}
+_TRIED = 100  # conversations in a row that a template may refuse before it is taken to refuse all
 
 Decoder = Callable[[Mapping[str, np.ndarray]], Iterator[tuple[int, Any]]]
 
@@ -85,21 +98,43 @@ class LabelledTask:
         """
         if self.config.kind in KINDS:
             return encode_labelled_texts(self.config, self.model, tokenizer, length, examples)
-        encode = {
-            "tagging": encode_tagged_words,
-            "question_answering": encode_question,
-            "sequence_to_sequence": encode_source_and_target,
-            "chat": encode_chat,
-            "preference": encode_preference,
-            "multiple_choice": encode_choices,
-            "sentence_embedding": encode_pair,
-        }[self.config.kind]
+        encode = _ENCODERS[self.config.kind]
         rows = [
             row
             for number, example in enumerate(examples)
             for row in encode(self.config, self.model, tokenizer, length, number, example)
         ]
         return same_choices(rows, tokenizer.pad_id or 0) if self.config.kind == "multiple_choice" else rows
+
+    def encode_usable(
+        self, tokenizer: Tokenizer, length: int, own: ExampleSet, bad: str = "skip"
+    ) -> tuple[ExampleSet, list[EncodedRow]]:
+        """Returns the examples that the chat template can write, the others as problems, and the rows; see `encode`.
+
+        Args:
+          tokenizer: of the model.
+          length: the most columns.
+          own: examples of a split.
+          bad: "refuse" makes an error of the first that it cannot write.
+
+        Raises:
+          UsageError, DataError: as `encode`; and where the template writes none of the examples.
+        """
+        if self.config.kind not in ("chat", "preference"):
+            return own, self.encode(tokenizer, length, own.examples)
+        kept: list[Example] = []
+        problems: list[Problem] = []
+        rows: list[EncodedRow] = []
+        encode = _ENCODERS[self.config.kind]
+        for example in own.examples:
+            try:
+                rows += encode(self.config, self.model, tokenizer, length, len(kept), example)
+                kept.append(example)
+            except UnfitConversationError as error:
+                problems.append(Problem(example.place, "chat_template", str(error)))
+                if bad == "refuse" or (not kept and len(problems) == min(_TRIED, len(own.examples))):
+                    raise DataError(f"{problems[0].place}: {problems[0].problem}") from None
+        return replace(own, examples=kept, problems=[*own.problems, *problems]), rows
 
     def decoder(self, examples: Sequence[Example], rows: Sequence[EncodedRow]) -> Decoder:
         """Returns what yields, of the predictions of a batch, each example's number and prediction.
@@ -140,7 +175,7 @@ class LabelledTask:
         if self.config.kind == "sequence_to_sequence":
             return list(fields["targets"])
         if self.config.kind == "chat":
-            return [fields["messages"][-1]["content"]]
+            return [answer_text(fields["messages"][-1])]
         if self.config.kind in ("preference", "sentence_embedding"):
             return 1.0
         if self.config.kind == "multiple_choice":

@@ -155,7 +155,9 @@ def prepare_example_inputs(experiment: Experiment, folder: RunFolder, start: Sto
     experiment.validate()  # the model may be another one now
     task = make_labelled_task(experiment.task, experiment.model)
     sets = {"train": train, "validation": validation}
-    rows = {name: task.encode(tokenizer, experiment.data.length, own.examples) for name, own in sets.items()}
+    rows: dict[str, list[EncodedRow]] = {}
+    for name, own in sets.items():
+        sets[name], rows[name] = task.encode_usable(tokenizer, experiment.data.length, own, config.bad)
     if isinstance(task.objective, Preference):
         rows = _with_references(rows, task.objective, tokenizer, experiment, folder, start)
     main = "loss" if task.generates else task_metric(experiment.task).main
@@ -229,6 +231,5 @@ def texts_of(examples: Sequence[Example]) -> list[str]:
                 texts.append(value)
             elif isinstance(value, tuple) and value and isinstance(value[0], str):
                 texts.append(" ".join(value))
-            elif isinstance(value, tuple) and value and isinstance(value[0], Mapping):
-                texts += [f"{message['role']}: {message['content']}" for message in value]
+        texts += [f"{message['role']}: {message['content']}" for message in example.fields.get("messages", ())]
     return texts

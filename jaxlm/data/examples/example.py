@@ -18,10 +18,10 @@ class Example:
         tagging: words, tags (tuples of one length);
         question_answering: id, question, context, answers (a tuple of (text, first character); empty for none);
         sequence_to_sequence: source, targets (a tuple, the first of which is learned);
-        chat: messages, each with role and content, the last the assistant's;
+        chat: messages, each with role and content, maybe tool_calls and weight, the last one learned, and maybe tools;
         multiple_choice: text, pair (a question, or None), choices (a tuple), label (which is right, from 0);
         sentence_embedding: text, pair (its partner) and maybe negative;
-        preference: messages, and the answers chosen and rejected.
+        preference: messages, the answers chosen and rejected, and maybe tools.
     """
 
     place: str

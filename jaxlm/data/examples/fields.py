@@ -63,7 +63,7 @@ def _fields(
 ) -> dict[str, Any]:
     values = {role: present(record.fields.get(column)) for role, column in columns.items()}
     if kind in ("chat", "preference"):
-        return _talk(kind, values, columns, labelled)
+        return _talk(kind, values, record.fields, columns, labelled)
     for role in ("text", "pair") if kind == "sentence_embedding" else ("text", "label") if labelled else ("text",):
         if values.get(role) is None or values[role] == "":
             raise _RecordError(f"no_{role}", f"{columns[role]} is empty")
@@ -124,14 +124,16 @@ def _texts(value: Any, column: str) -> list[str]:
     return [_text(one, column) for one in (value if isinstance(value, list | tuple) else [value]) if one is not None]
 
 
-def _talk(kind: str, values: dict[str, Any], columns: Mapping[str, str], labelled: bool) -> dict[str, Any]:
+def _talk(
+    kind: str, values: dict[str, Any], fields: Mapping[str, Any], columns: Mapping[str, str], labelled: bool
+) -> dict[str, Any]:
     if kind == "chat":
         for role in ("pair", "label"):
             if values.get(role) is not None:
                 values[role] = _text(values[role], columns[role])
         if not labelled:
             values["label"] = "?"  # an answer is what is predicted
-    found = (conversation_of if kind == "chat" else preference_of)(values)
+    found = (conversation_of if kind == "chat" else preference_of)(values, fields)
     if isinstance(found, str):
         raise _RecordError("no_conversation", found)
     for message in found["messages"]:
@@ -144,7 +146,7 @@ def _talk(kind: str, values: dict[str, Any], columns: Mapping[str, str], labelle
         messages = messages[:-1]
     if not messages:
         raise _RecordError("no_conversation", "there is nothing to answer")
-    return {"messages": messages}
+    return {**found, "messages": messages}
 
 
 def _tagged(values: Mapping[str, Any], labelled: bool) -> dict[str, Any]:
