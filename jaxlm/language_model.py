@@ -30,6 +30,7 @@ from jaxlm.generation.decoding import TokenGenerator
 from jaxlm.generation.text import generate_text, stream_text
 from jaxlm.generation.written_texts import write_texts
 from jaxlm.hub.directory import ComputeDtype, require_empty, write_directory
+from jaxlm.hub.files import whole_folder
 from jaxlm.hub.imported import Imported
 from jaxlm.hub.weights import MAX_SHARD_BYTES
 from jaxlm.models.config import ModelConfig
@@ -495,25 +496,25 @@ class LanguageModel:
         return counted(texts, "writing", len(examples), "texts")
 
     def save(self, folder: str | os.PathLike) -> None:
-        """Writes a run folder, which `load` and every verb take; parameters keep their types.
+        """Writes a run folder, which `load` and every verb take; parameters keep their types. It is there whole or not.
 
         Raises:
           UsageError: the folder holds something already.
           CheckpointError: the parameters could not be written.
         """
         require_empty(folder)
-        run = RunFolder(folder)
-        if self._tokenizer is not None:
-            self._tokenizer.save(run.tokenizer)
         facts = self.imported.facts()
         description = {"experiment": self.experiment.to_dict(), **facts}
-        checkpoints = Checkpoints(run.checkpoints, identity=partial(identity, description))
         state = TrainState(jnp.int32(self.step), self.params, ())
-        with working(f"writing {folder}"):
+        with working(f"writing {folder}"), whole_folder(folder) as own:
+            run = RunFolder(own)
+            if self._tokenizer is not None:
+                self._tokenizer.save(run.tokenizer)
+            checkpoints = Checkpoints(run.checkpoints, identity=partial(identity, description))
             checkpoints.save(state, self.step, copied_at_once=COPIED_AT_ONCE)
             checkpoints.wait()
-        # Last: without its description a folder is no run.
-        run.write_experiment(self.experiment, facts)
+            # Last: without its description a folder is no run.
+            run.write_experiment(self.experiment, facts)
 
     def export(
         self, folder: str | os.PathLike, family: str | None = None, max_shard_bytes: int = MAX_SHARD_BYTES
@@ -552,6 +553,7 @@ def load(
     *,
     dtype: str | None = None,
     compute_dtype: ComputeDtype | None = None,
+    allow_nan: bool = False,
 ) -> LanguageModel:
     """Loads a model onto the first device.
 
@@ -561,6 +563,7 @@ def load(
       dtype: what the weights of a directory are converted to: 'float32', 'float16' or 'bfloat16'; none keeps them.
       compute_dtype: what is computed in; none takes the run's, or bfloat16 for a directory of bfloat16 weights, else
         float32.
+      allow_nan: whether the weights of a directory may be no numbers.
 
     Raises:
       UsageError: if the path is none of these, or holds a model that is not supported.
@@ -568,7 +571,7 @@ def load(
       DataError: if another file is damaged.
     """
     keep_compiled()
-    stored = read_stored(path, step, dtype=dtype, compute_dtype=compute_dtype)
+    stored = read_stored(path, step, dtype=dtype, compute_dtype=compute_dtype, allow_nan=allow_nan)
     return LanguageModel(stored.experiment, stored.params, stored.tokenizer, stored.step, stored.imported)
 
 

@@ -22,6 +22,8 @@ class ImportOptions:
     """The run folder; new or empty."""
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
     """Convert the weights to this; none keeps them as they are."""
+    allow_nan: bool = False
+    """Take weights that are no numbers as they are; else they are refused."""
     compute_dtype: Literal["float32", "bfloat16"] | None = None
     """What is computed in; none takes bfloat16 for bfloat16 weights, else float32."""
 
@@ -38,7 +40,9 @@ def run(arguments: Sequence[str]) -> int:
     if RunFolder(options.source).exists():
         raise UsageError(f"{options.source} is a run folder already, which every other verb takes as it is")
     require_empty(options.out)
-    model = jaxlm.load(options.source, dtype=options.dtype, compute_dtype=options.compute_dtype)
+    model = jaxlm.load(
+        options.source, dtype=options.dtype, compute_dtype=options.compute_dtype, allow_nan=options.allow_nan
+    )
     model.save(options.out)
     config = model.config
     print(

@@ -12,12 +12,12 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from jaxlm.errors import UsageError
+from jaxlm.errors import DataError, UsageError
 from jaxlm.generation.config import GenerationConfig
 from jaxlm.hub.config_file import CONFIG, GENERATION_FIELDS, read_config_file
 from jaxlm.hub.equivalence import LABELLED
 from jaxlm.hub.family import Family
-from jaxlm.hub.files import json_bytes, whole_file
+from jaxlm.hub.files import json_bytes, whole_file, whole_folder
 from jaxlm.hub.generation_file import GENERATION, generation_values, read_generation_config
 from jaxlm.hub.imported import Imported
 from jaxlm.hub.llama2c import BEGIN_ID, END_ID, Llama2cFile, find_llama2c
@@ -41,6 +41,7 @@ ComputeDtype = Literal["float32", "bfloat16"]
 Layers = Literal["scanned", "unrolled"]
 # Ids of special tokens in config.json; written as null where there are none, since the classes have defaults.
 TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
+MOST_EXPERTS = 100_000  # of all layers; DeepSeek-V3 has 15,000
 # Those that few classes have; kept where they are.
 MORE_TOKEN_IDS = ("cls_token_id", "sep_token_id")
 
@@ -150,6 +151,7 @@ def read_model(
     layers: Layers = "unrolled",
     dtype: str | None = None,
     compute_dtype: ComputeDtype | None = None,
+    allow_nan: bool = False,
 ) -> HubModel:
     """Reads config.json and the weights, each tensor straight to its devices.
 
@@ -161,6 +163,7 @@ def read_model(
       layers: how the layers lie: 'unrolled' as generation wants them, 'scanned' for the training of deep models.
       dtype: what the weights are converted to; none keeps each as it is in the file.
       compute_dtype: ModelConfig.dtype; none takes bfloat16 for bfloat16 weights, else float32.
+      allow_nan: whether weights may be no numbers.
 
     Raises:
       UsageError: no such directory, or one that is not supported: an unknown family, a field of the configuration, a
@@ -191,6 +194,7 @@ def read_model(
         source = open_weights(path)
         if config.head == "tied" and not config.scale_head and family.own_head in source.tensors:
             config = replace(config, head="untied")
+    _check_size(config, source)
     bytes_of: Counter[str] = Counter()
     for info in source.tensors.values():
         bytes_of[str(info.dtype)] += info.bytes
@@ -207,11 +211,27 @@ def read_model(
         renames=family.renames,
         ignorable=(*family.ignorable, *family.surplus),
         dtype=None if dtype is None else jax.numpy.dtype(dtype),
+        allow_nan=allow_nan,
     )
     left_out = _left_out(source, family, config)
     if left_out:
         logger.warning("%s: left out, since the class in config.json does not have them: %s", path, ", ".join(left_out))
     return HubModel(config, params, family, imported, task, generation)
+
+
+def _check_size(config: ModelConfig, source: TensorSource) -> None:
+    """Finds a config.json of more layers than there are tensors, before anything is made of them."""
+    towers = config.num_layers + (config.resolved_encoder_layers if config.architecture == "encoder_decoder" else 0)
+    if towers > len(source.tensors):
+        raise DataError(
+            f"the config.json in {source.folder} describes {towers:,} layers, and its weights are "
+            f"{len(source.tensors):,} tensors: they do not belong together; download the folder again"
+        )
+    if config.num_layers * config.num_experts > MOST_EXPERTS:
+        raise UsageError(
+            f"the config.json in {source.folder} describes {config.num_layers * config.num_experts:,} experts; at most "
+            f"{MOST_EXPERTS:,} are read"
+        )
 
 
 def _left_out(source: TensorSource, family: Family, config: ModelConfig) -> list[str]:
@@ -251,7 +271,7 @@ def write_directory(
     task: TaskConfig | None = None,
     **options: Any,
 ) -> Family:
-    """Writes a whole directory, as transformers reads it.
+    """Writes a whole directory, as transformers reads it; it is there whole or not at all.
 
     Args:
       folder: where to; new or empty.
@@ -290,9 +310,9 @@ def write_directory(
     else:
         fields = problem_fields(task or TaskConfig(), config)
     labels = imported.labels or (task.labels if task is not None and config.task_head in LABELLED else ())
-    return write_model(
-        folder, config, params, token_ids=token_ids, labels=labels, beside=files, fields=fields, **options
-    )
+    options |= {"token_ids": token_ids, "labels": labels, "beside": files, "fields": fields}
+    with whole_folder(folder) as own:
+        return write_model(own, config, params, **options)
 
 
 def require_empty(folder: str | os.PathLike) -> None:

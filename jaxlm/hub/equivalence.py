@@ -64,7 +64,9 @@ def canonical(config: ModelConfig) -> dict[str, Any]:
         if scaling.kind == "none":
             fields["rotary_scaling"] = RotaryScaling()
         else:
-            original = scaling.original_max_length or config.max_length
+            original: int | None = scaling.original_max_length or config.max_length
+            if scaling.kind == "linear":  # which does not ask
+                original = None
             fields["rotary_scaling"] = dataclasses.replace(scaling, original_max_length=original)
     else:
         without_effect("rotary_theta", "rotary_fraction", "rotary_scaling", "local_rotary_theta")

@@ -27,6 +27,7 @@ from jaxlm.errors import UsageError
 from jaxlm.hub.config_file import ConfigReader
 from jaxlm.hub.equivalence import LABELLED, differences
 from jaxlm.hub.mapping import Entry
+from jaxlm.hub.rope import with_original_context, with_scaled_context
 from jaxlm.models.config import ModelConfig
 
 
@@ -49,6 +50,7 @@ class Family:
         config.json does not.
       surplus: patterns of names of parts that published files hold and the class they name does not have; reading says
         that they are left out.
+      whole_context: whether max_position_embeddings is what the rotary scaling reaches, whatever its type.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Family:
     ignorable: Sequence[str] = ()
     surplus: Sequence[str] = ()
     own_head: str = ""
+    whole_context: bool = False
 
     def read(self, reader: ConfigReader) -> ModelConfig:
         """Turns a config.json of this family into a model's description.
@@ -79,6 +82,8 @@ class Family:
             )
         task_head = self.architectures[named[0]]
         config = replace(self.read_config(reader, task_head), family=self.name)
+        if not self.whole_context:
+            config = with_scaled_context(config)
         if task_head in LABELLED:
             config = replace(config, num_labels=len(reader.labels()))
         reader.finish()
@@ -101,7 +106,10 @@ class Family:
         classes = [name for name, task_head in self.architectures.items() if task_head == config.task_head]
         if not classes:
             raise UsageError(f"no class has the model.task_head {config.task_head!r}")
-        values = {"model_type": self.model_types[0], **self.write_config(config)}
+        values = {
+            "model_type": self.model_types[0],
+            **self.write_config(config if self.whole_context else with_original_context(config)),
+        }
         if config.task_head in LABELLED:
             texts = list(labels) or [f"LABEL_{label}" for label in range(config.num_labels)]
             values["id2label"] = {str(label): text for label, text in enumerate(texts)}

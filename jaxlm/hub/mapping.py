@@ -100,6 +100,7 @@ def read_params(
     renames: Sequence[tuple[str, str]] = (),
     ignorable: Sequence[str] = (),
     dtype: np.dtype | None = None,
+    allow_nan: bool = False,
 ) -> dict:
     """Reads parameters, each from the file to its place before the next.
 
@@ -113,10 +114,11 @@ def read_params(
       renames: see the file's docstring.
       ignorable: patterns for `re.search` of names that are no parameters.
       dtype: what to convert to; none keeps the file's.
+      allow_nan: whether weights may be no numbers.
 
     Raises:
       DataError: tensors are missing, unexpected, of another shape or of a type that parameters cannot have, all of
-        them listed; or copies of a tied tensor differ.
+        them listed; copies of a tied tensor differ; or a tensor holds NaN.
 
     Returns:
       Parameters in the structure of `abstract`.
@@ -132,6 +134,13 @@ def read_params(
     params: dict[str, Any] = {}
     for entry in counted(slots.grouped(entries), "reading weights", len(entries), "tensors"):
         arrays = [source.read(file_names[name]) for name in entry.theirs]
+        for name, array in zip(entry.theirs, arrays, strict=True):
+            if not allow_nan and np.isnan(array).any():
+                raise DataError(
+                    f"{source.folder}: the tensor {file_names[name]} holds NaN ({int(np.isnan(array).sum()):,} of "
+                    f"{array.size:,} values), so whatever it computes would be none: train or download it again, or "
+                    "allow it (--allow-nan, allow_nan=True)"
+                )
         try:
             arrays = entry.layout.to_ours(arrays)
         except ValueError as error:

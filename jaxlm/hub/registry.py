@@ -1,5 +1,6 @@
 """The known families, and which of them a directory or a model of ours belongs to."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -81,6 +82,35 @@ def family_of(reader: ConfigReader) -> Family:
         error = unknown_name("model_type", model_type[:100], families)
         raise UsageError(f"{reader.where}: {error}")
     return families[model_type]
+
+
+def export_notice(config: ModelConfig, labels: Sequence[str] = ()) -> str | None:
+    """Returns in a line that no family can hold a model, which one is nearest and what differs; None if one can."""
+    try:
+        family_for(config, None, labels)
+    except UsageError:
+        if config.architecture == "lstm":
+            return "export: transformers has no recurrent language model; jaxlm alone uses this run"
+    else:
+        return None
+    reasons: dict[str, list[str]] = {}
+    for family in FAMILIES:
+        # The classes of another task are no nearer for having the same fields.
+        if config.task_head in family.architectures.values():
+            try:
+                family.write(config, labels)
+            except UsageError as error:
+                different = str(error).split("; ")
+                # A family that cannot even write the model has stopped at the first of many.
+                if all(re.match(r"model\.\w+ is .*, not ", each) for each in different):
+                    reasons[family.name] = different
+    if not reasons:
+        return "export: no model of transformers is like this one, so jaxlm alone uses this run"
+    nearest = min(reasons, key=lambda name: len(reasons[name]))
+    return (
+        "export: no model of transformers is like this one, so jaxlm alone uses this run; the nearest is "
+        f"{nearest}, but {'; '.join(reasons[nearest])}"
+    )
 
 
 def family_for(

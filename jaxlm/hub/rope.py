@@ -5,11 +5,13 @@ for each type of layer. Before, `rope_theta` stood beside `rope_scaling`, an obj
 was called `type` in the oldest files.
 """
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from jaxlm.errors import DataError, UsageError
-from jaxlm.hub.config_file import ConfigReader
+from jaxlm.hub.config_file import LARGEST_NUMBER, ConfigReader
 from jaxlm.models.config import ModelConfig, RotaryScaling
 
 DEFAULT_THETA = 10000.0
@@ -24,6 +26,8 @@ SCALINGS: Mapping[str, Mapping[str, str]] = {
     "yarn": _FACTOR | _ORIGINAL | _YARN,
     "llama3": _FACTOR | _ORIGINAL | _LLAMA3,
 }
+# Those whose max_position_embeddings is always the context of pretraining.
+SCALED_ALWAYS = ("linear", "dynamic")
 _REQUIRED = _FACTOR | _ORIGINAL | _LLAMA3
 _DEFAULTS = RotaryScaling()
 KINDS = {"truncate": bool, "original_max_length": int}
@@ -101,6 +105,37 @@ def rotary_fields(rope: Mapping[str, Any], where: str, max_length: int) -> dict[
         fields["rotary_scaling"] = RotaryScaling(**scaling)
     reader.finish()
     return fields
+
+
+def with_scaled_context(config: ModelConfig) -> ModelConfig:
+    """The model with the context that its scaling reaches.
+
+    `max_position_embeddings` is the context of pretraining where the scaling is linear or dynamic, which reach `factor`
+    times as far, and also in the files with yarn whose original_max_position_embeddings is not less. With llama3, and
+    where yarn's original is less, it is the whole context already. transformers itself has no limit; these are the
+    rules of the servers that have one (vLLM).
+    """
+    scaling, length = config.rotary_scaling, config.max_length
+    if config.positions != "rotary" or length is None:
+        return config
+    if scaling.kind in SCALED_ALWAYS:
+        original = length
+    elif scaling.kind == "yarn" and length <= (scaling.original_max_length or length):
+        original = scaling.original_max_length or length
+    else:
+        return config
+    reached = int(min(min(original, LARGEST_NUMBER) * scaling.factor, LARGEST_NUMBER))
+    return replace(config, max_length=reached, rotary_scaling=replace(scaling, original_max_length=original))
+
+
+def with_original_context(config: ModelConfig) -> ModelConfig:
+    """The inverse, of what has to be written as the context of pretraining."""
+    scaling, length = config.rotary_scaling, config.max_length
+    if config.positions != "rotary" or length is None or scaling.kind not in (*SCALED_ALWAYS, "yarn"):
+        return config
+    if scaling.kind == "yarn" and length != int((scaling.original_max_length or length) * scaling.factor):
+        return config
+    return replace(config, max_length=scaling.original_max_length or math.ceil(length / scaling.factor))
 
 
 def rope_parameters(config: ModelConfig) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from jaxlm.evaluation.sizes import batch_tokens
 from jaxlm.experiment import Experiment
 from jaxlm.generation.decoding import TokenGenerator
 from jaxlm.generation.text import generate_text
+from jaxlm.hub.registry import export_notice
 from jaxlm.models.adapters import as_kernels, measure_magnitudes, merged, path_of
 from jaxlm.models.counts import count_params, training_flops_per_token
 from jaxlm.parallel.compiled import VARIABLE, keep_compiled
@@ -434,6 +435,9 @@ class _Run:
             f"{', products of bfloat16' if model.matmul_precision == 'bfloat16' else ''}, "
             f"{model.attention} attention, vocabulary {model.vocab_size:,}, context {model.max_length:,}"
         )
+        notice = export_notice(model, experiment.task.labels)
+        if notice is not None:
+            self.say(notice)
         self.say(f"devices: {jax.device_count()} {device.device_kind} as {axes}")
         for note in self.sharding_notes:
             self.say(f"  {note}")

@@ -64,16 +64,17 @@ def read_stored(
     dtype: str | None = None,
     compute_dtype: ComputeDtype | None = None,
     apart: bool = False,
+    allow_nan: bool = False,
 ) -> StoredModel:
     """Reads a model onto the first device; see `jaxlm.language_model.load` for arguments and errors.
 
     Args:
-      path, step, dtype, compute_dtype: see there.
+      path, step, dtype, compute_dtype, allow_nan: see there.
       apart: whether adapters are left beside their bases, and not merged into them; see `jaxlm.models.adapters`.
     """
     run = RunFolder(path)
     if not run.exists() and is_model_directory(path):
-        return _read_directory(path, dtype, compute_dtype)
+        return _read_directory(path, dtype, compute_dtype, allow_nan)
     if run.path.is_dir() and not run.exists():
         raise UsageError(
             f"{path} holds no model: neither the experiment.json of a run nor the config.json of a Hugging Face "
@@ -155,8 +156,10 @@ def write_base(run: RunFolder, frozen: dict) -> None:
     checkpoints.wait()
 
 
-def _read_directory(path: str | os.PathLike, dtype: str | None, compute_dtype: ComputeDtype | None) -> StoredModel:
-    directory = read_directory(path, dtype=dtype, compute_dtype=compute_dtype)
+def _read_directory(
+    path: str | os.PathLike, dtype: str | None, compute_dtype: ComputeDtype | None, allow_nan: bool
+) -> StoredModel:
+    directory = read_directory(path, dtype=dtype, compute_dtype=compute_dtype, allow_nan=allow_nan)
     model = directory.model
     _check_vocabulary(directory.tokenizer, model.config, path)
     experiment = Experiment(

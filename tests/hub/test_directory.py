@@ -1,6 +1,9 @@
 """Whole directories: round trips of a model of ours, and every bad directory one clear error."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import jax
@@ -11,6 +14,7 @@ import pytest
 from jaxlm.errors import DataError, UsageError
 from jaxlm.generation.config import GenerationConfig
 from jaxlm.hub.directory import read_directory, read_model, write_directory, write_model
+from jaxlm.hub.files import whole_folder
 from jaxlm.hub.imported import Imported
 from jaxlm.hub.safetensors import SafetensorsFile
 from jaxlm.hub.weights import INDEX, SINGLE
@@ -213,3 +217,50 @@ def test_a_number_of_another_kind_is_no_weight(folder):
     name = next(iter(SafetensorsFile(path).tensors))
     with pytest.raises(DataError, match=f"{name} is of type int32"):
         read_model(folder)
+
+
+def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path):
+    params = random_params(GPT)
+    kernel = params["layers"]["1"]["mlp"]["up"]["kernel"]
+    params["layers"]["1"]["mlp"]["up"]["kernel"] = kernel.at[0, 2].set(jnp.nan)
+    write_directory(tmp_path / "model", GPT, params)
+    with pytest.raises(DataError, match=r"tensor transformer\.h\.1\.mlp\.c_fc\.weight holds NaN \(1 of 1,024 values\)"):
+        read_model(tmp_path / "model")
+    assert jnp.isnan(read_model(tmp_path / "model", allow_nan=True).params["layers"]["1"]["mlp"]["up"]["kernel"]).any()
+
+
+def test_layers_that_the_weights_do_not_have_are_found_before_any_is_made(folder):
+    change(folder, n_layer=4000)
+    with pytest.raises(DataError, match="describes 4,000 layers, and its weights are 28 tensors"):
+        read_model(folder)
+    change(folder, n_layer=10**6)
+    with pytest.raises(UsageError, match="'n_layer' is over the 4,096"):
+        read_model(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", SINGLE])
+def test_what_is_no_regular_file_does_not_block(folder, name):
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(DataError, match=f"{name} is no regular file"):
+        read_model(folder)
+
+
+def test_a_directory_is_there_whole_or_not_at_all(tmp_path):
+    """What a killed process leaves is beside the folder, and goes with the next try."""
+    program = """
+import os, sys
+from jaxlm.hub.files import whole_folder
+with whole_folder(sys.argv[1]) as folder:
+    (folder / "config.json").write_text("{}")
+    os.kill(os.getpid(), 9)
+"""
+    assert subprocess.run([sys.executable, "-c", program, str(tmp_path / "out")], check=False).returncode == -9
+    assert [path.suffix for path in tmp_path.iterdir()] == [".partial"]
+    with pytest.raises(RuntimeError), whole_folder(tmp_path / "out"):
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "out").mkdir()
+    write_directory(tmp_path / "out", GPT, random_params(GPT))
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert read_model(tmp_path / "out").config.num_layers == 2

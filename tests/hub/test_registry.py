@@ -172,3 +172,17 @@ def test_published_configurations_are_read_in_full_and_have_the_published_count(
     config = family_of(reader).read(reader)
     assert count_params(config) == count
     assert not differences(config, family_of(reader).read(ConfigReader(family_for(config)[1], name)))
+
+
+def test_a_run_that_no_family_holds_names_the_nearest_and_what_differs():
+    from jaxlm.hub.registry import export_notice
+
+    gpt = ModelConfig(vocab_size=300, max_length=16, num_layers=1, embed_dim=16, num_heads=2)
+    assert export_notice(gpt) is None
+    notice = export_notice(replace(gpt, norm_epsilon=0.1, positions="sinusoidal"))
+    assert notice is not None
+    assert "\n" not in notice
+    assert notice.startswith("export: no model of transformers is like this one, so jaxlm alone uses this run; ")
+    assert "the nearest is gpt2, but model." in notice
+    assert "model.positions is 'sinusoidal', not 'learned'" in notice
+    assert "no recurrent language model" in export_notice(replace(gpt, architecture="lstm", positions="none"))

@@ -2,6 +2,8 @@ import pytest
 
 from jaxlm.errors import DataError, UsageError
 from jaxlm.hub.config_file import ConfigReader
+from jaxlm.hub.equivalence import differences
+from jaxlm.hub.families import llama
 from jaxlm.hub.rope import read_rope, rope_parameters, rotary_fields
 from jaxlm.models.config import ModelConfig, RotaryScaling
 
@@ -78,3 +80,27 @@ def test_what_is_not_supported_is_an_error(rope, message):
 def test_a_scaling_that_theirs_lacks_cannot_be_written():
     with pytest.raises(UsageError, match="'ntk' does not exist"):
         rope_parameters(ModelConfig(positions="rotary", rotary_scaling=RotaryScaling("ntk", 2.0)))
+
+
+@pytest.mark.parametrize(
+    ("rope", "longest"),
+    [
+        ({"rope_type": "default"}, 32),
+        ({"rope_type": "linear", "factor": 4.0}, 128),
+        ({"rope_type": "dynamic", "factor": 4.0}, 128),
+        ({"rope_type": "yarn", "factor": 4.0}, 128),
+        ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}, 128),
+        ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8}, 32),
+        ({"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}, 32),
+    ],
+)
+def test_the_context_is_what_the_scaling_reaches(rope, longest):
+    values = {"model_type": "llama", "max_position_embeddings": 32, "hidden_size": 16, "num_attention_heads": 2}
+    values |= {"num_key_value_heads": 2, "head_dim": 8}
+    values |= {"rope_parameters": {"rope_theta": 500.0, **rope}}
+    config = llama.FAMILY.read(ConfigReader(values, "config.json"))
+    assert config.max_length == longest
+    written = llama.FAMILY.write(config)
+    assert differences(config, llama.FAMILY.read(ConfigReader(written, "config.json"))) == []
+    if rope["rope_type"] in ("linear", "dynamic"):
+        assert written["max_position_embeddings"] == 32

@@ -76,4 +76,5 @@ FAMILY = Family(
     entries=lambda config: entries(config, NORMS),
     base_prefix="model.",
     ignorable=BUFFERS,
+    whole_context=True,
 )
