@@ -57,6 +57,8 @@ class SentenceEmbedding(LabelledObjective):
         others = jnp.concatenate(vectors[1:])
         scores = vectors[0] @ others.T / self.config.temperature
         right = jnp.arange(len(scores))
+        own = jnp.arange(len(others))[None] == right[:, None]
+        scores = jnp.where(_belonging(batch) & ~own, -jnp.inf, scores)
         losses = jax.nn.logsumexp(scores, -1) - scores[right, right]
         weights = batch["loss_weights"][:, 0]
         found = (jnp.argmax(scores, -1) == right).astype(jnp.float32)
@@ -105,6 +107,26 @@ class SentenceEmbedding(LabelledObjective):
         return {"example": batch["example"], "text": outputs[0], "pair": outputs[1]}
 
 
+def _belonging(batch: Batch) -> jax.Array:
+    """Which partners and negatives are no negatives of a text, [batch, partners and negatives], since texts are equal.
+
+    These are texts equal to its own partner, and the partners of texts equal to it.
+    """
+
+    def text(prefix: str) -> jax.Array:
+        return jnp.where(batch[f"{prefix}segment_ids"] > 0, batch[f"{prefix}tokens"] + 1, 0)
+
+    def equal(left: jax.Array, right: jax.Array) -> jax.Array:
+        width = max(left.shape[1], right.shape[1])
+        left, right = (jnp.pad(own, ((0, 0), (0, width - own.shape[1]))) for own in (left, right))
+        return (left[:, None] == right[None]).all(-1)
+
+    found = [equal(text(PAIR), text(PAIR)) | equal(text(""), text(""))]
+    if f"{NEGATIVE}tokens" in batch:
+        found.append(equal(text(PAIR), text(NEGATIVE)))
+    return jnp.concatenate(found, 1)
+
+
 def encode_pair(
     config: TaskConfig, model: ModelConfig, tokenizer: Tokenizer, length: int, number: int, example: Example
 ) -> list[EncodedRow]:
@@ -132,7 +154,8 @@ class RankDecoder:
     """Ranks of partners among those of the whole split, known once all vectors are; these are kept until then."""
 
     def __init__(self, examples: Sequence[Example]):
-        """Takes the examples; equal partners count as one."""
+        """Takes the examples; equal partners count as one, and those of equal texts are not held against each other."""
+        self._texts = [example.fields["text"] for example in examples]
         self._pairs = [example.fields["pair"] for example in examples]
         self._vectors: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
@@ -145,8 +168,12 @@ class RankDecoder:
         first = {pair: number for number, pair in reversed(list(enumerate(self._pairs)))}
         others = np.stack([self._vectors[number][1] for number in first.values()])
         place = {pair: at for at, pair in enumerate(first)}
+        together: dict[str, set[int]] = {}
+        for text, pair in zip(self._texts, self._pairs, strict=True):
+            together.setdefault(text, set()).add(place[pair])
         for number, pair in enumerate(self._pairs):
             cosines = others @ self._vectors[number][0]
             own = cosines[place[pair]]
+            cosines[list(together[self._texts[number]])] = own
             yield number, (int((cosines > own).sum()) + 1, float(own))
         self._vectors = {}

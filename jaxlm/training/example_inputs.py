@@ -15,6 +15,7 @@ from jaxlm.data.examples.example import Example, ExampleSet, columns_line, first
 from jaxlm.data.examples.reading import read_examples
 from jaxlm.data.step_rows import StepRows
 from jaxlm.errors import DataError, UsageError
+from jaxlm.evaluation.metrics.tagging import entity_scheme
 from jaxlm.evaluation.scoring import ExampleScorer, task_metric
 from jaxlm.experiment import Experiment
 from jaxlm.hub.safetensors import SafetensorsFile, TensorInfo, write_safetensors
@@ -72,6 +73,9 @@ class ExampleInputs:
         if self.task.config.labels:
             shown = ", ".join(self.task.config.labels[:20])
             lines.append(f"labels: {shown}{', ...' if len(self.task.config.labels) > 20 else ''}")
+            if self.task.config.kind == "tagging":
+                scheme = entity_scheme(self.task.config.labels)
+                lines.append(f"tags: {f'entities by {scheme}' if scheme else 'one a word, and no entities'}")
         return lines
 
     def training_rows(self) -> StepRows:

@@ -93,6 +93,33 @@ def test_the_loss_of_a_batch_is_that_of_the_formula(negatives):
     assert float(sums["found"]) == sum(scores[row].argmax() == row for row in range(4))
 
 
+def test_equal_texts_are_no_negatives_of_each_other():
+    same = {"text": "the sea", "pair": "a blue sea", "negative": "far away hills"}
+    examples = [
+        Example("0", same),
+        Example("1", {**same, "text": "the sky"}),
+        Example("2", {**same, "pair": "the red sky", "negative": "a blue sea"}),
+    ]
+    rows = TASK.encode(TOKENIZER, 20, examples)
+    (part,) = by_width(rows[:1], padding_of(TOKENIZER), 20)
+    part = replace(part, rows=rows, widths={name: 20 + ("negative" in name) for name in part.widths})
+    (batch,) = ExampleEvaluation(part).batches(3)
+    params = random_params(MODEL)
+    texts, pairs, others = (np.asarray(own) for own in quick_jit(TASK.objective.outputs)(params, batch))
+    scores = texts @ np.concatenate([pairs, others]).T / 0.1
+    # By row: its partner, then the negatives that remain.
+    counted = [[0, 3, 4], [1, 2, 3, 4], [2, 1, 3, 4, 5]]
+    expected = sum(np.log(np.exp(scores[row, own]).sum()) - scores[row, own[0]] for row, own in enumerate(counted))
+    found = quick_jit(TASK.objective.loss)(params, batch)
+    assert float(found["loss"]) == pytest.approx(expected, rel=1e-4)
+    decode = TASK.decoder(examples, [])
+    vectors = np.eye(3, dtype=np.float32)
+    vectors[2] = [1, 0.9, 0]
+    predictions = {"example": np.arange(3), "text": vectors[[2, 1, 2]], "pair": np.eye(3, dtype=np.float32)[[0, 0, 1]]}
+    # The nearest of all to text 2 is the partner of a text that equals it, which does not count.
+    assert {number: rank for number, (rank, _) in decode(predictions)} == {0: 1, 1: 2, 2: 1}
+
+
 def test_parts_of_a_batch_and_other_heads_are_refused():
     made = Experiment(
         task=TaskConfig("sentence_embedding"),

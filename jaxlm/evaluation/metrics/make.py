@@ -6,7 +6,7 @@ from typing import Literal, get_args
 from jaxlm.errors import unknown_name
 from jaxlm.evaluation.metrics.classification import Chosen, Classification, MultiLabel, Preferred, Regression, Retrieval
 from jaxlm.evaluation.metrics.metric import Metric
-from jaxlm.evaluation.metrics.tagging import Entities, Tagging, are_entities
+from jaxlm.evaluation.metrics.tagging import Entities, Tagging, entity_scheme
 from jaxlm.evaluation.metrics.text import BleuTokenizer, QuestionAnswering, Summarisation, Translation
 
 MetricKind = Literal[
@@ -41,7 +41,7 @@ def make_metric(kind: str, labels: Sequence[str] = (), bleu_tokenizer: BleuToken
     if kind == "regression":
         return Regression()
     if kind == "tagging":
-        return Entities(labels) if are_entities(labels) else Tagging(labels)
+        return Entities(labels) if entity_scheme(labels) else Tagging(labels)
     if kind == "question_answering":
         return QuestionAnswering()
     if kind == "translation":

@@ -1,4 +1,4 @@
-"""Tags of words: entities by seqeval where tags have B- and I-, else as labels."""
+"""Tags of words: entities by seqeval where tags mark them (BIO, IOB1, BIOES, BILOU), else as labels."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,12 +8,32 @@ from jaxlm.errors import DataError
 from jaxlm.evaluation.metrics.classification import f1_of, matrix_scores
 from jaxlm.evaluation.metrics.metric import library
 
+_AS_BIOES = {"L": "E", "U": "S"}  # BILOU's names for the last word of several, and for a unit of one
 
-def are_entities(labels: Sequence[str]) -> bool:
-    """Whether tags are of the forms O, B-TYPE and I-TYPE."""
-    return any(label.startswith("B-") for label in labels) and all(
-        label == "O" or label.startswith(("B-", "I-")) for label in labels
-    )
+
+def entity_scheme(labels: Sequence[str]) -> str:
+    """Returns how all tags of the data mark entities: 'BIO', 'IOB1', 'BIOES' or 'BILOU'; empty where they do not.
+
+    Tags are O and a prefix with a type. IOB1 has B- only where an entity follows another of its type, so data without
+    one is told by having I- alone; where both occur the two are read alike, as conlleval does.
+    """
+    prefixes = {label[:1] for label in labels if label != "O"}
+    if not prefixes or any(label != "O" and (label[1:2] != "-" or not label[2:]) for label in labels):
+        return ""
+    if prefixes == {"I"}:
+        return "IOB1" if "O" in labels else ""
+    if not prefixes & {"B", "S", "U"}:
+        return ""
+    for name, known in (("BIO", "BI"), ("BIOES", "BIES"), ("BILOU", "BILU")):
+        if prefixes <= set(known):
+            return name
+    return ""
+
+
+def entities_of(tags: Sequence[str]) -> set[tuple[str, int, int]]:
+    """Returns (type, first word, last word) of each entity of a sentence's tags, as conlleval and seqeval read them."""
+    get_entities = library("seqeval.metrics.sequence_labeling").get_entities
+    return set(get_entities([_AS_BIOES.get(tag[:1], tag[:1]) + tag[1:] for tag in tags]))
 
 
 class Tagging:
@@ -64,8 +84,7 @@ class Entities:
         """Hits, predicted and true entities by type; words with the right tag, and words."""
         if len(prediction) != len(reference):
             raise DataError(f"{len(prediction)} tags were predicted for a sentence of {len(reference)} words")
-        get_entities = library("seqeval.metrics.sequence_labeling").get_entities
-        found, true = set(get_entities(list(prediction))), set(get_entities(list(reference)))
+        found, true = entities_of(prediction), entities_of(reference)
         counts = np.array(
             [[sum(own[0] == kind for own in part) for kind in self.types] for part in (found & true, found, true)],
             np.float64,

@@ -16,6 +16,10 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _IDEOGRAPH = re.compile(r"([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff])")
 
+_UNSPACED = re.compile(
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+
 
 class QuestionAnswering:
     """Exact match and F1 of words (Rajpurkar et al. 2016, section 6.1), of the best of the acceptable answers, in %.
@@ -98,21 +102,54 @@ class Translation:
 
 
 class Summarisation:
-    """ROUGE-1, -2 and -L F1 (Lin 2004) by rouge-score with stemming, in %, of the best of several references."""
+    """ROUGE-1, -2 and -L F1 (Lin 2004) by rouge-score with stemming, in %, of the best of several references.
+
+    rouge-score's own words are of a-z and 0-9 alone, which leaves nothing of other scripts. Where more of a reference's
+    letters are of another script than Latin, its words are runs of letters, marks and digits of any script, and each
+    ideograph, kana and letter of Thai, Lao, Khmer and Burmese, which are written without spaces, is one of its own.
+    """
 
     main, size = "rougeL", 4
     higher_is_better: Mapping[str, bool] = {"rouge1": True, "rouge2": True, "rougeL": True}
     _KINDS = ("rouge1", "rouge2", "rougeL")
 
     def __init__(self) -> None:
-        """Loads the scorer."""
-        self._scorer = library("rouge_score.rouge_scorer").RougeScorer(list(self._KINDS), use_stemmer=True)
+        """Loads the scorers."""
+        scorer = library("rouge_score.rouge_scorer").RougeScorer
+        self._latin = scorer(list(self._KINDS), use_stemmer=True)
+        self._other = scorer(list(self._KINDS), tokenizer=_AnyScript())
 
     def statistics(self, prediction: str, reference: Sequence[str]) -> np.ndarray:
         """The three, and 1."""
-        found = [self._scorer.score(text, prediction) for text in reference]
+        found = [(self._latin if is_latin(text) else self._other).score(text, prediction) for text in reference]
         return np.array([*(max(own[kind].fmeasure for own in found) for kind in self._KINDS), 1.0])
 
     def scores(self, total: np.ndarray) -> dict[str, float]:
         """See `Metric`."""
         return {kind: float(100 * value / total[3]) for kind, value in zip(self._KINDS, total, strict=False)}
+
+
+class _AnyScript:
+    """Words of any script, as rouge-score asks for them."""
+
+    def tokenize(self, text: str) -> list[str]:
+        """Returns the words of a text in lower case."""
+        words, whole = [], ""
+        for character in f"{text.casefold()} ":
+            inside = unicodedata.category(character)[0] in "LMN"
+            alone = bool(_UNSPACED.match(character))
+            if whole and (alone or not inside):
+                words.append(whole)
+                whole = ""
+            if alone:
+                words.append(character)
+            elif inside:
+                whole += character
+        return words
+
+
+def is_latin(text: str) -> bool:
+    """Whether no more of a text's letters are of other scripts than of Latin."""
+    letters = [character for character in text if character.isalpha()]
+    latin = sum(unicodedata.name(character, "").startswith("LATIN") for character in letters)
+    return 2 * latin >= len(letters)

@@ -13,7 +13,8 @@ from seqeval.metrics import accuracy_score, f1_score, precision_score, recall_sc
 from jaxlm.errors import DataError, UsageError
 from jaxlm.evaluation.metrics.classification import BINS
 from jaxlm.evaluation.metrics.make import make_metric
-from jaxlm.evaluation.metrics.text import normalized, word_f1
+from jaxlm.evaluation.metrics.tagging import entities_of, entity_scheme
+from jaxlm.evaluation.metrics.text import is_latin, normalized, word_f1
 
 CASES = 250
 WORDS = ["the", "a", "cat", "cats", "sat", "Mat!", "über", "naïve", "大家", "好", "😀", "x-ray", "3.5", "", "don't"]
@@ -146,6 +147,7 @@ def test_summaries_are_rouge_score():
     metric = make_metric("summarisation")
     for _ in range(CASES):
         text, target = sentences(random), [sentences(random) for _ in range(random.integers(1, 3))]
+        target = [own for own in target if is_latin(own)] or ["a cat"]
         found = scores_of(metric, [text], [target])
         for kind in ("rouge1", "rouge2", "rougeL"):
             expected = max(scorer.score(own, text)[kind].fmeasure for own in target)
@@ -182,3 +184,36 @@ def test_misuse_is_named():
     for labels in (["NOUN"], ["O", "B-x"]):
         with pytest.raises(DataError, match="2 tags were predicted for a sentence of 1 words"):
             make_metric("tagging", labels).statistics([labels[0]] * 2, [labels[0]])
+
+
+@pytest.mark.parametrize(
+    ("tags", "scheme"),
+    [
+        (["S-PER", "O", "B-LOC", "E-LOC"], "BIOES"),
+        (["U-PER", "O", "B-LOC", "L-LOC"], "BILOU"),
+        (["B-PER", "O", "B-LOC", "I-LOC"], "BIO"),
+        (["I-PER", "O", "I-LOC", "I-LOC"], "IOB1"),
+    ],
+)
+def test_entities_are_told_by_all_schemes(tags, scheme):
+    assert entity_scheme(sorted(set(tags))) == scheme
+    assert entities_of(tags) == {("PER", 0, 0), ("LOC", 2, 3)}
+    metric = make_metric("tagging", sorted(set(tags)))
+    assert scores_of(metric, [tags], [tags])["f1"] == 1
+    half = [tags[0], "O", "O", tags[3]]
+    assert scores_of(metric, [half], [tags]) == {"f1": 0.5, "precision": 0.5, "recall": 0.5, "accuracy": 0.75}
+
+
+def test_other_tags_mark_no_entities():
+    for labels in (["NOUN", "VERB"], ["O"], ["I-x", "V-x"], ["B-", "I-"], ["X-a", "O"]):
+        assert entity_scheme(labels) == ""
+
+
+@pytest.mark.parametrize(
+    "text", ["今天天气很好", "Сегодня хорошая погода", "อากาศดีมาก", "يوم جميل", "नमस्ते दुनिया", "오늘 날씨"]
+)
+def test_an_identical_summary_of_any_script_scores_100(text):
+    metric = make_metric("summarisation")
+    found = scores_of(metric, [text], [[text]])
+    assert found == {"rouge1": 100, "rouge2": 100, "rougeL": 100}
+    assert scores_of(metric, ["something else"], [[text]])["rouge1"] == 0
