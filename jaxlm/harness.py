@@ -19,6 +19,7 @@ from jaxlm.generation.text import stream_from_ids
 from jaxlm.language_model import LanguageModel, load
 from jaxlm.prediction.loglikelihood import continuation_scores, rolling_windows
 from jaxlm.progress import Progress, working
+from jaxlm.text.conversation import PLAIN, Message, render_conversation
 
 MAX_NEW_TOKENS = 256  # where a task does not say; the harness's own default
 END_MARK = "CONTINUE_FINAL_MESSAGE_TAG "  # transformers' own
@@ -77,14 +78,20 @@ class HarnessModel(TemplateLM):
         return self.tokenizer.encode_prompt(string)
 
     def chat_template(self, chat_template: bool | str = False) -> str | None:
-        """Returns the source of the tokenizer's chat template, which the harness keeps with its results.
+        """Returns the source of the chat template, which the harness keeps with its results.
+
+        It is the one that the model was fine-tuned with (task.chat_template), else the tokenizer's.
 
         Raises:
-          UsageError: it has none.
+          UsageError: there is none.
         """
         if not chat_template:
             return None
-        known = getattr(self.tokenizer, "chat_templates", {})
+        task, known = self.model.experiment.task, getattr(self.tokenizer, "chat_templates", {})
+        if task.chat_template:
+            return known.get(task.chat_template, task.chat_template)
+        if "default" not in known and task.kind in ("chat", "preference"):
+            return PLAIN
         if "default" not in known:
             raise UsageError("the tokenizer has no chat template: leave --chat out, and the requests are plain text")
         return known["default"]
@@ -93,19 +100,28 @@ class HarnessModel(TemplateLM):
         """Returns a conversation as text: before an answer, or cut after the last message, which is to be gone on with.
 
         Raises:
-          UsageError: the tokenizer has no chat template, or one that leaves out the message to go on with.
+          UsageError: there is no chat template, or one that leaves out the message to go on with.
         """
         messages = [dict(message) for message in chat_history]
         if add_generation_prompt or not messages:
-            return self.tokenizer.apply_chat_template(messages, add_generation_prompt)
+            return self._as_text(messages, add_generation_prompt)
         # As transformers' `continue_final_message`: the same words may stand elsewhere, so the end is marked.
         message = messages[-1]["content"]
         messages[-1]["content"] = message + END_MARK
-        text, mark, after = self.tokenizer.apply_chat_template(messages).rpartition(END_MARK.strip())
+        text, mark, after = self._as_text(messages, False).rpartition(END_MARK.strip())
         if not mark or message.strip() not in text:
             raise UsageError("the chat template leaves out the last message, which is to be continued")
         # The mark ends in a space: without it, the template strips its messages.
         return text if after.startswith(" ") else text.rstrip()
+
+    def _as_text(self, messages: Sequence[Message], reply: bool) -> str:
+        found = render_conversation(self.tokenizer, messages, self.model.experiment.task.chat_template, reply)
+        if any(end < len(found.text) for end in found.ends):
+            raise UsageError(
+                "the plain chat template ends answers with an id that the tokenizer does not read in a text: leave "
+                "examples before the question out (--num-fewshot 0)"
+            )
+        return found.text
 
     def _loglikelihood_tokens(
         self, requests: list[tuple[Any, list[int], list[int]]], **unused: Any
@@ -196,7 +212,8 @@ def run_harness(
       limit: examples of each task; none takes all.
       num_fewshot: examples before each question; none takes the task's own number.
       include_path: folder of tasks of one's own.
-      chat: whether requests are conversations, by the tokenizer's chat template, each example before a question a turn.
+      chat: whether requests are conversations, by the chat template that the model was fine-tuned with, else the
+        tokenizer's, each example before a question a turn.
       system: what is said before each request; none says nothing.
 
     Raises:

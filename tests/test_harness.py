@@ -9,6 +9,9 @@ import pytest
 import jaxlm
 from jaxlm.cli.main import main
 from jaxlm.errors import UsageError
+from jaxlm.tasks.config import TaskConfig
+from jaxlm.text.config import TokenizerConfig
+from jaxlm.text.tokenizer import train_tokenizer
 
 CHAT = (
     "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }};yes\n{% endfor %}"
@@ -223,6 +226,38 @@ def test_conversations_need_a_template(both, monkeypatch):
     monkeypatch.setattr(ours.tokenizer, "chat_templates", {})
     with pytest.raises(UsageError, match="has no chat template: leave --chat out"):
         ours.chat_template(True)
+
+
+def test_conversations_are_those_that_a_model_was_fine_tuned_on(both):
+    """The template of a run's settings comes before the tokenizer's."""
+    folder, ours, _ = both
+    other = (
+        "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}"
+        "{% if add_generation_prompt %}<me>{% endif %}"
+    )
+    model = jaxlm.load(folder)
+    assert ours.chat_template(True) == CHAT
+    task = TaskConfig("chat", chat_template=other)
+    model.experiment = replace(model.experiment, task=task)
+    tuned = type(ours)(model)
+    assert tuned.chat_template(True) == other
+    talk = [{"role": "user", "content": "yes?"}, {"role": "assistant", "content": "no"}]
+    assert tuned.apply_chat_template(talk[:1]) == "<user>yes?<me>"
+    assert tuned.apply_chat_template(talk, False) == "<user>yes?<assistant>no"
+
+
+def test_plain_conversations_are_those_of_runs_without_a_template(both):
+    _, ours, _ = both
+    model = SimpleNamespace(**{name: getattr(ours.model, name) for name in ("config", "params")})
+    tokenizer = train_tokenizer(TokenizerConfig("sentencepiece", vocab_size=274), ["user: yes?\nassistant: no\n"] * 9)
+    model.tokenizer = tokenizer
+    model.experiment = replace(ours.model.experiment, task=TaskConfig("chat"))
+    plain = type(ours)(model)
+    assert plain.chat_template(True) == "plain"
+    talk = [{"role": "user", "content": "yes?"}, {"role": "assistant", "content": "no"}]
+    assert plain.apply_chat_template(talk[:1]) == "user: yes?\nassistant:"
+    with pytest.raises(UsageError, match=r"leave examples before the question out \(--num-fewshot 0\)"):
+        plain.apply_chat_template([*talk, talk[0]])
 
 
 def test_bad_options_are_refused_before_any_work(tmp_path, capsys):

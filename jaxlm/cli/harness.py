@@ -28,7 +28,8 @@ class HarnessOptions:
     num_fewshot: int = -1
     """Examples before each question; -1 takes the task's own number."""
     chat: bool = False
-    """Requests are conversations, by the tokenizer's chat template; each example before a question is a turn."""
+    """Requests are conversations, by the chat template that the model was fine-tuned with, else the tokenizer's; each
+    example before a question is a turn."""
     system: str = ""
     """What is said before each request."""
     batch_size: int = 16
