@@ -1,9 +1,11 @@
 """A language model, loaded from a run or imported: what a notebook or any verb but `train` works with."""
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, Literal, overload
 
 import jax
@@ -16,7 +18,7 @@ from jaxlm.data.config import DataConfig
 from jaxlm.data.corpus import prepare_corpus
 from jaxlm.data.examples.example import Example, ExampleSet, first_problem
 from jaxlm.data.examples.reading import read_examples, unlabelled_examples
-from jaxlm.data.examples.tables import is_table, table_records
+from jaxlm.data.examples.tables import is_table, table_records, write_table
 from jaxlm.data.sources import documents as source_documents
 from jaxlm.data.sources import source_files
 from jaxlm.errors import DataError, UsageError
@@ -269,7 +271,22 @@ class LanguageModel:
         fillings = fill_masks(self.config, self.params, self.tokenizer, text, top_k)
         return fillings[0] if len(fillings) == 1 else fillings
 
-    def evaluate(
+    def evaluate(self, files: Any = None, split: str = "validation", **options: Any) -> Perplexity | SplitResult:
+        """Measures the model at what it was trained for: text it predicts, or labelled examples.
+
+        Args:
+          files: paths and globs; of a fine-tuned model also a table in memory (a DataFrame, a `datasets.Dataset`, a
+            list of dicts). None means a split of the data that the model was trained with.
+          split: which one.
+          **options: of `evaluate_text` (stride, length, batch_size) or `evaluate_files` (batch_size).
+
+        Raises:
+          UsageError, DataError: as those.
+        """
+        measure_by = self.evaluate_files if self.experiment.task.kind in LABELLED else self.evaluate_text
+        return measure_by(files, split, **options)  # type: ignore[operator]
+
+    def evaluate_text(
         self,
         files: Sequence[str] | None = None,
         split: Literal["validation", "train"] = "validation",
@@ -294,7 +311,7 @@ class LanguageModel:
         if self.experiment.task.kind in LABELLED:
             raise UsageError(
                 f"the model {self.experiment.name!r} was fine-tuned on examples (task.kind "
-                f"{self.experiment.task.kind!r}): measure it by evaluate_files"
+                f"{self.experiment.task.kind!r}), not on text: measure it by evaluate_files"
             )
         length = self._window(length)
         data = replace(self.experiment.data, length=length)
@@ -345,14 +362,15 @@ class LanguageModel:
 
     def evaluate_files(
         self,
-        files: Sequence[str] | None = None,
+        files: Any = None,
         split: Literal["validation", "train", "test"] = "validation",
         batch_size: int = 64,
     ) -> SplitResult:
-        """Measures a fine-tuned model on labelled examples of files, with intervals; see `evaluate_examples`.
+        """Measures a fine-tuned model on labelled examples, with intervals; see `evaluate_examples`.
 
         Args:
-          files: paths and globs, in the form of the training files; none means a split of the model's own.
+          files: paths and globs in the form of the training files, or a table in memory (see
+            `jaxlm.data.examples.tables`); none means a split of the model's own.
           split: which one.
           batch_size: rows at a time; the result does not depend on it.
 
@@ -361,9 +379,14 @@ class LanguageModel:
           DataError: files that cannot be read, or without an example.
         """
         task, config = self.labelled_task.config, self.experiment.examples
-        if files is not None:
-            config, split = replace(config, test=tuple(files)), "test"
-        found = read_examples(config, task.kind, split, task.labels or None)
+        with tempfile.TemporaryDirectory() as folder:
+            if is_table(files):
+                path = Path(folder) / "table.jsonl"
+                write_table(files, path)
+                files = (str(path),)
+            if files is not None:
+                config, split = replace(config, test=tuple(files)), "test"
+            found = read_examples(config, task.kind, split, task.labels or None)
         if not found.examples:
             raise DataError(f"there is no usable example; {first_problem(found.problems)}")
         return self.evaluate_examples(self.usable(found).examples, batch_size)

@@ -334,5 +334,10 @@ def test_a_fine_tuned_model_is_measured_again_by_command(classifier, files, caps
     assert main(["evaluate", str(folder), "--files", str(files / "dev.tsv"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found["scores"] == pytest.approx(expected.scores)
+    model = jaxlm.load(folder)
+    assert model.evaluate().scores == pytest.approx(expected.scores)
+    lines = [line.split("\t") for line in (files / "dev.tsv").read_text().splitlines()[1:]]
+    table = [{"text": text, "label": label} for text, label in lines]
+    assert model.evaluate(table).scores == pytest.approx(expected.scores)
     with pytest.raises(UsageError, match="measure it by evaluate_files"):
-        jaxlm.load(folder).evaluate()
+        model.evaluate_text()

@@ -62,7 +62,9 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     if options.split == "test":
         raise UsageError("--split test is of models that were fine-tuned on examples; name --files")
-    measured = model.evaluate(options.files or None, options.split, options.stride, options.batch_size, options.length)
+    measured = model.evaluate_text(
+        options.files or None, options.split, options.stride, options.batch_size, options.length
+    )
     seconds = time.perf_counter() - started
     if options.json:
         values = asdict(measured)
