@@ -101,8 +101,7 @@ def model_for(kind: str) -> ModelConfig:
     if kind == "bert":
         return replace(bert(2, 128, 4), **SMALL)
     if kind == "replaced_token":
-        own = {"generator_heads": 1, "token_types": 2}
-        return replace(electra(4, 256, 4, 256, generator=False), **SMALL, **own)
+        return replace(electra(4, 256, 4, 256, generator=False), **SMALL, generator_heads=1, token_types=2)
     if kind in ("span_corruption", "ul2", "prefix_lm", "sequence_to_sequence"):
         return replace(t5(3, 128, 4, 512, head_dim=32), **SMALL)
     if kind == "denoising":

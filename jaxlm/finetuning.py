@@ -85,7 +85,8 @@ def _with_tables(experiment: Experiment, run: RunFolder, tables: Mapping[str, An
     paths = {name: run.path / TABLES / f"{name}.jsonl" for name in given}
     for name, table in given.items():
         write_table(table, paths[name], f"the {name} table")
-    examples = replace(experiment.examples, **{name: (str(path),) for name, path in paths.items()})
+    named: dict[str, Any] = {name: (str(path),) for name, path in paths.items()}
+    examples = replace(experiment.examples, **named)
     return replace(experiment, examples=examples, data=replace(experiment.data, source="examples"))
 
 

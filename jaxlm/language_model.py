@@ -283,8 +283,9 @@ class LanguageModel:
         Raises:
           UsageError, DataError: as those.
         """
-        measure_by = self.evaluate_files if self.experiment.task.kind in LABELLED else self.evaluate_text
-        return measure_by(files, split, **options)  # type: ignore[operator]
+        labelled = self.experiment.task.kind in LABELLED
+        measure_by: Callable[..., Perplexity | SplitResult] = self.evaluate_files if labelled else self.evaluate_text
+        return measure_by(files, split, **options)
 
     def evaluate_text(
         self,

@@ -31,7 +31,7 @@ def jaxlm_side(model: str, text: Path) -> dict[str, float]:
 
     loaded = jaxlm.load(model, dtype="float32", compute_dtype="float32")
     started = time.perf_counter()
-    found = loaded.evaluate([str(text)])
+    found = loaded.evaluate_text([str(text)])
     return {"seconds": time.perf_counter() - started, "perplexity": found.perplexity, "tokens": found.targets}
 
 

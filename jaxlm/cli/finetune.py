@@ -202,6 +202,7 @@ def name_of(options: FinetuneOptions) -> str:
 
 def experiments(options: FinetuneOptions) -> dict[str, Experiment]:
     """Returns the experiments to run, by what tells them apart ("" for a single one)."""
+    assert options.task != "auto"  # `parse` has told it
     several = [name for name in ("epochs", "batch_size", "learning_rate") if len(getattr(options, name)) > 1]
     found = {}
     rates = options.learning_rate or (None,)
