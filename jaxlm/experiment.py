@@ -29,6 +29,10 @@ FREE_ON_RESUME = (
     "mesh.",
     "checkpoints.",
     "self_checks",
+    "log_every",
+    "sample_every",
+    "sample_prompt",
+    "sampling.",
     "data.cache_dir",
     "data.reader_threads",
     "data.prefetch_batches",
@@ -48,7 +52,8 @@ class Experiment:
     seed: int = 0
     """Decides initial weights, data order and dropout."""
     steps: int = 2000
-    """Updates of the parameters."""
+    """Updates of the parameters. A run that goes on may be given more, as long as the learning rates so far stay what
+    they were: with schedule constant, or wsd before its decay, and warmup_steps."""
     epochs: float = 0.0
     """Labelled examples only: passes over them, which then decide `steps`; evaluations and checkpoints come once an
     epoch unless their `every` is named. 0 takes `steps` as they are."""

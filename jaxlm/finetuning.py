@@ -23,6 +23,7 @@ from jaxlm.run_folder import RunFolder
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.trained_run import TrainedRun
 from jaxlm.training.model_card import write_model_card
+from jaxlm.training.processes import one_at_a_time
 from jaxlm.training.report import RESULTS_FILE, write_report
 
 REPLICATES = 1000
@@ -67,10 +68,12 @@ def finetune(
     Raises:
       UsageError, DataError, CheckpointError, NonFiniteLossError, Preempted: as `jaxlm.training.loop.train`.
     """
-    experiment = _with_tables(experiment, RunFolder(folder), {"train": train, "validation": validation, "test": test})
-    if experiment.data.source != "examples":
-        raise UsageError(f"data.source is {experiment.data.source!r}; fine-tuning needs 'examples'")
-    return measure_run(folder, trained_run.train(experiment, folder).validation)
+    tables = {"train": train, "validation": validation, "test": test}
+    with one_at_a_time(folder):
+        experiment = _with_tables(experiment, RunFolder(folder), tables)
+        if experiment.data.source != "examples":
+            raise UsageError(f"data.source is {experiment.data.source!r}; fine-tuning needs 'examples'")
+        return measure_run(folder, trained_run.train(experiment, folder).validation)
 
 
 def _with_tables(experiment: Experiment, run: RunFolder, tables: Mapping[str, Any]) -> Experiment:

@@ -17,6 +17,7 @@ from jaxlm.data.cache import digest
 from jaxlm.errors import DataError, UsageError
 from jaxlm.experiment import Experiment
 from jaxlm.hub.imported import IMPORTED_FACTS, Imported
+from jaxlm.local_paths import refuse_address
 
 LARGEST_DESCRIPTION = 1 << 24  # bytes; a real one has a few thousand, and many labels some million
 VERSIONS = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -30,6 +31,12 @@ class RunFolder:
     """
 
     def __init__(self, path: str | os.PathLike):
+        """Takes the folder, which need not exist.
+
+        Raises:
+          UsageError: the path is an address, such as gs://bucket/run.
+        """
+        refuse_address(path)
         self.path = Path(path).absolute()
 
     @property
@@ -151,11 +158,18 @@ class RunFolder:
         }
         self._write(description)
 
-    def prolong(self, experiment: Experiment) -> None:
+    def has_length(self, experiment: Experiment, step: int) -> bool:
+        """Whether the first `step` updates would have been the same with the steps of `experiment`."""
+        return identity(self._of_length(experiment), step) == self.identity(step)
+
+    def set_length(self, experiment: Experiment) -> None:
         """Writes down that the run is to have as many steps as `experiment`, and leaves the rest as it is."""
+        self._write(self._of_length(experiment))
+
+    def _of_length(self, experiment: Experiment) -> dict[str, Any]:
         description = json.loads(self.description.read_text("utf-8"))
         description["experiment"] |= {"steps": experiment.steps, "epochs": experiment.epochs}
-        self._write(description)
+        return dict(description)
 
     def _write(self, description: dict[str, Any]) -> None:
         temporary = self.description.with_suffix(".tmp")

@@ -3,9 +3,11 @@
 import itertools
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -78,6 +80,8 @@ class Process:
     """
 
     def __init__(self, *words: str | Path, **environment: str):
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # of tests in the background, which a process inherits
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "jaxlm.cli.main", *map(str, words)],
             stdin=subprocess.DEVNULL,
@@ -97,6 +101,11 @@ class Process:
             assert line, f"it ended too early:\n{self.output}\n{self._process.stderr.read()}"
             self.output += line
             count -= bool(re.match(r" *[\d,]+ +\d+\.\d% ", line))
+
+    def wait_until_it_listens(self) -> None:
+        """Returns once it watches for Ctrl-C, in a second thread."""
+        while self.running() and len(os.listdir(f"/proc/{self._process.pid}/task")) < 2:
+            time.sleep(0.001)
 
     def running(self) -> bool:
         """Whether it has not ended."""

@@ -18,7 +18,7 @@ FLOORS = [
     {"adapters", "averaging", "harness", "trained_run"},
     {"language_model"},
     {"training"},
-    {"run_folder", "defaults"},
+    {"run_folder", "run_lock", "defaults"},
     {"experiment"},
     {"hub"},
     {"evaluation", "generation", "prediction"},
@@ -29,7 +29,9 @@ FLOORS = [
     {"text"},
     {"nn"},
     {"progress"},
+    {"local_paths"},
     {"errors"},
+    {"interrupts"},
 ]
 FLOOR = {room: len(FLOORS) - level for level, rooms in enumerate(FLOORS) for room in rooms}
 # Descriptions of a run: no arrays, so that reading or checking one imports no JAX.

@@ -1,6 +1,7 @@
 """The run folder's description: what was written comes back, and damage is named."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +10,8 @@ from jaxlm.experiment import Experiment
 from jaxlm.hub.imported import Imported
 from jaxlm.models.config import ModelConfig
 from jaxlm.prediction.config import VectorConfig
-from jaxlm.run_folder import LARGEST_DESCRIPTION, RunFolder
+from jaxlm.run_folder import LARGEST_DESCRIPTION, RunFolder, identity
+from jaxlm.training.config import OptimizerConfig
 
 
 @pytest.fixture
@@ -17,6 +19,37 @@ def run(tmp_path):
     folder = RunFolder(tmp_path / "runs" / "one")
     folder.write_experiment(Experiment(name="Räuber").resolve(65), {"parameters": 123})
     return folder
+
+
+def identity_of(step, steps=100, **optimizer):
+    experiment = Experiment(steps=steps, optimizer=OptimizerConfig(**optimizer)).resolve(65)
+    return identity({"experiment": experiment.to_dict()}, step)
+
+
+def test_the_length_counts_where_learning_rates_depend_on_it():
+    constant = {"schedule": "constant", "warmup_steps": 5}
+    assert identity_of(80, **constant) == identity_of(80, steps=200, **constant)
+    late = {"schedule": "wsd", "warmup_steps": 5, "decay_fraction": 0.2}
+    assert identity_of(80, **late) == identity_of(80, steps=200, **late)
+    assert identity_of(81, **late) != identity_of(81, steps=200, **late)
+    for falling in ("cosine", "linear"):
+        assert identity_of(10, schedule=falling, warmup_steps=5) != identity_of(
+            10, 200, schedule=falling, warmup_steps=5
+        )
+    # A warmup that is a share of all steps is longer in a longer run.
+    assert identity_of(80, schedule="constant") != identity_of(80, steps=200, schedule="constant")
+    assert identity_of(80, **constant) != identity_of(80, **constant, weight_decay=0.5)
+
+
+def test_an_address_is_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for address in ("gs://bucket/run", "s3://bucket", "file:///tmp/run", Path("gs://bucket/run")):
+        with pytest.raises(
+            UsageError, match="is no path of this machine, and jaxlm reads and writes nothing else: copy "
+        ):
+            RunFolder(address)
+    RunFolder("runs/a:b")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_was_written_comes_back(run):

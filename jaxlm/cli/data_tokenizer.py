@@ -13,6 +13,7 @@ import tyro
 from jaxlm.cli.options import parse_options
 from jaxlm.data.preparation.config import CorpusConfig
 from jaxlm.errors import UsageError
+from jaxlm.local_paths import refuse_address
 from jaxlm.text.config import TokenizerConfig
 
 REPORT = "measures.json"
@@ -45,6 +46,7 @@ def run(arguments: Sequence[str]) -> int:
     corpus = options.corpus
     if corpus.source != "text" and corpus.document == "paragraph":  # this command's default, not the user's
         corpus = dataclasses.replace(corpus, document="file")
+    refuse_address(options.out)
     out = Path(options.out)
     if out.is_dir() and any(out.iterdir()):
         raise UsageError(f"{out} holds something already: name a new folder")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from jaxlm.errors import JaxlmError, UsageError, unknown_name
+from jaxlm.interrupts import EXIT_INTERRUPTED, end_on_interrupt
 
 VERBS = {
     "train": "train a language model, or go on with one",
@@ -39,8 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
       arguments: the words after `jaxlm`; none takes those of the process.
 
     Returns:
-      The exit code: 0 for success, 1 for failure, 2 for misuse; `train` adds 75 for a run stopped by SIGTERM.
+      The exit code: 0 for success, 1 for failure, 2 for misuse, 130 after Ctrl-C (of which only a run that was saved
+      first comes back here); `train` adds 75 for a run stopped by SIGTERM.
     """
+    if arguments is None:
+        end_on_interrupt()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if not words or words[0] in ("-h", "--help"):
@@ -61,9 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except JaxlmError as error:
         print(f"jaxlm: error: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("jaxlm: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        print(f"jaxlm: {str(stop) or 'interrupted'}", file=sys.stderr)
+        return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has gone; Python must not complain about it once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

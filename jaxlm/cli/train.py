@@ -17,6 +17,7 @@ from jaxlm.cli.options import parse_options
 from jaxlm.defaults import experiment_on_text
 from jaxlm.errors import DataError, JaxlmError, UsageError
 from jaxlm.experiment import DEFAULT_MODEL, Experiment
+from jaxlm.local_paths import refuse_address
 from jaxlm.run_folder import RunFolder
 from jaxlm.tasks.config import TaskKind
 from jaxlm.text.config import TokenizerConfig
@@ -51,6 +52,7 @@ def load_experiment(path: str) -> Experiment:
     Raises:
       UsageError: if the file is not there, fails, or does not hold that function.
     """
+    refuse_address(path)
     if not Path(path).is_file():
         raise UsageError(f"there is no experiment file {path}")
     try:

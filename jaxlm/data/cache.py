@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxlm.errors import DataError
+from jaxlm.local_paths import refuse_address
 
 logger = logging.getLogger("jaxlm.data")
 
@@ -27,7 +28,9 @@ ABANDONED_SECONDS = 2 * 24 * 3600  # an unfinished build this old belongs to a p
 
 def cache_root(cache_dir: str = "") -> Path:
     """Returns the folder of all cached data: `cache_dir`, else $JAXLM_CACHE, else ~/.cache/jaxlm."""
-    return Path(cache_dir or os.environ.get("JAXLM_CACHE") or "~/.cache/jaxlm").expanduser()
+    root = cache_dir or os.environ.get("JAXLM_CACHE") or "~/.cache/jaxlm"
+    refuse_address(root)
+    return Path(root).expanduser()
 
 
 def digest(inputs: Any) -> str:

@@ -12,6 +12,7 @@ from typing import IO, cast
 
 from jaxlm.data.config import SourceConfig
 from jaxlm.errors import DataError, UsageError
+from jaxlm.local_paths import refuse_address
 
 Document = dict[str, str]  # {"text": ...}
 
@@ -51,6 +52,7 @@ def documents(config: SourceConfig) -> Iterator[Document]:
 
 
 def _matches(name: str) -> list[Path]:
+    refuse_address(name)
     if Path(name).expanduser().is_file():  # a name that exists is no pattern, even with [ or * in it
         return [Path(name).expanduser()]
     if Path(name).expanduser().is_dir():

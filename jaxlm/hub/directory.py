@@ -26,6 +26,7 @@ from jaxlm.hub.problem import KEPT, LABEL_NAMES, kept_fields, problem_fields, re
 from jaxlm.hub.registry import family_for, family_named, family_of
 from jaxlm.hub.sentence_transformers import read_vectors, vector_files
 from jaxlm.hub.weights import MAX_SHARD_BYTES, open_weights, write_weights
+from jaxlm.local_paths import refuse_address
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.counts import abstract_params, param_axes
 from jaxlm.models.generator import without_generator
@@ -319,8 +320,9 @@ def require_empty(folder: str | os.PathLike) -> None:
     """Checks that a folder is new or empty.
 
     Raises:
-      UsageError: it is not.
+      UsageError: it is not, or it is no path of this machine.
     """
+    refuse_address(folder)
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} exists already; name a new folder, or delete it first")

@@ -50,7 +50,8 @@ from jaxlm.training.ledger import Ledger
 from jaxlm.training.metrics_log import METRICS_FILE, MetricsLog
 from jaxlm.training.optimizers import make_optimizer
 from jaxlm.training.partial import frozen_parts, joined, parts_of, split
-from jaxlm.training.preemption import Preempted, PreemptionWatch
+from jaxlm.training.preemption import PreemptionWatch
+from jaxlm.training.processes import one_at_a_time
 from jaxlm.training.progress import TrainingProgress
 from jaxlm.training.report import write_report
 from jaxlm.training.schedules import learning_rate_schedule
@@ -61,6 +62,7 @@ from jaxlm.training.step import make_train_step
 from jaxlm.training.stored import StoredModel, read_base, read_stored, write_base
 from jaxlm.training.trackers import Trackers, open_trackers
 
+LENGTH = ("steps: ", "epochs: ")  # how lines of `Experiment.differences` begin that are about no more than that
 HostBatch = dict[str, np.ndarray]
 Inputs = TextInputs | ExampleInputs
 
@@ -88,14 +90,16 @@ def train(experiment: Experiment, folder: str | os.PathLike) -> TrainResult:
       folder: the run folder; created if it is not there.
 
     Raises:
-      UsageError: for an impossible experiment, or one that differs from the experiment of the folder.
+      UsageError: for an impossible experiment, one that differs from the experiment of the folder, or a folder that
+        another process is at work in.
       DataError: for text that cannot be used.
       CheckpointError: if the newest checkpoint is corrupt, or one cannot be written.
       NonFiniteLossError: if the loss or a gradient stops being a number.
-      Preempted: after SIGTERM, once a checkpoint is written.
+      Preempted, Interrupted: after SIGTERM or Ctrl-C, once a checkpoint is written.
     """
-    with PreemptionWatch() as watch:
-        return _train(experiment, RunFolder(folder), watch)
+    run_folder = RunFolder(folder)
+    with PreemptionWatch() as watch, one_at_a_time(run_folder.path):
+        return _train(experiment, run_folder, watch)
 
 
 def _train(experiment: Experiment, run_folder: RunFolder, watch: PreemptionWatch) -> TrainResult:
@@ -143,7 +147,9 @@ def _refuse_changes(inputs: Inputs, folder: RunFolder) -> None:
     if not folder.exists():
         return
     differences = folder.read_experiment().differences(inputs.experiment)
-    if differences:
+    if differences and all(line.startswith(LENGTH) for line in differences):
+        _change_length(inputs.experiment, folder)
+    elif differences:
         raise UsageError(
             f"{folder.path} holds another experiment ({'; '.join(differences)}): use another --dir, or these values"
         )
@@ -164,6 +170,27 @@ def _chosen_by(experiment: Experiment, directions: Mapping[str, bool], measured:
             f"{', '.join(known)}"
         )
     return name
+
+
+def _change_length(experiment: Experiment, folder: RunFolder) -> None:
+    """Lets a run become longer or shorter, where what was made so far would have been the same.
+
+    Raises:
+      UsageError: it would not.
+    """
+    made = Checkpoints(folder.checkpoints).latest_step() or 0
+    if experiment.steps < made:
+        raise UsageError(f"{folder.path} has made {made:,} steps already, and steps is {experiment.steps:,}: raise it")
+    if not folder.has_length(experiment, made):
+        before = folder.read_experiment().steps
+        raise UsageError(
+            f"{folder.path} was begun for {before:,} steps, on which its learning rates up to step {made:,} depend "
+            f"(optimizer.schedule {experiment.optimizer.schedule!r} and the warmup), so that it cannot have "
+            f"{experiment.steps:,}: begin another run from it by --start-from {folder.path}, and runs that shall be "
+            "made longer with optimizer.schedule constant or wsd and optimizer.warmup_steps"
+        )
+    if jax.process_index() == 0:
+        folder.set_length(experiment)
 
 
 def _directions(inputs: Inputs, held_out: Iterable[str]) -> dict[str, bool]:
@@ -306,7 +333,14 @@ class _Run:
                 records = MetricsLog(self.folder.path / METRICS_FILE).read()
                 self.ledger = Ledger.read(records, step, len(self.source_names))
                 past = [record for record in records if record["step"] <= step]
-                self.results = [self.score_of(record) for record in past if record["kind"] == "validation"]
+                # What was measured at the end of a run that was shorter then is no evaluation of this one.
+                every = self.evaluate_every
+                self.results = [
+                    self.score_of(record)
+                    for record in past
+                    if record["kind"] == "validation"
+                    and (record["step"] % every == 0 or record["step"] == experiment.steps)
+                ]
                 self.trackers.log(step, "event", {"name": "resumed"})
                 self.progress.message(f"resuming from step {step:,}")
             self.loop(state, step, watch)
@@ -466,7 +500,7 @@ class _Run:
         self.pending: list[dict[str, Any]] = []
         self.latest: dict[str, Any] = {}
         self.start_interval()
-        with contextlib.closing(batches):
+        with contextlib.closing(batches), watch.stepping():
             batch = self.next_batch(batches)
             while step < experiment.steps and not self.out_of_patience():
                 length = self.rows.parts[self.rows.locate(step)[0]].length
@@ -480,8 +514,10 @@ class _Run:
                 if step < experiment.steps:
                     # On its way to the devices while they compute.
                     batch = self.next_batch(batches)
-                self.after_step(state, step, watch.stop_after(step))
+                self.after_step(state, step, watch)
         self.checkpoints.wait()
+        if watch.interrupted and jax.process_count() == 1:  # once the last step was over
+            raise watch.stopped(step)
 
     def next_batch(self, batches: Iterator[HostBatch]) -> dict[str, jax.Array]:
         """Takes the next batch, and counts how long it was waited for."""
@@ -505,9 +541,10 @@ class _Run:
         sharding: NamedSharding = self.batch_sharding
         return {name: jax.make_array_from_process_local_data(sharding, x) for name, x in batch.items()}
 
-    def after_step(self, state: TrainState, step: int, stop: bool) -> None:
+    def after_step(self, state: TrainState, step: int, watch: PreemptionWatch) -> None:
         """Records, evaluates, samples and saves where this step is due for it."""
         experiment = self.experiment
+        stop = watch.stop_after(step)
         last = step == experiment.steps
         evaluating = step % self.evaluate_every == 0 or last
         saving = step % self.save_every == 0 or last or stop
@@ -548,9 +585,9 @@ class _Run:
                 self.checkpoints.wait()
         if jax.process_index() == 0 and (evaluating or saving):
             write_report(self.folder.path)
-        if stop and not last:
+        if stop and (not last or watch.interrupted):
             self.checkpoints.wait()
-            raise Preempted(f"stopped on SIGTERM after step {step:,}, which is saved: the same command goes on from it")
+            raise watch.stopped(step)
         if evaluating or saving:
             release_freed_memory()
             self.start_interval()

@@ -59,9 +59,34 @@ def test_another_experiment_is_refused_with_the_differences(refused, run):
     )
 
 
-def test_mesh_checkpoints_and_cache_may_change(jaxlm, run, tmp_path):
+def test_more_steps_are_refused_where_the_learning_rates_would_have_been_others(refused, run):
+    message = refused("train", "--dir", run, "--steps", 80)
+    assert message == (
+        f"{run} was begun for 40 steps, on which its learning rates up to step 40 depend (optimizer.schedule 'cosine' "
+        f"and the warmup), so that it cannot have 80: begin another run from it by --start-from {run}, and runs that "
+        "shall be made longer with optimizer.schedule constant or wsd and optimizer.warmup_steps"
+    )
+    assert refused("train", "--dir", run, "--steps", 30).startswith(f"{run} has made 40 steps already, and steps is 30")
+
+
+def test_an_address_is_refused_wherever_a_path_is_named(refused, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for words in (
+        ("train", "--dir", "gs://bucket/run"),
+        ("train", "gs://bucket/experiment.py"),
+        ("train", "--dir", "run", "--data.source", "text", "--data.files", "s3://bucket/text.txt"),
+        ("evaluate", "s3://bucket/run"),
+        ("average", "run", "--out", "gs://bucket/mean"),
+        ("data", "tokenizer", "gs://bucket/words"),
+    ):
+        assert " is no path of this machine, and jaxlm reads and writes nothing else: " in refused(*words), words
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_mesh_sampling_checkpoints_and_cache_may_change(jaxlm, run, tmp_path):
     code, output, _ = jaxlm(
         *("train", "--dir", run, "--mesh.data", 4, "--mesh.fsdp", 2, "--checkpoints.every", 3),
+        *("--sample-every", 7, "--sample-prompt", "old", "--sampling.temperature", 0.1, "--log-every", 3),
         *("--checkpoints.keep-latest", 9, "--data.cache_dir", tmp_path / "other", "--data.reader-threads", 0),
     )
     assert code == 0

@@ -1,15 +1,18 @@
 """Resume is exact: a run that was killed at any instant ends with the bits of one that never was."""
 
 import random
+import re
 import shutil
 import signal
 import time
+from dataclasses import replace
 
 import jax
 import numpy as np
 import pytest
 
 from jaxlm.experiment import Experiment
+from jaxlm.interrupts import EXIT_INTERRUPTED
 from jaxlm.parallel.config import MeshConfig
 from jaxlm.parallel.mesh import make_mesh
 from jaxlm.run_folder import RunFolder
@@ -168,6 +171,54 @@ def test_a_run_goes_on_over_other_devices_with_equal_losses(stopped, undisturbed
     np.testing.assert_allclose(
         [record["loss"] for record in spread], [record["loss"] for record in alone], atol=1e-5, rtol=0
     )
+
+
+@pytest.mark.slow
+def test_ctrl_c_at_any_moment_ends_with_130_and_loses_nothing(experiment_file, undisturbed, tmp_path):
+    folder = tmp_path / "run"
+    moments = random.Random(7)
+    for attempt in range(20):
+        process = Process("train", experiment_file, "--dir", folder)
+        if attempt % 2:
+            process.wait_for_lines(moments.randint(1, 3))
+        else:
+            process.wait_until_it_listens()
+            time.sleep(moments.uniform(0, 8))
+        process.signal(signal.SIGINT)
+        code = process.end()
+        if code == 0:
+            break  # it was done before
+        assert code == EXIT_INTERRUPTED == 130
+        assert re.fullmatch(r"jaxlm: interrupted( after step \d+, which is saved: the same .*)?\n", process.errors)
+    process = Process("train", experiment_file, "--dir", folder)
+    assert process.end() == 0, process.errors
+    assert_same_run(folder, undisturbed)
+
+
+@pytest.mark.slow
+def test_of_two_processes_in_one_folder_one_works_and_one_says_so(tmp_path):
+    experiment = small_experiment(tmp_path, steps=2, evaluation__every=2, checkpoints__every=2)
+    file = write_experiment_file(experiment, tmp_path / "experiment.py")
+    for attempt in range(20):
+        folder = tmp_path / f"run-{attempt}"
+        both = [Process("train", file, "--dir", folder) for _ in range(2)]
+        codes = [process.end() for process in both]
+        assert sorted(codes) in ([0, 2], [0, 0]), both[0].errors + both[1].errors
+        refused = [process for process, code in zip(both, codes, strict=True) if code]
+        for process in refused:
+            assert re.fullmatch(rf"jaxlm: error: {folder} is in use by process \d+ on .*\n", process.errors)
+        assert Checkpoints(folder / "checkpoints").steps() == [2]
+
+
+@pytest.mark.slow
+def test_a_run_that_is_made_longer_ends_with_the_bits_of_one_that_was_planned_so(tmp_path):
+    experiment = small_experiment(tmp_path, steps=30, optimizer__schedule="wsd", optimizer__decay_fraction=0.5)
+    train(replace(experiment, steps=15), tmp_path / "longer")
+    train(experiment, tmp_path / "longer")
+    train(experiment, tmp_path / "planned")
+    (longer, _), (planned, _) = final_state(tmp_path / "longer"), final_state(tmp_path / "planned")
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a.view("uint32"), b.view("uint32")), longer, planned)
+    assert RunFolder(tmp_path / "longer").read_experiment() == RunFolder(tmp_path / "planned").read_experiment()
 
 
 @pytest.mark.slow

@@ -34,6 +34,7 @@ from jaxlm.data.preparation.tally import Tally
 from jaxlm.data.preparation.workers import unordered_map, usable_cores
 from jaxlm.data.prepared import MANIFEST, read_manifest, verify_shards
 from jaxlm.errors import DataError, UsageError
+from jaxlm.local_paths import refuse_address
 
 logger = logging.getLogger("jaxlm.data")
 
@@ -79,10 +80,11 @@ def prepare_by(spread: Spread, config: PreparationConfig, out: str | os.PathLike
     Raises:
       UsageError, DataError: as `prepare`.
     """
+    refuse_address(out)
+    folder = Path(out).expanduser()
     config.validate()
     tools = tools_of(config)
     plan = make_plan(config, threads=min(usable_cores(), 8))
-    folder = Path(out).expanduser()
     with _claimed(folder, _identity(tools, plan)):
         if (folder / MANIFEST).exists():
             manifest = read_manifest(folder)

@@ -1,7 +1,9 @@
 """The same function over many items, in several processes."""
 
+import contextlib
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -38,7 +40,8 @@ def unordered_map(function: Callable[[T], R], items: Iterable[T], workers: int) 
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
         try:
             # A few ahead, not all: there may be a million.
-            running: set[Future[R]] = {pool.submit(function, item) for item in islice(rest, 2 * workers)}
+            with _interrupts_are_the_parents():
+                running: set[Future[R]] = {pool.submit(function, item) for item in islice(rest, 2 * workers)}
             while running:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
@@ -51,6 +54,16 @@ def unordered_map(function: Callable[[T], R], items: Iterable[T], workers: int) 
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _interrupts_are_the_parents() -> Iterator[None]:
+    """What is started meanwhile do not hear Ctrl-C, which a terminal sends to all; they end with this one."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_with_parent() -> None:
