@@ -23,6 +23,15 @@ _THEIRS = {
     "streamer": "`stream` yields the text piece by piece",
 }
 
+# Far beyond what is useful, and within what memory holds: a larger value is a mistake, or a hostile file's.
+MOST_NEW_TOKENS = 1 << 20
+MOST_TOP_K = 1 << 20
+MOST_BEAMS = 1024
+MOST_ENDS = 1024
+LONGEST_STOP = 1 << 14
+# Logits divided by less, or made less different than this, are no numbers to sample by in float32.
+TEMPERATURES = (1e-10, 1e6)
+
 
 @dataclass(frozen=True)
 class GenerationConfig:
@@ -74,26 +83,46 @@ class GenerationConfig:
 
     def validate(self) -> None:
         """Raises UsageError for the first value out of range."""
-        if self.max_new_tokens < 1:
-            raise UsageError(f"max_new_tokens is {self.max_new_tokens}; it must be at least 1")
-        if not 0 <= self.temperature < float("inf"):
-            raise UsageError(f"temperature is {self.temperature}; it must be 0 (greedy) or positive")
-        if self.top_k < 0:
-            raise UsageError(f"top_k is {self.top_k}; it must be 0 (all) or positive")
+        for name, least, most in (
+            ("max_new_tokens", 1, MOST_NEW_TOKENS),
+            ("top_k", 0, MOST_TOP_K),
+            ("num_beams", 1, MOST_BEAMS),
+        ):
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise UsageError(f"{name} is {_short(value)}; it must be from {least} to {most:,}")
+        least_heat, most_heat = TEMPERATURES
+        if self.temperature != 0 and not least_heat <= self.temperature <= most_heat:
+            raise UsageError(
+                f"temperature is {_short(self.temperature)}; it must be 0 (greedy) or from {least_heat:g} to "
+                f"{most_heat:g}"
+            )
         if not 0 < self.top_p <= 1:
-            raise UsageError(f"top_p is {self.top_p}; it must be in (0, 1]")
+            raise UsageError(f"top_p is {_short(self.top_p)}; it must be in (0, 1]")
         if self.seed is not None and not 0 <= self.seed < 2**32:
-            raise UsageError(f"seed is {self.seed}; it must be in [0, 2^32)")
-        if self.num_beams < 1:
-            raise UsageError(f"num_beams is {self.num_beams}; it must be at least 1")
+            raise UsageError(f"seed is {_short(self.seed)}; it must be in [0, 2^32)")
         if self.num_beams > 1 and self.temperature:
             raise UsageError(
                 f"num_beams is {self.num_beams} and temperature {self.temperature}: beam search draws nothing: set "
                 "temperature to 0, or num_beams to 1"
             )
         if not -10 <= self.length_penalty <= 10:
-            raise UsageError(f"length_penalty is {self.length_penalty}; it must be from -10 to 10")
-        if any(token < 0 for token in self.end_ids):
-            raise UsageError(f"end_ids are {', '.join(map(str, self.end_ids))}; ids are not negative")
-        if any(not text for text in self.stop):
-            raise UsageError("an empty stop text would end every generation at once")
+            raise UsageError(f"length_penalty is {_short(self.length_penalty)}; it must be from -10 to 10")
+        for name, values in (("end_ids", self.end_ids), ("stop", self.stop)):
+            if len(values) > MOST_ENDS:
+                raise UsageError(f"{name} has {len(values):,} entries; it may have at most {MOST_ENDS:,}")
+        for token in self.end_ids:
+            if not 0 <= token < 2**31:
+                raise UsageError(f"end_ids has {_short(token)}; ids are from 0 to {2**31 - 1:,}")
+        for text in self.stop:
+            if not text:
+                raise UsageError("an empty stop text would end every generation at once")
+            if len(text) > LONGEST_STOP:
+                raise UsageError(f"stop has a text of {len(text):,} characters; each may have {LONGEST_STOP:,}")
+
+
+def _short(value: float) -> str:
+    """Returns a number as a message can carry it; one of a million digits is not written out."""
+    if isinstance(value, int) and not -(10**20) < value < 10**20:
+        return f"a number of {value.bit_length():,} bits"
+    return str(value)

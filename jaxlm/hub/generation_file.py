@@ -16,6 +16,7 @@ from jaxlm.hub.files import read_json
 
 GENERATION = "generation_config.json"
 UNSAID_LENGTH = 20  # max_length in files that do not mean it: the default
+MOST_ENTRIES = 1 << 16  # of a list, such as one of banned words
 DEFAULT_TOP_K = 50  # of transformers, where sampling is on and nothing else is said
 # What changes nothing in what is generated, or what we take from elsewhere.
 SILENT = (
@@ -80,7 +81,11 @@ def read_generation_config(
     """
     there = (folder / GENERATION).exists()
     values = read_json(folder, GENERATION) if there else dict(older or {})
-    reader = ConfigReader(values, str(folder / (GENERATION if there else CONFIG)))
+    place = str(folder / (GENERATION if there else CONFIG))
+    for name in values:
+        if there and (found := _entries(values[name])) > MOST_ENTRIES:
+            raise DataError(f"{place}: {name[:100]} has {found:,} entries; it may have at most {MOST_ENTRIES:,}")
+    reader = ConfigReader(values, place)
     ends = reader.token_id("eos_token_id") if reader.has("eos_token_id") else token_ids.get("eos_token_id")
     end_ids = tuple(end for end in (ends if isinstance(ends, list) else [ends]) if end is not None and end >= 0)
     sampling = reader.get("do_sample", bool, False)
@@ -150,3 +155,14 @@ def generation_values(
     if config.temperature > 0:
         values |= {"temperature": config.temperature, "top_k": config.top_k, "top_p": config.top_p}
     return values
+
+
+def _entries(value: Any) -> int:
+    """The number of entries in a list or object, those inside it included; 0 for anything else."""
+    total, stack = 0, [value]
+    while stack:
+        own = stack.pop()
+        inner = list(own.values()) if isinstance(own, dict) else own if isinstance(own, list) else []
+        total += len(inner)
+        stack += inner
+    return total

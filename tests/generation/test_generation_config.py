@@ -25,8 +25,20 @@ from jaxlm.generation.config import GenerationConfig
         ({"seed": -1}, "seed is -1"),
         ({"seed": 2**32}, "seed is 4294967296"),
         ({"stop": ("a", "")}, "empty stop text"),
+        ({"max_new_tokens": 10**12}, "max_new_tokens is 1000000000000; it must be from 1 to 1,048,576"),
+        ({"max_new_tokens": 1 << 60_000}, "max_new_tokens is a number of 60,001 bits"),
+        ({"num_beams": 10**6}, "num_beams is 1000000; it must be from 1 to 1,024"),
+        ({"top_k": 10**9}, "top_k is 1000000000; it must be from 0 to 1,048,576"),
+        ({"temperature": 1e-300}, r"temperature is 1e-300; it must be 0 \(greedy\) or from 1e-10 to 1e\+06"),
+        ({"temperature": 1e300}, "temperature is 1e\\+300"),
+        ({"length_penalty": float("nan")}, "length_penalty is nan"),
+        ({"end_ids": (3, -1)}, "end_ids has -1; ids are from 0 to 2,147,483,647"),
+        ({"end_ids": (2**31,)}, "end_ids has 2147483648"),
+        ({"end_ids": tuple(range(1025))}, "end_ids has 1,025 entries; it may have at most 1,024"),
+        ({"stop": ("a",) * 1025}, "stop has 1,025 entries; it may have at most 1,024"),
+        ({"stop": ("a" * 16_385,)}, "stop has a text of 16,385 characters; each may have 16,384"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:40] if isinstance(value, str) else "",
 )
 def test_values_out_of_range_are_refused_by_name(changes, message):
     with pytest.raises(UsageError, match=message):

@@ -103,6 +103,22 @@ def test_damaged_values_are_errors(tmp_path, values):
 
 
 @pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"max_new_tokens": 10**12}, "max_new_tokens is 1000000000000; it must be from 1 to 1,048,576"),
+        ({"num_beams": 10**6}, "num_beams is 1000000; it must be from 1 to 1,024"),
+        ({"do_sample": True, "temperature": 1e300}, "temperature is 1e\\+300; it must be 0"),
+        ({"bad_words_ids": [[1, 2]] * 30_000}, "bad_words_ids has 90,000 entries; it may have at most 65,536"),
+        ({"eos_token_id": list(range(2000))}, "end_ids has 2,000 entries; it may have at most 1,024"),
+    ],
+    ids=lambda value: str(value)[:30] if isinstance(value, str) else "",
+)
+def test_absurd_values_are_errors_that_name_the_bound(tmp_path, values, message):
+    with pytest.raises(DataError, match=rf"generation_config\.json: .*{message}"):
+        read(tmp_path, **values)
+
+
+@pytest.mark.parametrize(
     "config",
     [
         GenerationConfig(temperature=0.0, max_new_tokens=7),
