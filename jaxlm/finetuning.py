@@ -1,5 +1,6 @@
 """Fine-tuning as a whole: train, measure the best checkpoint with intervals, and write down what came of it."""
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -23,7 +24,7 @@ from jaxlm.run_folder import RunFolder
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.trained_run import TrainedRun
 from jaxlm.training.model_card import write_model_card
-from jaxlm.training.processes import one_at_a_time
+from jaxlm.training.processes import one_at_a_time, writes_alone
 from jaxlm.training.report import RESULTS_FILE, write_report
 
 REPLICATES = 1000
@@ -86,8 +87,9 @@ def _with_tables(experiment: Experiment, run: RunFolder, tables: Mapping[str, An
     if experiment.examples.train:
         raise UsageError("examples.train names files, and a table is given as well: give one of them")
     paths = {name: run.path / TABLES / f"{name}.jsonl" for name in given}
-    for name, table in given.items():
-        write_table(table, paths[name], f"the {name} table")
+    with writes_alone() as writing:
+        for name, table in given.items() if writing else ():
+            write_table(table, paths[name], f"the {name} table")
     named: dict[str, Any] = {name: (str(path),) for name, path in paths.items()}
     examples = replace(experiment.examples, **named)
     return replace(experiment, examples=examples, data=replace(experiment.data, source="examples"))
@@ -106,30 +108,35 @@ def measure_run(folder: str | os.PathLike, validation: Perplexity | None = None)
     config, task = experiment.examples, experiment.task
     splits = {}
     learned = read_examples(config, task.kind, "train", task.labels or None).examples
-    for name in ("validation", "test") if config.test else ("validation",):
-        examples = model.usable(read_examples(config, task.kind, name, task.labels or None)).examples
-        path = run.path / f"predictions_{name}.jsonl"
-        with PredictionsWriter(path, metric_kind(task), task.labels, task.bleu_tokenizer) as writer:
-            seen = _Seen(task, writer.write)
-            found = model.evaluate_examples(examples, replicates=REPLICATES, keep=seen.keep)
-        same = baseline(model.labelled_task, learned, examples)
-        splits[name] = replace(found, baseline=same, remark=seen.remark(name))
-    result = FinetuneResult(run.path, model.step, validation, splits)
-    values = {
-        "step": model.step,
-        "best_by": experiment.checkpoints.best_by,
-        **{name: own.to_json() for name, own in splits.items()},
-    }
-    (run.path / RESULTS_FILE).write_text(json.dumps(values, indent=1) + "\n", "utf-8")
-    write_model_card(run, experiment, values)
-    write_report(run.path)
-    return result
+    # Every process measures, which leaves all of them with the result, and the first writes.
+    with writes_alone() as writing:
+        for name in ("validation", "test") if config.test else ("validation",):
+            examples = model.usable(read_examples(config, task.kind, name, task.labels or None)).examples
+            with contextlib.ExitStack() as stack:
+                seen = _Seen(task)
+                if writing:
+                    path = run.path / f"predictions_{name}.jsonl"
+                    writer = PredictionsWriter(path, metric_kind(task), task.labels, task.bleu_tokenizer)
+                    seen = _Seen(task, stack.enter_context(writer).write)
+                found = model.evaluate_examples(examples, replicates=REPLICATES, keep=seen.keep)
+            same = baseline(model.labelled_task, learned, examples)
+            splits[name] = replace(found, baseline=same, remark=seen.remark(name))
+        if writing:
+            values = {
+                "step": model.step,
+                "best_by": experiment.checkpoints.best_by,
+                **{name: own.to_json() for name, own in splits.items()},
+            }
+            (run.path / RESULTS_FILE).write_text(json.dumps(values, indent=1) + "\n", "utf-8")
+            write_model_card(run, experiment, values)
+            write_report(run.path)
+    return FinetuneResult(run.path, model.step, validation, splits)
 
 
 class _Seen:
     """Which labels of a classification were predicted, and which there are."""
 
-    def __init__(self, task: TaskConfig, keep: Callable[[int, Any, Any], None]):
+    def __init__(self, task: TaskConfig, keep: Callable[[int, Any, Any], None] | None = None):
         self._labels = task.labels if task.kind == "classification" else ()
         self._keep = keep
         self._predicted: set[int] = set()
@@ -140,7 +147,8 @@ class _Seen:
         if self._labels:
             self._predicted.add(int(np.argmax(prediction)))
             self._true.add(int(reference))
-        self._keep(number, prediction, reference)
+        if self._keep is not None:
+            self._keep(number, prediction, reference)
 
     def remark(self, split: str) -> str:
         """Returns what is wrong: a model that says the same of everything has learned nothing of the texts."""

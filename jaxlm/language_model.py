@@ -349,11 +349,11 @@ class LanguageModel:
             return length
         if self.experiment.data.source != "none":
             return self.experiment.data.length
-        return window_length(self.config, memory_bytes(jax.devices()[0])) or self.experiment.data.length
+        return window_length(self.config, memory_bytes(jax.local_devices()[0])) or self.experiment.data.length
 
     def _batches(self, rows: Split, batch_size: int, progress: Progress) -> Iterator[Batch]:
         """Batches that fit the memory, counted when they are dealt with."""
-        memory = memory_bytes(jax.devices()[0])
+        memory = memory_bytes(jax.local_devices()[0])
         left = rows.num_rows
         for batch in rows.batches(batch_size, most_tokens=batch_tokens(self.config, memory)):
             yield batch
@@ -579,7 +579,7 @@ def load(
     compute_dtype: ComputeDtype | None = None,
     allow_nan: bool = False,
 ) -> LanguageModel:
-    """Loads a model onto the first device.
+    """Loads a model onto the first device of this process.
 
     Args:
       path: a run folder, a Hugging Face directory, or a llama2.c checkpoint (or the folder that has one).

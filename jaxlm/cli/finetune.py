@@ -119,6 +119,8 @@ def run(arguments: Sequence[str]) -> int:
     join_processes()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
 
+    import jax
+
     from jaxlm.sweeps import sweep
     from jaxlm.training.preemption import EXIT_PREEMPTED, Preempted
 
@@ -130,7 +132,8 @@ def run(arguments: Sequence[str]) -> int:
     except Preempted as stop:
         print(f"jaxlm: {stop}", file=sys.stderr)
         return EXIT_PREEMPTED
-    print("\n".join(found.lines()))
+    if jax.process_index() == 0:
+        print("\n".join(found.lines()))
     return 0
 
 

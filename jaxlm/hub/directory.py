@@ -246,9 +246,9 @@ def _left_out(source: TensorSource, family: Family, config: ModelConfig) -> list
 
 
 def _place(config: ModelConfig, mesh: jax.sharding.Mesh | None) -> Place:
-    """Puts a parameter on the first device, or divides it over a mesh as its logical axes say."""
+    """Puts a parameter on the first device of this process, or divides it over a mesh as its logical axes say."""
     if mesh is None:
-        device = jax.devices()[0]
+        device = jax.local_devices()[0]
         return lambda path, array: jax.device_put(array, device)
     tree, _ = param_shardings(mesh, abstract_params(config), param_axes(config))
     shardings = {

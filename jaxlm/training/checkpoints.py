@@ -22,6 +22,7 @@ import jax
 
 from jaxlm.errors import CheckpointError
 from jaxlm.evaluation.score import Score
+from jaxlm.training.processes import all_agree
 from jaxlm.training.state import TrainState
 
 MANIFEST = "manifest.json"
@@ -161,17 +162,19 @@ class Checkpoints:
         self._writer.start()
 
     def wait(self) -> None:
-        """Returns once everything that was saved is complete on disk.
+        """Returns once everything that was saved is complete on disk, in every process of the run; all must wait.
 
         Raises:
-          CheckpointError: if it could not be written (disk full, folder gone).
+          CheckpointError: in each of them, if it could not be written (disk full, folder gone).
         """
-        if self._writer is not None:
-            self._writer.join()
-            self._writer = None
-        if self._writer_error is not None:
-            error, self._writer_error = self._writer_error, None
-            raise CheckpointError(f"a checkpoint in {self.folder} could not be written: {error}") from error
+        if self._writer is None:
+            return
+        self._writer.join()
+        error, self._writer, self._writer_error = self._writer_error, None, None
+        # The first process seals, and the others may read only after that; nobody goes on if one could not write.
+        if not all_agree(error is None):
+            reason = error or "another process of the run says why"
+            raise CheckpointError(f"a checkpoint in {self.folder} could not be written: {reason}") from error
 
     def verify(self, step: int) -> None:
         """Compares every file of a checkpoint with its manifest.

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jaxlm.errors import UsageError
+from jaxlm.errors import CheckpointError, UsageError
 from jaxlm.run_lock import holder, locked
 
 
@@ -37,3 +37,27 @@ def agree(fine: bool) -> bool:
     if jax.process_count() == 1:
         return fine
     return bool(multihost_utils.broadcast_one_to_all(np.asarray(fine, np.int32)))
+
+
+def all_agree(fine: bool) -> bool:
+    """Returns whether every process of the run says yes, once all have spoken; all must ask."""
+    if jax.process_count() == 1:
+        return fine
+    return bool(np.all(multihost_utils.process_allgather(np.asarray(fine, np.int32))))
+
+
+@contextlib.contextmanager
+def writes_alone() -> Iterator[bool]:
+    """Gives whether this is the first process, which writes for all; none leaves before all are done.
+
+    Raises:
+      CheckpointError: in the others, if one of them failed. The error of that one passes through.
+    """
+    failed = True
+    try:
+        yield jax.process_index() == 0
+        failed = False
+    finally:
+        fine = all_agree(not failed)
+    if not fine:
+        raise CheckpointError("another process of the run could not write its files, and says why")

@@ -66,7 +66,7 @@ def read_stored(
     apart: bool = False,
     allow_nan: bool = False,
 ) -> StoredModel:
-    """Reads a model onto the first device; see `jaxlm.language_model.load` for arguments and errors.
+    """Reads a model onto the first device of this process; see `jaxlm.language_model.load` for arguments and errors.
 
     Args:
       path, step, dtype, compute_dtype, allow_nan: see there.
@@ -103,7 +103,7 @@ def read_stored(
     adapter = experiment.adapter
     if adapter.kind != "none":
         abstract = abstract_adapted(adapter, abstract)
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     # What was frozen in training is beside the checkpoints; a model that was saved whole has all in one.
     frozen = frozen_parts(experiment.optimizer.freeze, adapter)
     learned, base = split(abstract, frozen if run.base.is_dir() else None)

@@ -83,6 +83,33 @@ def test_two_processes_train_as_one_and_sigterm_stops_both_after_the_same_step(t
     assert json.loads(evaluation.output)["loss"] == pytest.approx(validation[-1]["loss"], rel=1e-6)
 
 
+@pytest.mark.slow
+def test_two_processes_fine_tune_as_one_from_a_run(tmp_path):
+    experiment = small_experiment(tmp_path, steps=2, model__dropout_rate=0.0, self_checks=False)
+    assert (
+        Process("train", write_experiment_file(experiment, tmp_path / "e.py"), "--dir", tmp_path / "begun").end() == 0
+    )
+    for name, count in (("train", 32), ("dev", 8)):
+        rows = (
+            f"{index % 7} boats on a {color} lake\t{color}\n" for index in range(count) for color in ("blue", "dark")
+        )
+        (tmp_path / f"{name}.tsv").write_text("text\tlabel\n" + "".join(rows))
+    words = ["finetune", tmp_path / "begun", "--task", "classification", "--epochs", "1", "--batch-size", "8"]
+    words += ["--train", tmp_path / "train.tsv", "--validation", tmp_path / "dev.tsv", "--dropout", "0"]
+    words += ["--max-length", "16"]
+
+    both = start_two(*words, "--dir", tmp_path / "two", "--mesh.data", "-1")
+    assert [process.end() for process in both] == [0, 0], both[0].errors + both[1].errors
+    assert [line for line in both[1].output.splitlines() if not line.startswith("[Gloo]")] == []
+    assert "validation, 16 examples: accuracy" in both[0].output
+    one = Process(*words, "--dir", tmp_path / "one")
+    assert one.end() == 0, one.errors
+    found, expected = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("two", "one"))
+    assert found["step"] == expected["step"]
+    assert found["validation"]["loss"] == pytest.approx(expected["validation"]["loss"], abs=1e-4)
+    assert (tmp_path / "two" / "predictions_validation.jsonl").is_file()
+
+
 def test_half_a_coordinator_is_refused(tmp_path):
     process = Process(
         "train",
