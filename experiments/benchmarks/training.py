@@ -53,7 +53,7 @@ def step_of_jaxlm(size: Size, dtype: str) -> tuple[Callable[[], None], Callable[
     import numpy as np
 
     from jaxlm.models.config import ModelConfig
-    from jaxlm.models.counts import training_flops_per_token
+    from jaxlm.models.counts import training_flops
     from jaxlm.parallel.config import MeshConfig
     from jaxlm.parallel.hardware import peak_flops
     from jaxlm.parallel.mesh import batch_sharding, make_mesh, on_mesh, replicated
@@ -92,20 +92,22 @@ def step_of_jaxlm(size: Size, dtype: str) -> tuple[Callable[[], None], Callable[
     with on_mesh(mesh):
         abstract, shardings, _ = state_shardings(model, transform, mesh)
         state = init_state(model, transform, shardings, 0)
+        objective = CausalLM(model, segmented=False)
+        batch = jax.eval_shape(lambda: host)
         step = jax.jit(
-            make_train_step(CausalLM(model, segmented=False).loss, transform, 0),
+            make_train_step(objective.loss, transform, 0),
             donate_argnums=0,
             in_shardings=(shardings, batch_sharding(mesh)),
             out_shardings=(shardings, replicated(mesh)),
         )
-        compiled = step.lower(abstract, jax.eval_shape(lambda: host)).compile()
+        compiled = step.lower(abstract, batch).compile()
 
     holder = [state, None]
 
     def run() -> None:
         holder[0], holder[1] = compiled(holder[0], jax.device_put(host, batch_sharding(mesh)))
 
-    facts = {"flops_per_token": float(training_flops_per_token(model, size.length))}
+    facts = {"flops_per_token": training_flops(objective.passes(batch)) / host["tokens"].size}
     peak = peak_flops(jax.devices()[0])
     if peak:
         facts["peak_flops"] = peak

@@ -254,6 +254,11 @@ class ModelConfig:
         """Dropout of what labels are scored from."""
         return self.dropout_rate if self.classifier_dropout_rate is None else self.classifier_dropout_rate
 
+    @property
+    def drops(self) -> bool:
+        """Whether there is dropout in training."""
+        return any((self.dropout_rate, self.attention_dropout_rate, self.resolved_classifier_dropout_rate))
+
     def bias_of(self, part: Literal["qkv", "attention_output", "mlp", "norm"]) -> bool:
         """Whether a part has biases: its own field, or use_bias."""
         own = {

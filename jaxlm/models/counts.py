@@ -1,15 +1,21 @@
 """Parameter and FLOP counts, derived from the model itself."""
 
 import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 
 import flax.linen as nn
 import jax
 from jax.sharding import PartitionSpec as P
 
+from jaxlm.models.adapter_config import AdapterConfig
+from jaxlm.models.adapters import is_target, names, path_of
 from jaxlm.models.config import ModelConfig
-from jaxlm.models.generator import GENERATOR, generator_config
+from jaxlm.models.generator import GENERATOR, SHARED
 from jaxlm.models.model import init_params
+
+_SCORES_VOCABULARY = ("language_model", "pretraining")  # task heads
 
 
 @cache
@@ -32,24 +38,145 @@ def count_params(config: ModelConfig) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(abstract_params(config)))
 
 
-def forward_flops_per_token(config: ModelConfig, length: int) -> int:
-    """Floating-point operations of a forward pass for one token in a sequence of `length` tokens.
+@dataclass(frozen=True)
+class ForwardPass:
+    """One run of a model over a batch, by its sizes; padding counts as tokens do.
 
-    Two for each weight of each matrix product, the head over the vocabulary included, embedding look-ups and heads over
-    whole sequences not, experts as many as a token takes; and 4 * heads * head_dim * (tokens that a layer sees) for its
-    attention, without credit for causal masking (Chowdhery et al. 2022, appendix B, the convention of model FLOP
-    utilisation). With two towers it is a token of the target, and one of a source as long as it. A generator that is
-    trained beside the model does not count.
+    Attributes:
+      config: the model's.
+      rows: sequences.
+      length: tokens of each; of two towers those of the target.
+      source_length: of two towers, tokens of each source.
+      scored: positions of a row whose tokens are scored, where these are not all.
+      queries: positions of a row that a second stream reads (`jaxlm.models.permutation`).
+      part: the subtree that the model's own parameters are in, "" for the whole tree; see `jaxlm.models.generator`.
     """
-    weights = sum(_weights_a_token_meets(config).values())
+
+    config: ModelConfig
+    rows: int
+    length: int
+    source_length: int = 0
+    scored: int | None = None
+    queries: int = 0
+    part: str = ""
+
+
+def forward_flops(one: ForwardPass) -> int:
+    """Floating-point operations of the matrix products of a forward pass.
+
+    Two for each weight of a matrix and each position that meets it, as many of a layer's experts as a token takes; and
+    4 * heads * head_dim for each pair of positions in a layer's attention: whole, also where a causal mask hides half
+    (Chowdhery et al. 2022, appendix B, the convention of model FLOP utilisation), but not beyond a window. XLNet's
+    scores by distance count like those by content; there are twice as many. Look-ups, norms and activations do not.
+    """
+    return sum(product.flops for product in _products(one)) + _attention_flops(one)
+
+
+def training_flops(
+    passes: Iterable[ForwardPass], freeze: Sequence[str] = (), adapter: AdapterConfig = AdapterConfig()
+) -> int:
+    """Floating-point operations of a training step, of which the backward pass takes twice the forward's.
+
+    Of matrices that do not learn it takes only the gradient of what they multiply, as large as the forward pass (also
+    below all that learns, where even that can be spared). What rematerialisation computes again does not count.
+
+    Args:
+      passes: those that the loss of a batch takes; see `jaxlm.tasks.task.Objective.passes`.
+      freeze: patterns of parameters that do not learn.
+      adapter: with adapters, their products count, and what learns is they and adapter.learned.
+    """
+    total = 0
+    adapts = adapter.kind != "none"
+    for one in passes:
+        total += 3 * _attention_flops(one)
+        for product in _products(one):
+            frozen = names(product.path, freeze) or (adapts and not names(product.path, adapter.learned))
+            total += (2 if frozen else 3) * product.flops
+            if adapts and is_target(adapter, product.path, product.leaf):
+                rows, columns = product.leaf.shape[-2:]
+                total += 3 * 2 * product.count * product.positions * adapter.rank * (rows + columns)
+                if adapter.kind == "dora":  # the lengths of the columns, without a gradient
+                    total += 2 * product.count * adapter.rank * rows * columns
+    return total
+
+
+@dataclass(frozen=True)
+class _Product:
+    """What a matrix, or one of each layer, takes part in.
+
+    Attributes:
+      path: of the parameter in the whole tree.
+      leaf: its shape, [..., in_features, out_features] (of a tied head turned).
+      count: matrices, each of which meets all positions.
+      positions: how many rows each multiplies.
+    """
+
+    path: str
+    leaf: jax.ShapeDtypeStruct
+    count: int
+    positions: int
+
+    @property
+    def flops(self) -> int:
+        """Operations of a forward pass."""
+        return 2 * self.count * self.positions * math.prod(self.leaf.shape[-2:])
+
+
+def _products(one: ForwardPass) -> Iterator[_Product]:
+    config = one.config
+    axes = dict(jax.tree_util.tree_leaves_with_path(param_axes(config), is_leaf=lambda x: isinstance(x, P)))
+    tied = config.head == "tied" and config.task_head in _SCORES_VOCABULARY
+    for key, leaf in jax.tree_util.tree_leaves_with_path(abstract_params(config)):
+        path = path_of(key)
+        parts = path.split("/")
+        whole = f"{one.part}/{path}" if one.part and parts[0] not in SHARED else path
+        if parts[0] == GENERATOR:
+            continue  # passes of its own
+        if tied and path == "token_embedding/embedding":
+            yield _Product(whole, leaf, 1, _positions(one, ["head"]))
+        elif parts[-1] == "kernel":
+            experts = "expert" in axes[key] and "router" not in parts
+            positions = _positions(one, parts) * (config.experts_per_token if experts else 1)
+            yield _Product(whole, leaf, leaf.shape[0] if "stacked" in parts else 1, positions)
+
+
+def _positions(one: ForwardPass, parts: Sequence[str]) -> int:
+    """How many positions of all rows meet the matrix of a path."""
+    config, (top, *_) = one.config, parts
+    if top in ("pooler", "next_sentence") or (top == "classifier" and config.task_head == "sequence_classification"):
+        return one.rows
+    if top == "head" and config.task_head in _SCORES_VOCABULARY and one.scored is not None:
+        return one.rows * one.scored
+    keys = parts[-2:-1] in (["key"], ["value"])
+    if top == "encoder" or ("cross_attention" in parts and keys):
+        return one.rows * one.source_length
+    if config.architecture == "permutation" and top == "layers":
+        if parts[-2] == "distance":
+            return 2 * one.length  # alike for all rows
+        return one.rows * (one.length if keys else one.length + one.queries)
+    return one.rows * one.length
+
+
+def _attention_flops(one: ForwardPass) -> int:
+    config, length = one.config, one.length
     width = config.num_heads * config.resolved_head_dim
-    layers = range(config.num_layers)
-    seen = sum(_seen_tokens(config, config.is_local(layer), length) for layer in layers)
+    if config.architecture == "lstm":
+        return 0
+    if config.architecture == "permutation":
+        streams = 2 if one.queries else 1
+        # Content, values, and twice as many distances as keys; queries are put where they stand, and taken from there.
+        a_layer = streams * 8 * length * length + 4 * one.queries * length
+        return one.rows * width * config.num_layers * a_layer
+    pairs = sum(length * _seen_tokens(config, layer, length) for layer in range(config.num_layers))
     if config.architecture == "encoder_decoder":
-        encoder_layers = range(config.resolved_encoder_layers)
-        seen += sum(_seen_tokens(config, config.is_local(layer), length) for layer in encoder_layers)
-        seen += config.num_layers * length  # cross-attention
-    return 2 * weights + (0 if config.architecture == "lstm" else 4 * width * seen)
+        source, encoder_layers = one.source_length, range(config.resolved_encoder_layers)
+        pairs += sum(source * _seen_tokens(config, layer, source) for layer in encoder_layers)
+        pairs += config.num_layers * length * source  # cross-attention
+    return 4 * one.rows * width * pairs
+
+
+def _seen_tokens(config: ModelConfig, layer: int, length: int) -> int:
+    return min(length, config.window or length) if config.is_local(layer) else length
 
 
 def forward_bytes_per_token(config: ModelConfig) -> int:
@@ -62,39 +189,3 @@ def forward_bytes_per_token(config: ModelConfig) -> int:
     width = config.num_heads * config.resolved_head_dim
     experts = config.experts_per_token if config.num_experts else 1
     return 6 * (4 * config.embed_dim + 4 * width + 2 * experts * config.resolved_mlp_dim)
-
-
-def _seen_tokens(config: ModelConfig, local: bool, length: int) -> int:
-    return min(length, config.window or length) if local else length
-
-
-def _weights_a_token_meets(config: ModelConfig) -> dict[str, int]:
-    """Sizes of the matrices that multiply a token, by their paths."""
-    sizes = {}
-    axes = dict(jax.tree_util.tree_leaves_with_path(param_axes(config), is_leaf=lambda x: isinstance(x, P)))
-    for path, leaf in jax.tree_util.tree_leaves_with_path(abstract_params(config)):
-        parts = [key.key for key in path]
-        if parts[-1] == "kernel" and parts[0] not in ("pooler", "next_sentence", GENERATOR):
-            experts = "expert" in axes[path] and "router" not in parts
-            size = math.prod(leaf.shape) * (config.experts_per_token if experts else 1)
-            sizes["/".join(parts)] = size // (config.num_experts if experts else 1)
-    if config.head == "tied" and config.task_head in ("language_model", "pretraining"):
-        assert config.vocab_size is not None
-        sizes["head"] = config.resolved_embedding_dim * config.vocab_size
-    return sizes
-
-
-def training_flops_per_token(config: ModelConfig, length: int, hidden_share: float = 0.15) -> int:
-    """Operations of a training step for one token: the backward pass takes twice the forward's.
-
-    Args:
-      config: the model; a generator beside it counts.
-      length: tokens of a sequence.
-      hidden_share: share of the tokens that a generator has to score the vocabulary for.
-    """
-    forward = forward_flops_per_token(config, length)
-    if config.generator_heads:
-        generator = generator_config(config)
-        head = 2 * sum(size for path, size in _weights_a_token_meets(generator).items() if path.startswith("head"))
-        forward += forward_flops_per_token(generator, length) - round((1 - hidden_share) * head)
-    return 3 * forward

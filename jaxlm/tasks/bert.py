@@ -1,7 +1,7 @@
 """BERT's pretraining: masked tokens, and whether the second of two segments follows the first, jointly."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +10,14 @@ import numpy as np
 from jaxlm.data.config import DataConfig
 from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
+from jaxlm.models.counts import ForwardPass
 from jaxlm.models.model import apply_model
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.tasks.cross_entropy import token_losses
-from jaxlm.tasks.masked_lm import hidden_tokens, masked_sums
+from jaxlm.tasks.masked_lm import hidden_tokens, masked_sums, num_slots
 from jaxlm.tasks.masking import Masker
 from jaxlm.tasks.sentence_pairs import PairFeed
-from jaxlm.tasks.task import Batch, SumOfRows, Sums, Task
+from jaxlm.tasks.task import Batch, Shapes, SumOfRows, Sums, Task, pass_over
 from jaxlm.text.tokenizer import Tokenizer
 
 
@@ -107,3 +108,7 @@ class Bert(SumOfRows):
         """Adds how many hidden tokens there are for each pair, so that both means come from one division."""
         ratio = batch["loss_weights"].sum() / jnp.maximum(batch["sentence_weights"].sum(), 1)
         return batch | {"tokens_per_sentence": jnp.full_like(batch["sentence_weights"], ratio)}
+
+    def passes(self, batch: Shapes) -> list[ForwardPass]:
+        """One, in which as many positions are scored as can be hidden."""
+        return [replace(pass_over(self.model, batch), scored=num_slots(batch, self.most))]

@@ -10,11 +10,12 @@ import numpy as np
 from jaxlm.data.examples.example import Example
 from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
+from jaxlm.models.counts import ForwardPass
 from jaxlm.models.model import apply_model
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.tasks.cross_entropy import token_losses
 from jaxlm.tasks.labelled import NOBODY, EncodedRow, LabelledObjective, int32
-from jaxlm.tasks.task import Batch, Sums
+from jaxlm.tasks.task import Batch, Shapes, Sums, pass_over
 from jaxlm.text.tokenizer import Tokenizer
 
 # What the scores of a class are for a reader, by the kind of task.
@@ -52,6 +53,10 @@ class SequenceClassification(LabelledObjective):
         """
         keys = (dropout_rng,) if dropout_rng is None or not self.config.r_drop else jax.random.split(dropout_rng)
         return tuple(classifier_scores(self.model, params, batch, key) for key in keys)
+
+    def passes(self, batch: Shapes) -> list[ForwardPass]:
+        """One; with r_drop two, where there is dropout."""
+        return [pass_over(self.model, batch)] * (2 if self.config.r_drop and self.model.drops else 1)
 
     def sums(self, outputs: tuple[jax.Array, ...], batch: Batch) -> Sums:
         """Sums of each row: `loss` in nats (of regression, the squared error) and `weight`.

@@ -1,7 +1,7 @@
 """Masked language modelling: predict hidden tokens from what is on both sides of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -17,12 +17,13 @@ from jaxlm.data.packing import Packing
 from jaxlm.data.token_stream import TokenStream
 from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
+from jaxlm.models.counts import ForwardPass
 from jaxlm.models.model import apply_model
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.tasks.cross_entropy import token_losses
 from jaxlm.tasks.example_feed import ExampleFeed
 from jaxlm.tasks.masking import Masker
-from jaxlm.tasks.task import Batch, SumOfRows, Sums, Task, weighted
+from jaxlm.tasks.task import Batch, Shapes, SumOfRows, Sums, Task, pass_over, weighted
 from jaxlm.text.tokenizer import Tokenizer
 
 
@@ -85,6 +86,16 @@ class MaskedLM(SumOfRows):
         assert output.logits is not None
         return masked_sums(output.logits, hidden)
 
+    def passes(self, batch: Shapes) -> list[ForwardPass]:
+        """One, in which as many positions are scored as can be hidden."""
+        return [replace(pass_over(self.model, batch), scored=num_slots(batch, self.most))]
+
+
+def num_slots(batch: Shapes, most: int | None) -> int | None:
+    """How many positions of a row `hidden_tokens` returns; None where it returns none."""
+    # Rows of a curriculum may be shorter than what `most` was meant for.
+    return None if most is None else min(most, batch["loss_weights"].shape[1])
+
 
 def hidden_tokens(batch: Batch, most: int | None) -> tuple[jax.Array | None, Batch]:
     """Returns positions [batch, most] that are all hidden ones and some others, and targets and loss_weights there.
@@ -94,10 +105,10 @@ def hidden_tokens(batch: Batch, most: int | None) -> tuple[jax.Array | None, Bat
       most: hidden tokens that a row has at most; none returns no positions, and what is given.
     """
     found = {name: batch[name] for name in ("targets", "loss_weights")}
-    if most is None:
+    count = num_slots(batch, most)
+    if count is None:
         return None, found
-    # Rows of a curriculum may be shorter than what `most` was meant for.
-    slots = jax.lax.top_k(found["loss_weights"], min(most, found["loss_weights"].shape[1]))[1]
+    slots = jax.lax.top_k(found["loss_weights"], count)[1]
     return slots, {name: jnp.take_along_axis(value, slots, axis=1) for name, value in found.items()}
 
 

@@ -1,7 +1,7 @@
 """Permutation language modelling: predict the last tokens of a random order from those before them (XLNet)."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +15,12 @@ from jaxlm.data.origins import Origin
 from jaxlm.data.token_stream import TokenStream
 from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
+from jaxlm.models.counts import ForwardPass
 from jaxlm.models.model import score_tokens
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.tasks.cross_entropy import scored_losses
 from jaxlm.tasks.example_feed import ExampleFeed
-from jaxlm.tasks.task import Batch, SumOfRows, Sums, Task, weighted
+from jaxlm.tasks.task import Batch, Shapes, SumOfRows, Sums, Task, pass_over, weighted
 from jaxlm.text.tokenizer import Tokenizer
 from jaxlm.text.words import special_ids
 
@@ -75,6 +76,11 @@ class PermutationLM(SumOfRows):
         )
         weights = batch["loss_weights"]
         return {"loss": weighted(scored_losses(scores, batch["targets"]), weights), "weight": weights.sum(-1)}
+
+    def passes(self, batch: Shapes) -> list[ForwardPass]:
+        """One of both streams; what the second reads is scored."""
+        predicted = batch["slots"].shape[1]
+        return [replace(pass_over(self.model, batch), scored=predicted, queries=predicted)]
 
 
 @dataclass(frozen=True)

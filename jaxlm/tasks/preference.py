@@ -13,12 +13,13 @@ from jaxlm.data.example_rows import ExampleEvaluation
 from jaxlm.data.examples.example import Example
 from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
+from jaxlm.models.counts import ForwardPass
 from jaxlm.models.model import score_tokens
 from jaxlm.tasks.chat import causal_columns
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.tasks.cross_entropy import scored_losses
 from jaxlm.tasks.labelled import NOBODY, EncodedRow, LabelledObjective, by_width
-from jaxlm.tasks.task import Batch, Sums, weighted
+from jaxlm.tasks.task import Batch, Shapes, Sums, pass_over, weighted
 from jaxlm.text.conversation import encode_conversation
 from jaxlm.text.tokenizer import Tokenizer
 
@@ -87,6 +88,12 @@ class Preference(LabelledObjective):
         chosen, rejected = self.answer_log_probabilities(params, batch, dropout_rng)
         reference = batch["reference"]
         return self.config.beta * ((chosen - reference[:, 0]) - (rejected - reference[:, 1]))
+
+    def passes(self, batch: Shapes) -> list[ForwardPass]:
+        """One over both answers."""
+        answers = [pass_over(self.model, batch, prefix) for prefix in ("", REJECTED)]
+        rows, length = sum(one.rows for one in answers), max(one.length for one in answers)
+        return [ForwardPass(self.model, rows, length)]
 
     def sums(self, outputs: jax.Array, batch: Batch) -> Sums:
         """Sums of each row: `loss` in nats and `weight`, 1."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -14,12 +14,13 @@ from jaxlm.data.example_rows import Row
 from jaxlm.data.token_stream import TokenStream
 from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
-from jaxlm.models.generator import generator_config, generator_params, without_generator
+from jaxlm.models.counts import ForwardPass
+from jaxlm.models.generator import GENERATOR, generator_config, generator_params, without_generator
 from jaxlm.models.model import apply_model
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.tasks.masked_lm import MaskedExamples, MaskedFeed, masked_sums
 from jaxlm.tasks.masking import Masker
-from jaxlm.tasks.task import Batch, SumOfRows, Sums, Task, weighted
+from jaxlm.tasks.task import Batch, Shapes, SumOfRows, Sums, Task, pass_over, weighted
 from jaxlm.text.tokenizer import Tokenizer
 
 GROUP = 128  # tokens that are drawn from together
@@ -151,6 +152,14 @@ class ReplacedToken(SumOfRows):
         """Adds how many hidden tokens there are for each token, so that both means come from one division."""
         ratio = batch["loss_weights"].sum() / jnp.maximum(batch["token_weights"].sum(), 1)
         return batch | {"hidden_per_token": jnp.full(batch["tokens"].shape[:1], ratio, jnp.float32)}
+
+    def passes(self, batch: Shapes) -> list[ForwardPass]:
+        """The generator's, which scores the hidden tokens, and the discriminator's."""
+        generator = pass_over(generator_config(self.model), batch)
+        return [
+            replace(generator, scored=batch["hidden_slots"].shape[1], part=GENERATOR),
+            pass_over(self.model, batch),
+        ]
 
 
 def sample(logits: jax.Array, seeds: jax.Array) -> jax.Array:

@@ -6,6 +6,7 @@ al. 2018) of cosines over a temperature, as in SimCSE (Gao et al. 2021, eq. 1 an
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +15,12 @@ import numpy as np
 from jaxlm.data.examples.example import Example
 from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
+from jaxlm.models.counts import ForwardPass
 from jaxlm.models.heads import pooled_states
 from jaxlm.models.model import apply_model
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.tasks.labelled import NOBODY, EncodedRow, LabelledObjective, int32
-from jaxlm.tasks.task import Batch, Sums
+from jaxlm.tasks.task import Batch, Shapes, Sums, pass_over
 from jaxlm.text.tokenizer import Tokenizer
 
 PAIR, NEGATIVE = "pair_", "negative_"  # before the names of the columns of the other texts
@@ -79,10 +81,9 @@ class SentenceEmbedding(LabelledObjective):
             loss_weights [batch, 1].
           dropout_rng: key for dropout; none turns it off.
         """
-        prefixes = ("", PAIR, *((NEGATIVE,) if f"{NEGATIVE}tokens" in batch else ()))
         keys = [None] * 3 if dropout_rng is None else jax.random.split(dropout_rng, 3)
         vectors = []
-        for prefix, key in zip(prefixes, keys, strict=False):
+        for prefix, key in zip(prefixes_of(batch), keys, strict=False):
             tokens, segment_ids = batch[f"{prefix}tokens"], batch[f"{prefix}segment_ids"]
             output = apply_model(
                 self.model,
@@ -96,6 +97,10 @@ class SentenceEmbedding(LabelledObjective):
             states = pooled_states(output.hidden_states, segment_ids, self.model.pooling).astype(jnp.float32)
             vectors.append(states / jnp.maximum(jnp.linalg.norm(states, axis=-1, keepdims=True), 1e-9))
         return tuple(vectors)
+
+    def passes(self, batch: Shapes) -> list[ForwardPass]:
+        """One for the texts, one for their partners, maybe one for the negatives."""
+        return [pass_over(self.model, batch, prefix) for prefix in prefixes_of(batch)]
 
     def sums(self, outputs: tuple[jax.Array, ...], batch: Batch) -> Sums:
         """Sums of each row of an evaluation: `loss`, 1 - cosine of the pair, and `weight`."""
@@ -125,6 +130,11 @@ def _belonging(batch: Batch) -> jax.Array:
     if f"{NEGATIVE}tokens" in batch:
         found.append(equal(text(PAIR), text(NEGATIVE)))
     return jnp.concatenate(found, 1)
+
+
+def prefixes_of(batch: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns what the names of columns begin with, for each kind of text in a batch."""
+    return ("", PAIR, *((NEGATIVE,) if f"{NEGATIVE}tokens" in batch else ()))
 
 
 def encode_pair(

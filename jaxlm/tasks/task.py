@@ -1,5 +1,6 @@
 """What every task has: an objective, which the device computes, and a feed, which the host prepares."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self
@@ -13,9 +14,12 @@ from jaxlm.data.batch import Batch as HostBatch
 from jaxlm.data.config import DataConfig
 from jaxlm.data.rows import TrainingRows
 from jaxlm.data.token_stream import TokenStream, prepare_token_stream
+from jaxlm.models.config import ModelConfig
+from jaxlm.models.counts import ForwardPass
 from jaxlm.text.tokenizer import Tokenizer
 
 Batch = dict[str, jax.Array]
+Shapes = Mapping[str, jax.ShapeDtypeStruct]
 Sums = dict[str, jax.Array]
 
 
@@ -45,12 +49,22 @@ class Objective(Protocol):
         """Returns a whole batch, before it is cut into microbatches, with what the loss needs to know of all of it."""
         ...
 
+    def passes(self, batch: Shapes) -> list[ForwardPass]:
+        """Returns the runs of models that the loss of a training batch takes, so that their operations can be counted.
+
+        Args:
+          batch: what has the shapes of a batch, such as jax.ShapeDtypeStruct.
+        """
+        ...
+
 
 class SumOfRows:
     """An objective with one mean to minimise: the sums over a batch are those over its rows.
 
-    A subclass has `row_sums`.
+    A subclass has `row_sums` and `model`.
     """
+
+    model: ModelConfig
 
     @property
     def parts(self) -> Mapping[str, float]:
@@ -73,6 +87,23 @@ class SumOfRows:
     def balance(self, batch: Batch) -> Batch:
         """Needs nothing of the whole batch."""
         return batch
+
+    def passes(self, batch: Shapes) -> list[ForwardPass]:
+        """One, over all tokens."""
+        return [pass_over(self.model, batch)]
+
+
+def pass_over(model: ModelConfig, batch: Shapes, prefix: str = "") -> ForwardPass:
+    """Returns the run of a model over the tokens [..., time] of a batch, all of which are scored.
+
+    Args:
+      model: its configuration.
+      batch: see `Objective.passes`.
+      prefix: before the names of the columns.
+    """
+    *lead, length = batch[f"{prefix}tokens"].shape
+    source = batch["encoder_tokens"].shape[-1] if model.architecture == "encoder_decoder" else 0
+    return ForwardPass(model, math.prod(lead), length, source)
 
 
 def weighted(values: jax.Array, weights: jax.Array) -> jax.Array:

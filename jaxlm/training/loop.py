@@ -32,7 +32,7 @@ from jaxlm.generation.decoding import TokenGenerator
 from jaxlm.generation.text import generate_text
 from jaxlm.hub.registry import export_notice
 from jaxlm.models.adapters import as_kernels, measure_magnitudes, merged, path_of
-from jaxlm.models.counts import count_params, training_flops_per_token
+from jaxlm.models.counts import count_params, training_flops
 from jaxlm.parallel.compiled import VARIABLE, keep_compiled
 from jaxlm.parallel.hardware import peak_flops
 from jaxlm.parallel.mesh import batch_sharding, make_mesh, on_mesh, replicated
@@ -418,15 +418,13 @@ class _Run:
     def compile(self) -> None:
         """Compiles the step for each length of rows, and says what was chosen and what it needs."""
         experiment, model = self.experiment, self.experiment.model
-        rates = (model.dropout_rate, model.attention_dropout_rate, model.resolved_classifier_dropout_rate)
-        dropout = any(rate > 0 for rate in rates)
         objective, adapter = self.objective, experiment.adapter
         step = make_train_step(
             lambda params, *inputs: objective.loss(as_kernels(adapter, params), *inputs),
             self.optimizer,
             experiment.seed,
             experiment.accumulation,
-            dropout,
+            model.drops,
             objective.balance,
         )
         jitted = jax.jit(
@@ -437,16 +435,16 @@ class _Run:
         )
         started = time.perf_counter()
         self.train_steps: dict[int, Any] = {}
-        self.flops_per_token = {
-            rows.length: training_flops_per_token(model, rows.length, experiment.task.mask_rate)
-            for rows in self.rows.parts
-        }
+        self.step_flops: dict[int, int] = {}
         for rows in self.rows.parts:
             if rows.length not in self.train_steps:
                 batch = {
                     name: jax.ShapeDtypeStruct((experiment.batch_size, *row.shape[1:]), row.dtype)
                     for name, row in rows.batch(np.zeros(1, np.int64)).items()
                 }
+                self.step_flops[rows.length] = training_flops(
+                    objective.passes(batch), experiment.optimizer.freeze, adapter
+                )
                 with working(f"compiling the step for rows of {rows.length:,} tokens"):
                     self.train_steps[rows.length] = jitted.lower(self.abstract, batch, self.frozen).compile()
         seconds = time.perf_counter() - started
@@ -509,7 +507,7 @@ class _Run:
                     metrics = jax.device_get(metrics)
                 step += 1
                 self.columns += experiment.batch_size * length
-                self.flops += experiment.batch_size * length * self.flops_per_token[length]
+                self.flops += self.step_flops[length]
                 self.pending.append(metrics)
                 if step < experiment.steps:
                     # On its way to the devices while they compute.

@@ -7,11 +7,12 @@ import pytest
 
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.counts import (
+    ForwardPass,
     abstract_params,
     count_params,
-    forward_flops_per_token,
+    forward_flops,
     param_axes,
-    training_flops_per_token,
+    training_flops,
 )
 from jaxlm.models.decoder import Decoder
 
@@ -77,41 +78,47 @@ def test_flops_are_those_that_xla_counts(config):
     lowered = jax.jit(lambda params, tokens: Decoder(config).apply({"params": params}, tokens).logits).lower(
         abstract_params(config), tokens
     )
-    counted = lowered.cost_analysis()["flops"] / 256
+    counted, expected = lowered.cost_analysis()["flops"], forward_flops(ForwardPass(config, 1, 256))
     # XLA also counts softmax, norms and activations.
-    assert counted == pytest.approx(forward_flops_per_token(config, 256), rel=0.07)
-    assert counted >= forward_flops_per_token(config, 256)
+    assert counted == pytest.approx(expected, rel=0.07)
+    assert counted >= expected
 
 
 def test_a_training_step_takes_three_forward_passes():
-    assert training_flops_per_token(GPT2_124M, 1024) == 3 * forward_flops_per_token(GPT2_124M, 1024)
+    batch = ForwardPass(GPT2_124M, 8, 1024)
+    assert training_flops([batch]) == 3 * forward_flops(batch)
     # The usual rule: 6 for each parameter in a product, and 12 * layers * width * length for attention.
     expected = 6 * (124_439_808 - 1024 * 768) + 12 * 12 * 768 * 1024
-    assert training_flops_per_token(GPT2_124M, 1024) == pytest.approx(expected, rel=0.001)
+    assert training_flops([batch]) == pytest.approx(8 * 1024 * expected, rel=0.001)
+
+
+def per_token(config):
+    return forward_flops(ForwardPass(config, 3, 64, source_length=64)) / (3 * 64)
 
 
 def test_flops_count_what_a_token_meets():
     length = 64
     base = replace(BASE, use_bias=False)
-    plain = forward_flops_per_token(base, length)
+    plain = per_token(base)
     # A window sees less, experts work as far as they are taken, a router is added.
     windowed = replace(base, window=8, layer_pattern=("local", "global"))
-    assert plain - forward_flops_per_token(windowed, length) == 4 * 16 * (length - 8)
+    assert plain - per_token(windowed) == 4 * 16 * (length - 8)
     gated = replace(base, feed_forward="swiglu")
     experts = replace(gated, num_experts=8, experts_per_token=2)
     mlp, router = 2 * 3 * 16 * 24, 2 * 16 * 8
-    assert forward_flops_per_token(experts, length) - forward_flops_per_token(gated, length) == 2 * (mlp + router)
+    assert per_token(experts) - per_token(gated) == 2 * (mlp + router)
     # Two towers: the encoder's blocks, and cross-attention in the decoder's.
     towers = replace(base, architecture="encoder_decoder", num_encoder_layers=1)
     attention = 2 * 4 * 16 * 16 + 4 * 16 * length
     block = attention + 2 * 2 * 16 * 24
-    assert forward_flops_per_token(towers, length) - plain == block + 2 * attention
-    # One label for a whole sequence costs a token nothing but what it is read from.
+    assert per_token(towers) - plain == block + 2 * attention
+    # One label for a whole sequence costs what it is read from and, once a sequence, pooler and classifier.
     labels = replace(base, task_head="sequence_classification", pooler="tanh", num_labels=3)
-    assert forward_flops_per_token(labels, length) == plain - 2 * 16 * base.vocab_size + 2 * 16 * 3
+    of_sequence = 2 * 16 * 16 + 2 * 16 * 3
+    assert per_token(labels) == pytest.approx(plain - 2 * 16 * base.vocab_size + of_sequence / length)
 
 
-def test_a_generator_beside_the_model_counts_where_it_is_trained():
+def test_a_generator_beside_the_model_is_counted_with_it():
     sizes = {"vocab_size": 100, "max_length": 32, "num_layers": 2, "embed_dim": 32, "num_heads": 4}
     alone = ModelConfig("encoder", task_head="replaced_token", layers="unrolled", **sizes)
     both = replace(alone, generator_heads=1)
@@ -120,11 +127,8 @@ def test_a_generator_beside_the_model_counts_where_it_is_trained():
     block = 4 * (8 * 8 + 8) + (8 * 32 + 32) + (32 * 8 + 8) + 2 * 2 * 8
     own = (32 * 8 + 8) + 2 * block + 2 * 8 + (8 * 32 + 32) + 2 * 32 + 100
     assert count_params(both) - count_params(alone) == own
-    assert forward_flops_per_token(both, 16) == forward_flops_per_token(alone, 16)
-    matrices = 32 * 8 + 2 * (4 * 8 * 8 + 2 * 8 * 32)
-    head = 8 * 32 + 32 * 100
-    expected = 3 * (2 * matrices + 2 * 4 * 8 * 16 + 0.25 * 2 * head)
-    assert training_flops_per_token(both, 16, 0.25) - training_flops_per_token(alone, 16) == expected
+    # Its passes are counted on their own.
+    assert forward_flops(ForwardPass(both, 2, 16)) == forward_flops(ForwardPass(alone, 2, 16))
 
 
 def test_every_parameter_has_a_name_for_each_of_its_axes():

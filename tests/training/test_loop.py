@@ -12,6 +12,7 @@ import pytest
 import jaxlm
 from jaxlm.errors import NonFiniteLossError, UsageError
 from jaxlm.evaluation.score import Score
+from jaxlm.models.counts import ForwardPass, training_flops
 from jaxlm.run_folder import RunFolder
 from jaxlm.training import loop, progress
 from jaxlm.training.checkpoints import Checkpoints
@@ -87,6 +88,8 @@ def test_a_record_says_what_was_trained_and_how_fast(trained_run):
     assert 0 < record["learning_rate"] <= 1e-2
     assert record["gradient_norm"] > 0
     assert record["tokens_per_second"] == pytest.approx(5 * 8 * 16 / record["seconds"])
+    step = training_flops([ForwardPass(jaxlm.load(trained_run).config, rows=8, length=16)])
+    assert record["tflops_per_second"] * 1e12 == pytest.approx(5 * step / record["seconds"])
     assert 0 <= record["input_wait"] < 1
 
 
