@@ -48,9 +48,9 @@ def test_what_is_right_passes(kind, model):
 class Acausal(CausalLM):
     """An objective whose model sees what is to come."""
 
-    def _apply(self, params, batch, dropout_rng, **options):
+    def _scores(self, params, batch, dropout_rng, **options):
         seen = {**batch, "tokens": batch["tokens"][:, ::-1], "segment_ids": batch["segment_ids"][:, ::-1]}
-        return super()._apply(params, seen, dropout_rng, **options)
+        return super()._scores(params, seen, dropout_rng, **options)
 
 
 def test_documents_that_see_each_other_are_found():
@@ -66,7 +66,7 @@ def test_a_look_ahead_is_found():
 
 
 def whole_rows(batch, ones):
-    tokens = np.arange(24, dtype=np.int32) + np.arange(12, dtype=np.int32)[:, None]
+    tokens = np.arange(24, dtype=np.int32) + np.arange(len(batch["tokens"]), dtype=np.int32)[:, None]
     shape = {"tokens": tokens, "targets": tokens + 1, "segment_ids": ones(tokens)}
     return {**batch, **shape, "loss_weights": ones(tokens).astype(np.float32)}
 
