@@ -29,7 +29,7 @@ FLOORS = [
     {"text"},
     {"nn"},
     {"progress"},
-    {"local_paths"},
+    {"local_paths", "regular_files"},
     {"errors"},
     {"interrupts"},
 ]

@@ -4,13 +4,13 @@ import glob
 import json
 import os
 import shutil
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from jaxlm.errors import DataError
+from jaxlm.regular_files import open_regular
 
 LARGEST_JSON = 1 << 24  # bytes; a configuration has some thousand, a real index of shards a few million
 
@@ -35,22 +35,6 @@ def confined(folder: Path, name: str, inside: str = "") -> Path:
     if not any(real.is_relative_to(allowed) for allowed in (home, *blobs)):
         raise DataError(f"{path} is a link out of its folder, to {real}; put the file itself there")
     return path
-
-
-def open_regular(path: Path) -> BinaryIO:
-    """Opens a file to read, without waiting: what is no regular file (a pipe, a device) could block or never end.
-
-    Raises:
-      DataError: it cannot be read, or is no regular file.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise DataError(f"{path} is no regular file; put the file itself there")
-    return open(descriptor, "rb")
 
 
 def read_bytes(path: Path, most: int) -> bytes:

@@ -21,7 +21,8 @@ import ml_dtypes
 import numpy as np
 
 from jaxlm.errors import DataError
-from jaxlm.hub.files import open_regular, whole_file
+from jaxlm.hub.files import whole_file
+from jaxlm.regular_files import open_regular
 
 LARGEST_HEADER = 1 << 24  # bytes, some hundred thousand tensors; a real one has a few million at most
 MOST_AXES = 32

@@ -29,8 +29,10 @@ VOCABULARIES: tuple[tuple[str, ...], ...] = (
     *((name,) for name in SENTENCE_PIECE_FILES),
 )
 
-# The largest in use, of a quarter of a million tokens, have some 35 MB.
-MAX_FILE_BYTES = 256 << 20
+# The largest in use, of a quarter of a million tokens, have some 35 MB and half a million lists, their merges.
+MAX_FILE_BYTES = 64 << 20
+MAX_JSON_PARTS = 4_000_000
+MAX_JSON_DEPTH = 64
 MAX_SETTINGS_BYTES = 16 << 20
 
 _BOUNDS = {
@@ -79,15 +81,27 @@ def json_object(content: bytes, name: str) -> dict[str, Any]:
     """Returns the JSON object that the file `name` holds.
 
     Raises:
-      DataError: it is not valid JSON in UTF-8, or no object.
+      DataError: it is not valid JSON in UTF-8, or no object, or has too many or too deep lists and objects.
     """
+    if content.count(b"[") + content.count(b"{") > MAX_JSON_PARTS:
+        raise DataError(f"{name} has more than the {MAX_JSON_PARTS:,} lists and objects that it may have")
     try:
         value = json.loads(content.decode())
     except (ValueError, RecursionError) as error:
         raise DataError(f"{name} is not valid JSON: {ascii(str(error))[:200]}") from None
     if not isinstance(value, dict):
-        raise DataError(f"{name} holds {ascii(value)[:100]}, not an object with fields")
-    return value
+        raise DataError(f"{name} holds {type(value).__name__}, not an object with fields")
+    level: list[Any] = [value]
+    for _ in range(MAX_JSON_DEPTH):
+        level = [
+            inner
+            for own in level
+            for inner in (own.values() if isinstance(own, dict) else own)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return value
+    raise DataError(f"{name} has lists and objects nested more than {MAX_JSON_DEPTH} deep")
 
 
 def token_ids(content: bytes, name: str) -> dict[str, int]:

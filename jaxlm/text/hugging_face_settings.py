@@ -23,6 +23,7 @@ SPECIAL_NAMES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 
 MAX_ADDED_TOKENS = 100_000
 MAX_TOKEN_CHARACTERS = 10_000
+MAX_ADDED_CHARACTERS = 2_000_000  # together
 # Where a length is not known, `transformers` writes 1e30 as a whole number.
 _UNKNOWN_LENGTH = 1_000_000_000
 
@@ -123,15 +124,22 @@ def read_settings(files: Mapping[str, bytes]) -> Settings:
             special[name] = by_content.get(token.content, token)
     if ADDED_TOKENS_FILE in files:
         named = {token.content for token in special.values()}
-        for content, number in token_ids(files[ADDED_TOKENS_FILE], ADDED_TOKENS_FILE).items():
+        added = token_ids(files[ADDED_TOKENS_FILE], ADDED_TOKENS_FILE)
+        if len(added) > MAX_ADDED_TOKENS:
+            raise DataError(f"{ADDED_TOKENS_FILE} has {len(added):,} tokens; at most {MAX_ADDED_TOKENS:,}")
+        for content, number in added.items():
             # Those of this older file are ordinary words but for the named ones, and found in the normalised text.
             plain = _token(content, ADDED_TOKENS_FILE, special=content in named, normalized=content not in named)
             numbered.setdefault(number, by_content.get(content, plain))
+    extra = _extra(values, older)
+    characters = sum(len(token.content) for token in (*numbered.values(), *extra))
+    if characters > MAX_ADDED_CHARACTERS:
+        raise DataError(f"the added tokens have {characters:,} characters together; at most {MAX_ADDED_CHARACTERS:,}")
     return Settings(
         values=values,
         special=special,
         numbered=dict(sorted(numbered.items())),
-        extra=tuple(_extra(values, older)),
+        extra=tuple(extra),
         chat_templates=_chat_templates(values.get("chat_template"), files),
     )
 
@@ -139,7 +147,7 @@ def read_settings(files: Mapping[str, bytes]) -> Settings:
 def _numbered(entries: Any) -> dict[int, AddedToken]:
     place = f"{SETTINGS_FILE}: added_tokens_decoder"
     if not isinstance(entries, dict) or len(entries) > MAX_ADDED_TOKENS:
-        raise DataError(f"{place} is not an object of at most {MAX_ADDED_TOKENS} tokens")
+        raise DataError(f"{place} is not an object of at most {MAX_ADDED_TOKENS:,} tokens")
     numbered = {}
     for number, value in entries.items():
         if not (number.isascii() and number.isdigit() and len(number) < 10):
@@ -159,7 +167,7 @@ def _extra(values: Mapping[str, Any], older: Mapping[str, Any]) -> list[AddedTok
         if isinstance(entries, dict):  # a name of the user's own for each
             entries = list(entries.values())
         if not isinstance(entries, list) or len(entries) > MAX_ADDED_TOKENS:
-            raise DataError(f"{place}: {name} is not a list of at most {MAX_ADDED_TOKENS} tokens")
+            raise DataError(f"{place}: {name} is not a list of at most {MAX_ADDED_TOKENS:,} tokens")
         extra += [_token(entry, f"{place}: {name}") for entry in entries]
     return extra
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from jaxlm.errors import DataError
@@ -15,6 +16,7 @@ from jaxlm.text.hugging_face_families import TokenizerFamily
 from jaxlm.text.hugging_face_files import ADDED_TOKENS_FILE, SETTINGS_FILE, TOKENIZER_JSON, json_object
 from jaxlm.text.hugging_face_settings import AddedToken, Settings
 from jaxlm.text.rust_vocabularies import begin_and_end, byte_pairs, surround, word_piece
+from jaxlm.text.tokenizer_bounds import require_bounded
 from jaxlm.text.unicode import require_unicode
 
 if TYPE_CHECKING:
@@ -157,33 +159,47 @@ class RustTokenizer(HuggingFaceTokenizer):
         present = {token.content: token for token in self._tokenizer.get_added_tokens_decoder().values()}
         place = SETTINGS_FILE if "added_tokens_decoder" in self._settings.values else ADDED_TOKENS_FILE
         specials = {token.content for token in (*named.values(), *self._settings.extra)}
+        self._add(
+            (token, token.special or token.content in specials)
+            for token in self._settings.numbered.values()
+            if token.content not in present or not present[token.content].special
+        )
         for number, token in self._settings.numbered.items():
-            if token.content not in present or not present[token.content].special:
-                self._add(token, special=token.special or token.content in specials)
             if self._tokenizer.token_to_id(token.content) != number:
                 raise DataError(
                     f"{place} gives the id {number} to {ascii(token.content)[:100]}, which the vocabulary has under "
                     f"{self._tokenizer.token_to_id(token.content)}; the files do not belong together"
                 )
         own = {token.content for token in self._settings.special.values()}
-        for token in (*named.values(), *self._settings.extra):
-            known = self._tokenizer.token_to_id(token.content) is not None
-            # A token that only the family names is not invented: the model has no row for it.
-            if token.content not in present and (known or token.content in own or token in self._settings.extra):
-                self._add(token, special=True)
+        extra = set(self._settings.extra)
+        # A token that only the family names is not invented: the model has no row for it.
+        wanted = [
+            token
+            for token in (*named.values(), *self._settings.extra)
+            if token.content not in present
+            and (self._tokenizer.token_to_id(token.content) is not None or token.content in own or token in extra)
+        ]
+        self._add((token, True) for token in wanted)
 
-    def _add(self, token: AddedToken, special: bool) -> None:
+    def _add(self, tokens: Iterable[tuple[AddedToken, bool]]) -> None:
+        """Adds tokens, in order; the second of each is whether it is special."""
         from tokenizers import AddedToken as RustToken
 
-        options = {
-            "lstrip": token.lstrip,
-            "rstrip": token.rstrip,
-            "single_word": token.single_word,
-            "normalized": token.normalized,
-        }
-        added = RustToken(token.content, special=special, **options)
-        # The first of the two alone makes a token that decoding leaves out.
-        (self._tokenizer.add_special_tokens if special else self._tokenizer.add_tokens)([added])
+        # Many at once: the library builds its search for all of them anew at each call.
+        for special, group in groupby(tokens, key=lambda entry: entry[1]):
+            added = [
+                RustToken(
+                    token.content,
+                    special=special,
+                    lstrip=token.lstrip,
+                    rstrip=token.rstrip,
+                    single_word=token.single_word,
+                    normalized=token.normalized,
+                )
+                for token, _ in group
+            ]
+            # The first of the two alone makes a token that decoding leaves out.
+            (self._tokenizer.add_special_tokens if special else self._tokenizer.add_tokens)(added)
 
     def _surround(self) -> None:
         values = self._settings.values
@@ -263,8 +279,13 @@ class RustTokenizer(HuggingFaceTokenizer):
 
 
 def _overridden(content: bytes, family: TokenizerFamily, settings: Settings) -> str:
-    """Returns the `content` of a tokenizer.json with what tokenizer_config.json says otherwise, as the reference."""
+    """Returns the `content` of a tokenizer.json with what tokenizer_config.json says otherwise, as the reference.
+
+    Raises:
+      DataError: it is no JSON object, or asks for more than `jaxlm.text.tokenizer_bounds` allows.
+    """
     document = json_object(content, TOKENIZER_JSON)
+    require_bounded(document)
     changed = False
     normalizer = document.get("normalizer")
     if isinstance(normalizer, dict) and normalizer.get("type") == "BertNormalizer":

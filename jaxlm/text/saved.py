@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxlm.errors import DataError, UsageError, did_you_mean
+from jaxlm.regular_files import open_regular
 
 DESCRIPTION_FILE = "jaxlm_tokenizer.json"
 FORMAT = "jaxlm-tokenizer"
@@ -44,7 +45,7 @@ def read_bounded(path: Path, max_bytes: int) -> bytes:
     """
     if not path.is_file():
         raise DataError(f"{path} is missing or not a regular file; save the tokenizer again")
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         content = file.read(max_bytes + 1)
     if not content:
         raise DataError(f"{path} is empty; save the tokenizer again")
