@@ -17,7 +17,7 @@ from jaxlm.evaluation.baseline import baseline
 from jaxlm.evaluation.perplexity import Perplexity
 from jaxlm.evaluation.predictions_file import PredictionsWriter
 from jaxlm.evaluation.results import SplitResult
-from jaxlm.evaluation.scoring import metric_kind
+from jaxlm.evaluation.scoring import bleu_tokenizer_of, metric_kind
 from jaxlm.experiment import Experiment
 from jaxlm.language_model import load
 from jaxlm.run_folder import RunFolder
@@ -116,7 +116,7 @@ def measure_run(folder: str | os.PathLike, validation: Perplexity | None = None)
                 seen = _Seen(task)
                 if writing:
                     path = run.path / f"predictions_{name}.jsonl"
-                    writer = PredictionsWriter(path, metric_kind(task), task.labels, task.bleu_tokenizer)
+                    writer = PredictionsWriter(path, metric_kind(task), task.labels, bleu_tokenizer_of(task))
                     seen = _Seen(task, stack.enter_context(writer).write)
                 found = model.evaluate_examples(examples, replicates=REPLICATES, keep=seen.keep)
             same = baseline(model.labelled_task, learned, examples)

@@ -16,6 +16,7 @@ from jaxlm.evaluation.details import WorstErrors, class_details
 from jaxlm.evaluation.metrics.make import make_metric
 from jaxlm.evaluation.metrics.metric import Metric
 from jaxlm.evaluation.metrics.tally import Tally
+from jaxlm.evaluation.metrics.text import BleuTokenizer
 from jaxlm.evaluation.perplexity import Perplexity, tallied
 from jaxlm.evaluation.results import SplitResult
 from jaxlm.tasks.config import WRITTEN, TaskConfig
@@ -112,7 +113,12 @@ def metric_kind(config: TaskConfig) -> str:
 
 def task_metric(config: TaskConfig) -> Metric:
     """Returns an empty metric of a task."""
-    return make_metric(metric_kind(config), config.labels, config.bleu_tokenizer)
+    return make_metric(metric_kind(config), config.labels, bleu_tokenizer_of(config))
+
+
+def bleu_tokenizer_of(config: TaskConfig) -> BleuTokenizer:
+    """Returns how BLEU tells words apart; that of a task that has not seen its targets is 13a."""
+    return "13a" if config.bleu_tokenizer == "auto" else config.bleu_tokenizer
 
 
 @partial(jax.jit, static_argnums=0)

@@ -122,8 +122,9 @@ class TaskConfig:
     """sequence_to_sequence: what it reads after a source; a decoder needs something that the target follows."""
     text_score: Literal["translation", "summarisation"] = "translation"
     """sequence_to_sequence, chat: what texts are measured by: BLEU and chrF, or ROUGE."""
-    bleu_tokenizer: Literal["13a", "zh", "char", "intl", "none"] = "13a"
-    """sequence_to_sequence: how sacrebleu tells words apart: zh or char for Chinese."""
+    bleu_tokenizer: Literal["auto", "13a", "zh", "char", "intl", "none"] = "auto"
+    """sequence_to_sequence, chat: how sacrebleu tells words apart. auto goes by the script of most targets: zh for
+    Chinese, char for Japanese, Thai, Lao, Khmer and Burmese, else 13a."""
     r_drop: float = 0.0
     """classification, multi_label: weight of the divergence of two predictions of an example with other dropout
     (R-Drop); 0 turns it off."""

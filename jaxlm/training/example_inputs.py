@@ -16,11 +16,13 @@ from jaxlm.data.examples.reading import read_examples
 from jaxlm.data.step_rows import StepRows
 from jaxlm.errors import DataError, UsageError
 from jaxlm.evaluation.metrics.tagging import entity_scheme
-from jaxlm.evaluation.scoring import ExampleScorer, task_metric
+from jaxlm.evaluation.metrics.text import bleu_tokenizer_for, is_latin
+from jaxlm.evaluation.scoring import ExampleScorer, bleu_tokenizer_of, task_metric
 from jaxlm.experiment import Experiment
 from jaxlm.hub.safetensors import SafetensorsFile, TensorInfo, write_safetensors
 from jaxlm.run_folder import RunFolder
 from jaxlm.tasks.classification import class_weights
+from jaxlm.tasks.config import WRITTEN
 from jaxlm.tasks.labelled import EncodedRow, LabelledSplit, padding_of, training_steps
 from jaxlm.tasks.make import LabelledTask, make_labelled_task
 from jaxlm.tasks.preference import Preference, reference_log_probabilities, with_reference
@@ -76,7 +78,19 @@ class ExampleInputs:
             if self.task.config.kind == "tagging":
                 scheme = entity_scheme(self.task.config.labels)
                 lines.append(f"tags: {f'entities by {scheme}' if scheme else 'one a word, and no entities'}")
+        if self.task.generates:
+            lines.append(f"scores: {self._words()}")
         return lines
+
+    def _words(self) -> str:
+        """How the scores of written texts tell words apart."""
+        if self.task.config.text_score == "translation":
+            return f"BLEU of words as sacrebleu's {bleu_tokenizer_of(self.task.config)} has them, and chrF"
+        targets = targets_of(self.sets["validation"].examples)
+        other = sum(not is_latin(text) for text in targets)
+        if not other:
+            return "ROUGE of words as rouge-score has them, with stemming"
+        return f"ROUGE of words of any script, without stemming, for {other:,} of {len(targets):,} targets not in Latin"
 
     def training_rows(self) -> StepRows:
         """Returns the rows of every step."""
@@ -139,6 +153,8 @@ def prepare_example_inputs(experiment: Experiment, folder: RunFolder, start: Sto
             )
     no_answer = experiment.task.no_answer or bool(unanswerable(train.examples) or unanswerable(validation.examples))
     task_config = replace(experiment.task, labels=labels, no_answer=no_answer)
+    if kind in WRITTEN and task_config.bleu_tokenizer == "auto":
+        task_config = replace(task_config, bleu_tokenizer=bleu_tokenizer_for(targets_of(train.examples)))
     experiment = replace(experiment, examples=config, task=task_config)
     if folder.exists():
         tokenizer = load_tokenizer(folder.tokenizer)
@@ -224,6 +240,18 @@ def label_counts(examples: Sequence[Example], kind: str) -> dict[str, int]:
         return {}
     values = (example.fields[name] for example in examples)
     return dict(Counter(values if kind == "classification" else chain.from_iterable(values)).most_common())
+
+
+def targets_of(examples: Sequence[Example]) -> list[str]:
+    """Returns the texts that a model of written texts is to write: targets, or what assistants say."""
+    return [
+        text
+        for example in examples
+        for text in (
+            *example.fields.get("targets", ()),
+            *(own["content"] or "" for own in example.fields.get("messages", ()) if own["role"] == "assistant"),
+        )
+    ]
 
 
 def texts_of(examples: Sequence[Example]) -> list[str]:

@@ -56,3 +56,36 @@ def test_a_run_remembers_its_columns_and_that_questions_may_have_no_answer(tmp_p
     assert "questions without an answer in their text: 1; no-answer is on" in said
     assert "repaired, answer offset: 1 (" in said
     assert "the first: " in said
+
+
+@pytest.mark.parametrize(
+    ("target", "task", "tokenizer", "said"),
+    [
+        ("今天天气很好", {}, "zh", "scores: BLEU of words as sacrebleu's zh has them, and chrF"),
+        ("今日はとてもいい天気です", {}, "char", "scores: BLEU of words as sacrebleu's char"),
+        ("วันนี้อากาศดี", {}, "char", "scores: BLEU of words as sacrebleu's char"),
+        ("Es ist schön heute", {}, "13a", "scores: BLEU of words as sacrebleu's 13a"),
+        ("今天天气很好", {"bleu_tokenizer": "char"}, "char", "scores: BLEU of words as sacrebleu's char"),
+        (
+            "आज मौसम",
+            {"text_score": "summarisation"},
+            "13a",
+            "scores: ROUGE of words of any script, without stemming, for 2",
+        ),
+        ("fine", {"text_score": "summarisation"}, "13a", "scores: ROUGE of words as rouge-score has them"),
+    ],
+)
+def test_how_words_are_told_apart_goes_by_the_targets_script_and_is_said(tmp_path, target, task, tokenizer, said):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps({"source": f"day {n}", "target": target}) + "\n" for n in range(2)))
+    config = experiment(path, "sequence_to_sequence")
+    config = replace(
+        config,
+        model=replace(config.model, architecture="decoder"),
+        tokenizer=TokenizerConfig("byte"),
+        task=replace(config.task, source_suffix="=", **task),
+    )
+    inputs = prepare_example_inputs(config, RunFolder(tmp_path / "run"), None)
+    assert inputs.experiment.task.bleu_tokenizer == tokenizer
+    assert inputs.task.config.bleu_tokenizer == tokenizer
+    assert said in "\n".join(inputs.summary())

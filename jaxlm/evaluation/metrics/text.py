@@ -4,7 +4,7 @@ import re
 import string
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -146,6 +146,17 @@ class _AnyScript:
             elif inside:
                 whole += character
         return words
+
+
+def bleu_tokenizer_for(texts: Iterable[str]) -> BleuTokenizer:
+    """Returns sacrebleu's tokenizer that suits the script of most letters: 'zh', 'char' or '13a'."""
+    letters = Counter(character for text in texts for character in text if character.isalpha())
+    unspaced = Counter({own: count for own, count in letters.items() if _UNSPACED.match(own)})
+    if not letters or 2 * unspaced.total() < letters.total():
+        return "13a"
+    ideographs = sum(count for own, count in unspaced.items() if unicodedata.name(own, "").startswith("CJK"))
+    # Japanese has kana between its ideographs, a third and more of its letters.
+    return "zh" if 10 * ideographs >= 9 * unspaced.total() else "char"
 
 
 def is_latin(text: str) -> bool:
