@@ -33,8 +33,10 @@ from jaxlm.models.generator import without_generator
 from jaxlm.parallel.mesh import param_shardings
 from jaxlm.progress import counted
 from jaxlm.tasks.config import TaskConfig
+from jaxlm.text.hugging_face_files import SETTINGS_FILE, json_object
 from jaxlm.text.llama2c import load_llama2c_tokenizer
 from jaxlm.text.tokenizer import Tokenizer, has_tokenizer, load_tokenizer
+from jaxlm.text.tokenizer_json import as_json
 
 logger = logging.getLogger("jaxlm.hub")
 
@@ -292,11 +294,14 @@ def write_directory(
       The family that the model was written as.
     """
     require_empty(folder)
-    files = {} if tokenizer is None else tokenizer.export_files()
     imported = imported or Imported()
+    files = {} if tokenizer is None else _tokenizer_files(tokenizer, config, imported)
     token_ids = dict.fromkeys(TOKEN_IDS) | dict(imported.token_ids)
     if tokenizer is not None:
         own = {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id}
+        if imported.config is None and config.architecture == "encoder":
+            more = {"cls_token_id": tokenizer.cls_id, "sep_token_id": tokenizer.sep_id}
+            own, token_ids = own | more, dict.fromkeys(more) | token_ids
         token_ids = {name: own.get(name) if value is None else value for name, value in token_ids.items()}
     if generation is not None and _generates(config):
         start = {"decoder_start_token_id": config.decoder_start_id}
@@ -314,6 +319,19 @@ def write_directory(
     options |= {"token_ids": token_ids, "labels": labels, "beside": files, "fields": fields}
     with whole_folder(folder) as own:
         return write_model(own, config, params, **options)
+
+
+def _tokenizer_files(tokenizer: Tokenizer, config: ModelConfig, imported: Imported) -> dict[str, bytes]:
+    """The tokenizer's files: those that an imported model came with, or new ones that suit the model."""
+    if imported.config is not None:
+        return tokenizer.export_files()
+    files = tokenizer.export_files(prompts=_generates(config) and config.architecture != "encoder_decoder")
+    if config.token_types and SETTINGS_FILE in files:
+        # Else the second text of a pair would be given to the model as the first is.
+        names = ["input_ids", "token_type_ids", "attention_mask"]
+        settings = {**json_object(files[SETTINGS_FILE], SETTINGS_FILE), "model_input_names": names}
+        files[SETTINGS_FILE] = as_json(settings, sort_keys=True)
+    return files
 
 
 def require_empty(folder: str | os.PathLike) -> None:

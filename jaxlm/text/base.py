@@ -166,8 +166,13 @@ class Tokenizer(ABC):
         write_files(folder, {**self._files(), DESCRIPTION_FILE: self._description()})
 
     @abstractmethod
-    def export_files(self) -> dict[str, bytes]:
+    def export_files(self, prompts: bool | None = None) -> dict[str, bytes]:
         """Returns the tokenizer files of a Hugging Face directory, by name, which give the same ids there.
+
+        Args:
+          prompts: for a model that continues texts: what `encode_prompt` puts before a text stands there, and nothing
+            after it. False: what `encode_for_model` puts around it. None: likewise, and the files of a tokenizer that
+            was read from such a directory are what they were, for a model that was.
 
         Raises:
           UsageError: that format cannot express this tokenizer; the message says why.

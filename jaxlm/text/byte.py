@@ -39,7 +39,7 @@ class ByteTokenizer(BytewiseTokenizer):
         require_unicode(text)
         return list(text.encode())
 
-    def export_files(self) -> dict[str, bytes]:
+    def export_files(self, prompts: bool | None = None) -> dict[str, bytes]:
         """Returns a tokenizer.json of byte-level BPE without merges, and its settings."""
         return exported(
             model={"type": "BPE", "vocab": {SHOWN_BYTES[value]: value for value in range(256)}, "merges": []},
@@ -47,7 +47,7 @@ class ByteTokenizer(BytewiseTokenizer):
             pre_tokenizer={"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False},
             decoder={"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False},
             prefix=["bos"],
-            suffix=["eos"],
+            suffix=[] if prompts else ["eos"],
         )
 
     def _fields(self) -> dict[str, Any]:

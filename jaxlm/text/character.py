@@ -79,7 +79,7 @@ class CharacterTokenizer(BytewiseTokenizer):
             )
         return ids.tolist()
 
-    def export_files(self) -> dict[str, bytes]:
+    def export_files(self, prompts: bool | None = None) -> dict[str, bytes]:
         """Returns a tokenizer.json of BPE without merges, and its settings; it leaves out what `encode` refuses."""
         vocabulary = {character: number for number, character in enumerate(self._characters)}
         return exported({"type": "BPE", "vocab": vocabulary, "merges": []}, special={}, decoder={"type": "Fuse"})

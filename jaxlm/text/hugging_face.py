@@ -93,13 +93,33 @@ class HuggingFaceTokenizer(Tokenizer):
         specials = {f"{name}_token": content for name, content in self.special_tokens.items()}
         return render_chat(source, messages, add_generation_prompt, **{**specials, **variables})
 
-    def export_files(self) -> dict[str, bytes]:
-        """Returns the files as they were read."""
-        return dict(self.files)
+    def export_files(self, prompts: bool | None = None) -> dict[str, bytes]:
+        """Returns the files as they were read, or what serves another model than that of their directory."""
+        return dict(self.files) if prompts is None else self._files_for(prompts)
 
     def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
         """Pickles the files, for data workers in other processes."""
         return type(self), (self.family, self.files, self._settings)
+
+    def _ends_texts(self) -> bool:
+        """Whether something stands after each text."""
+        return self.encode_for_model("a").ids != tuple(self.encode_prompt("a"))
+
+    def _files_for(self, prompts: bool) -> dict[str, bytes]:
+        """Returns `export_files` for a model of any family.
+
+        Raises:
+          UsageError: the format cannot express it.
+        """
+        if not prompts or not self._ends_texts():
+            return dict(self.files)
+        after = self.encode_for_model("a").ids[len(self.encode_prompt("a")) :]
+        names = " ".join(str(self.token_name(token)) for token in after)
+        raise UsageError(
+            f"a tokenizer of the family {self.family.name} puts {names} after every text in transformers, so that no "
+            f"prompt could be continued there; train the model with a tokenizer of another kind, or with this one as "
+            f"a tokenizer.json (AutoTokenizer.from_pretrained(FOLDER).save_pretrained(ANOTHER))"
+        )
 
     @abstractmethod
     def _prefix(self) -> list[int]:

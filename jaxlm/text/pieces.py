@@ -18,9 +18,10 @@ from jaxlm.errors import DataError, UsageError
 from jaxlm.text.encoding import Encoding, kept_lengths
 from jaxlm.text.hugging_face import HuggingFaceTokenizer
 from jaxlm.text.hugging_face_families import TokenizerFamily
-from jaxlm.text.hugging_face_files import SENTENCE_PIECE_FILES
+from jaxlm.text.hugging_face_files import SENTENCE_PIECE_FILES, SETTINGS_FILE
 from jaxlm.text.hugging_face_settings import AddedToken, Settings
 from jaxlm.text.sentence_piece import SPACE_MARK, model_proto, pieces_with_spans
+from jaxlm.text.tokenizer_json import as_json
 from jaxlm.text.unicode import require_unicode
 
 MAX_EXTRA_IDS = 10_000
@@ -188,6 +189,12 @@ class PieceTokenizer(HuggingFaceTokenizer):
     def token_name(self, token: int) -> str | None:
         """Returns the name of the id `token`."""
         return self._names.get(token)
+
+    def _files_for(self, prompts: bool) -> dict[str, bytes]:
+        """Returns the files; for prompts the end id after a text is turned off in the settings; see the base."""
+        if self.family.name in _LAYOUTS or not prompts or not self._ends_texts():
+            return super()._files_for(prompts)
+        return {**self.files, SETTINGS_FILE: as_json({**self._settings.values, "add_eos_token": False})}
 
     def _load(self) -> None:
         """Makes the processors."""

@@ -13,10 +13,17 @@ from jaxlm.text.byte import SHOWN_BYTES
 from jaxlm.text.encoding import Encoding, kept_lengths
 from jaxlm.text.hugging_face import HuggingFaceTokenizer
 from jaxlm.text.hugging_face_families import TokenizerFamily
-from jaxlm.text.hugging_face_files import ADDED_TOKENS_FILE, SETTINGS_FILE, TOKENIZER_JSON, json_object
+from jaxlm.text.hugging_face_files import (
+    ADDED_TOKENS_FILE,
+    CHAT_TEMPLATE_FILE,
+    SETTINGS_FILE,
+    TOKENIZER_JSON,
+    json_object,
+)
 from jaxlm.text.hugging_face_settings import AddedToken, Settings
 from jaxlm.text.rust_vocabularies import begin_and_end, byte_pairs, surround, word_piece
 from jaxlm.text.tokenizer_bounds import require_bounded
+from jaxlm.text.tokenizer_json import as_json, template
 from jaxlm.text.unicode import require_unicode
 
 if TYPE_CHECKING:
@@ -24,6 +31,7 @@ if TYPE_CHECKING:
 
 # Decoders that turn tokens into text one by one, so that a further token only adds at the end.
 _STEADY_DECODERS = {"WordPiece", "Metaspace", "BPEDecoder", "ByteFallback", "Fuse", "Strip", "Replace"}
+_AROUND = ("add_bos_token", "add_eos_token")  # settings of what stands around a text
 _BYTES = {character: value for value, character in enumerate(SHOWN_BYTES)}
 
 
@@ -153,6 +161,25 @@ class RustTokenizer(HuggingFaceTokenizer):
     def token_name(self, token: int) -> str | None:
         """Returns the name of the id `token`."""
         return self._tokenizer.id_to_token(token)
+
+    def _files_for(self, prompts: bool) -> dict[str, bytes]:
+        """Returns a tokenizer.json: the older files mean something else beside a model of another family."""
+        open_end = prompts and self._ends_texts()
+        if TOKENIZER_JSON in self.files and not open_end:
+            return dict(self.files)
+        document = json.loads(self._tokenizer.to_str())
+        if open_end:
+            begin = {str(place): (self.token_name(token) or "", token) for place, token in enumerate(self._prefix())}
+            document["post_processor"] = template(begin, list(begin), ())
+        # Other classes of transformers put around a text what is theirs, whatever tokenizer.json says.
+        settings = {
+            **{name: value for name, value in self._settings.values.items() if name not in _AROUND},
+            **{f"{name}_token": content for name, content in self.special_tokens.items()},
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "clean_up_tokenization_spaces": self._clean_up,
+        }
+        kept = {name: self.files[name] for name in (CHAT_TEMPLATE_FILE,) if name in self.files}
+        return {**kept, TOKENIZER_JSON: as_json(document), SETTINGS_FILE: as_json(settings, sort_keys=True)}
 
     def _add_tokens(self, named: Mapping[str, AddedToken]) -> None:
         """Adds the tokens that the settings name, those with a number first, as the reference does."""

@@ -109,7 +109,7 @@ class SentencePieceTokenizer(BytewiseTokenizer):
             start += len(part)
         return ids, spans
 
-    def export_files(self) -> dict[str, bytes]:
+    def export_files(self, prompts: bool | None = None) -> dict[str, bytes]:
         """Returns a tokenizer.json with the same pieces, and its settings.
 
         A space is written as a space in it, so that a literal U+2581 stays what it is. A unigram model there would take
@@ -158,7 +158,7 @@ class SentencePieceTokenizer(BytewiseTokenizer):
             pre_tokenizer={"type": "Sequence", "pretokenizers": cuts},
             decoder={"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"}]},
             prefix=["bos"],
-            suffix=["eos"],
+            suffix=[] if prompts else ["eos"],
         )
 
     def __reduce__(self) -> tuple[type["SentencePieceTokenizer"], tuple[bytes]]:

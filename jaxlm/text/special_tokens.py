@@ -95,12 +95,12 @@ class ExtendedTokenizer(BytewiseTokenizer):
             truncated=len(first) + len(second) - sum(keep),
         )
 
-    def export_files(self) -> dict[str, bytes]:
+    def export_files(self, prompts: bool | None = None) -> dict[str, bytes]:
         """Returns the inner tokenizer's files with the special tokens added; there, names in a text are special."""
         roles = {name: role.removesuffix("_id") for name, role in ROLES.items()}
         numbers = {name: self.inner.vocab_size + number for number, name in enumerate(self.special_tokens)}
-        around = self.cls_id is not None and self.sep_id is not None
-        return with_special_tokens(self.inner.export_files(), numbers, roles, around)
+        around = not prompts and self.cls_id is not None and self.sep_id is not None
+        return with_special_tokens(self.inner.export_files(prompts), numbers, roles, around)
 
     def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
         """Pickles the inner tokenizer and the names, for data workers in other processes."""

@@ -53,7 +53,7 @@ def exported(
         "added_tokens": added,
         "normalizer": normalizer,
         "pre_tokenizer": pre_tokenizer,
-        "post_processor": _template(special, prefix, suffix),
+        "post_processor": template(special, prefix, suffix),
         "decoder": decoder,
         "model": model,
     }
@@ -65,8 +65,8 @@ def exported(
     if plain_names:
         settings["split_special_tokens"] = True
     return {
-        TOKENIZER_JSON: json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n",
-        SETTINGS_FILE: json.dumps(settings, ensure_ascii=False, indent=1, sort_keys=True).encode() + b"\n",
+        TOKENIZER_JSON: as_json(document),
+        SETTINGS_FILE: as_json(settings, sort_keys=True),
     }
 
 
@@ -90,10 +90,10 @@ def with_special_tokens(
     settings.pop("split_special_tokens", None)
     if around:
         special = {role: (name, numbers[name]) for name, role in roles.items() if name in numbers}
-        document["post_processor"] = _template(special, ["cls"], ["sep"])
+        document["post_processor"] = template(special, ["cls"], ["sep"])
     return {
-        TOKENIZER_JSON: json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n",
-        SETTINGS_FILE: json.dumps(settings, ensure_ascii=False, indent=1, sort_keys=True).encode() + b"\n",
+        TOKENIZER_JSON: as_json(document),
+        SETTINGS_FILE: as_json(settings, sort_keys=True),
     }
 
 
@@ -116,7 +116,12 @@ def merges_from_scores(scores: Mapping[str, float], learned: Iterable[str]) -> l
     return [(left, right) for _, _, left, right in sorted(merges)]
 
 
-def _template(special: Mapping[str, tuple[str, int]], prefix: Sequence[str], suffix: Sequence[str]) -> dict[str, Any]:
+def as_json(value: Any, sort_keys: bool = False) -> bytes:
+    """Returns a file of `value`, its fields sorted or as they are."""
+    return json.dumps(value, ensure_ascii=False, indent=1, sort_keys=sort_keys).encode() + b"\n"
+
+
+def template(special: Mapping[str, tuple[str, int]], prefix: Sequence[str], suffix: Sequence[str]) -> dict[str, Any]:
     """Returns the part that puts special tokens around a text: before the first text, and after each."""
 
     def token(name: str, kind: int) -> dict[str, Any]:
