@@ -20,6 +20,7 @@ from jaxlm.evaluation.results import SplitResult
 from jaxlm.evaluation.scoring import bleu_tokenizer_of, metric_kind
 from jaxlm.experiment import Experiment
 from jaxlm.language_model import load
+from jaxlm.local_paths import naming
 from jaxlm.run_folder import RunFolder
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.trained_run import TrainedRun
@@ -70,7 +71,7 @@ def finetune(
       UsageError, DataError, CheckpointError, NonFiniteLossError, Preempted: as `jaxlm.training.loop.train`.
     """
     tables = {"train": train, "validation": validation, "test": test}
-    with one_at_a_time(folder):
+    with naming(folder), one_at_a_time(folder):
         experiment = _with_tables(experiment, RunFolder(folder), tables)
         if experiment.data.source != "examples":
             raise UsageError(f"data.source is {experiment.data.source!r}; fine-tuning needs 'examples'")

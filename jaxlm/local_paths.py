@@ -1,9 +1,30 @@
-"""Paths are of this machine: an address of a bucket is none, and must not become a folder that looks like one."""
+"""Paths are of this machine: an address of a bucket is none, and what cannot be written to is named."""
 
+import contextlib
+import errno
 import os
 import re
+from collections.abc import Iterator
 
 from jaxlm.errors import UsageError
+
+# What writing to a file that is open already can raise: nothing then says which file it was.
+_UNNAMED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+
+
+@contextlib.contextmanager
+def naming(place: str | os.PathLike) -> Iterator[None]:
+    """Lets a disk that is full or broken be told by the place that was written to, where the system names none.
+
+    Raises:
+      OSError: whatever the block raises, with a file name.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno in _UNNAMED:
+            raise OSError(error.errno, error.strerror, os.fspath(place)) from error
+        raise
 
 
 def refuse_address(path: str | os.PathLike) -> None:

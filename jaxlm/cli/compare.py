@@ -10,6 +10,7 @@ import tyro
 
 from jaxlm.cli.options import parse_options
 from jaxlm.errors import UsageError
+from jaxlm.local_paths import refuse_address
 
 if TYPE_CHECKING:
     from jaxlm.evaluation.predictions_file import Predictions
@@ -59,6 +60,7 @@ def run(arguments: Sequence[str]) -> int:
 def _read(path: str, split: str) -> "Predictions":
     from jaxlm.evaluation.predictions_file import read_predictions
 
+    refuse_address(path)
     place = Path(path)
     if place.is_dir():
         place = place / f"predictions_{split}.jsonl"

@@ -11,6 +11,7 @@ import tyro
 from jaxlm.cli.main import step_of
 from jaxlm.cli.options import parse_options
 from jaxlm.errors import UsageError
+from jaxlm.local_paths import refuse_address
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ def run(arguments: Sequence[str]) -> int:
     tasks = [name for words in options.tasks for name in words.split(",") if name]
     if not tasks:
         raise UsageError("--tasks names no task: give at least one, such as --tasks hellaswag")
+    refuse_address(options.output)
+    refuse_address(options.include_path)
     if options.output and not Path(options.output).parent.is_dir():
         raise UsageError(f"--output {options.output}: its folder does not exist; make it first")
 

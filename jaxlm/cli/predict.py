@@ -14,6 +14,7 @@ import tyro
 from jaxlm.cli.main import step_of
 from jaxlm.cli.options import parse_options
 from jaxlm.errors import DataError, UsageError
+from jaxlm.local_paths import refuse_address
 
 if TYPE_CHECKING:
     from jaxlm.language_model import LanguageModel
@@ -55,6 +56,7 @@ def run(arguments: Sequence[str]) -> int:
     step = step_of(options.step)
     if bool(options.text) == bool(options.file):
         raise UsageError("give either --text or --file (- reads standard input)")
+    refuse_address(options.file)
     if options.num_beams < 0:
         raise UsageError(f"--num-beams is {options.num_beams}; it must not be negative")
     if options.batch_size < 1:

@@ -23,7 +23,10 @@ from jaxlm.local_paths import refuse_address
 logger = logging.getLogger("jaxlm.data")
 
 MANIFEST = "manifest.json"
+# What reading an entry that is not as it was written raises.
+DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 ABANDONED_SECONDS = 2 * 24 * 3600  # an unfinished build this old belongs to a process that was killed
+_compared: dict[Path, tuple[int, int, int, str]] = {}  # files whose contents this process has found sound
 
 
 def cache_root(cache_dir: str = "") -> Path:
@@ -44,24 +47,21 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def cached_folder(
-    path: Path, build: Callable[[Path], dict[str, Any]], *, what: str, check_contents: bool
-) -> tuple[dict[str, Any], bool]:
+def cached_folder(path: Path, build: Callable[[Path], dict[str, Any]], *, what: str) -> tuple[dict[str, Any], bool]:
     """Returns the facts about the entry at `path` and whether it was there already; builds it where it was not.
 
     Args:
       path: the entry's final folder; its name must be derived from all of `build`'s inputs.
       build: fills the empty folder that it is given and returns the facts (JSON-able) to keep with it.
       what: the entry's name in log lines.
-      check_contents: compare the sha256 of each file before use, rather than only its size.
 
     Raises:
       DataError: the cache cannot be written. Whatever `build` raises passes through, leaving nothing behind.
     """
     if path.exists():
         try:
-            facts = _verified_facts(path, check_contents)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            facts = _verified_facts(path)
+        except DAMAGE as error:
             logger.warning("%s in the cache is damaged (%s); building it again: %s", what, error, path)
         else:
             logger.info("%s: reused %s", what, path)
@@ -76,7 +76,7 @@ def cached_folder(
     try:
         facts = build(unfinished)
         _write_manifest(unfinished, facts)
-        _publish(unfinished, path, check_contents)
+        _publish(unfinished, path)
     except OSError as error:
         raise DataError(f"cannot write {what} to the cache at {path}: {error}") from error
     finally:
@@ -85,15 +85,22 @@ def cached_folder(
     return facts, False
 
 
-def _verified_facts(path: Path, check_contents: bool) -> dict[str, Any]:
-    """Returns an entry's facts after comparing its files with its manifest; raises if anything differs."""
+def _verified_facts(path: Path) -> dict[str, Any]:
+    """Returns an entry's facts after comparing its files with its manifest; raises one of DAMAGE if anything differs.
+
+    A file that this process has compared is read again only if it was written to since.
+    """
     manifest = json.loads((path / MANIFEST).read_text())
     for name, recorded in manifest["files"].items():
         file = path / name
-        if file.stat().st_size != recorded["size"]:
-            raise ValueError(f"{name} has {file.stat().st_size} bytes instead of {recorded['size']}")
-        if check_contents and file_sha256(file) != recorded["sha256"]:
-            raise ValueError(f"{name} does not have the sha256 it was written with")
+        status = file.stat()
+        if status.st_size != recorded["size"]:
+            raise ValueError(f"{name} has {status.st_size} bytes instead of {recorded['size']}")
+        known = (status.st_ino, status.st_mtime_ns, status.st_ctime_ns, recorded["sha256"])
+        if _compared.get(file) != known:
+            if file_sha256(file) != recorded["sha256"]:
+                raise ValueError(f"{name} does not have the sha256 it was written with")
+            _compared[file] = known
     if digest(manifest["facts"]) != manifest["facts_sha256"]:
         raise ValueError(f"{MANIFEST} was changed")
     return manifest["facts"]
@@ -109,7 +116,7 @@ def _write_manifest(path: Path, facts: dict[str, Any]) -> None:
     (path / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
 
 
-def _publish(unfinished: Path, path: Path, check_contents: bool) -> None:
+def _publish(unfinished: Path, path: Path) -> None:
     """Renames a finished entry to its final place, giving way to another process's entry if that is whole."""
     os.chmod(unfinished, 0o755)  # mkdtemp makes folders that only the owner can read; a cache is often shared
     for _ in range(10):
@@ -120,9 +127,9 @@ def _publish(unfinished: Path, path: Path, check_contents: bool) -> None:
             if not path.exists():
                 raise
         try:
-            _verified_facts(path, check_contents)
+            _verified_facts(path)
             return
-        except (OSError, ValueError, KeyError, TypeError):
+        except DAMAGE:
             # A folder that is not empty cannot be renamed over: move the damaged one out of the way first. Another
             # process may do the same at this moment, hence the loop.
             damaged = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))

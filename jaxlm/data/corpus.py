@@ -16,6 +16,7 @@ from jaxlm.data.cache import cache_root, cached_folder, digest, file_sha256
 from jaxlm.data.config import SourceConfig
 from jaxlm.data.documents import Documents
 from jaxlm.data.prepared import PreparedDocuments, PreparedRecords, verify_shards
+from jaxlm.data.record_writes import record_writes
 from jaxlm.data.sources import source_files
 from jaxlm.data.splits import SPLITS, TRAIN, VALIDATION, Counts, make_splitter
 from jaxlm.data.text_corpus import TextCorpus
@@ -76,10 +77,7 @@ def _from_files(config: SourceConfig) -> Corpus:
         }
     )
     folder = cache_root(config.cache_dir) / "corpora" / fingerprint
-    # The records carry their own checksums, so only sizes are compared here.
-    facts, reused = cached_folder(
-        folder, lambda path: _build(config, path), what=f"corpus {fingerprint[:12]}", check_contents=False
-    )
+    facts, reused = cached_folder(folder, lambda path: _build(config, path), what=f"corpus {fingerprint[:12]}")
     builder = tfds.builder_from_directory(folder / facts["dataset"])
     splits = {}
     where = f"corpus {folder} (delete it to build it again)"
@@ -104,7 +102,10 @@ def _build(config: SourceConfig, path: Path) -> dict[str, Any]:
     counts = splitter.counts()
     tfds.disable_progress_bar()
     builder = TextCorpus(splitter=splitter, counts=counts, data_dir=path)
-    with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints; stdout belongs to the command's own result
+    with (
+        record_writes(),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):  # TFDS prints; stdout belongs to the command's own result
         builder.download_and_prepare()
     for split in SPLITS:
         if builder.info.splits[split].num_examples != counts[split].documents:
@@ -136,7 +137,6 @@ def _from_tfds(config: SourceConfig) -> Corpus:
         cache_root(config.cache_dir) / "corpora" / fingerprint,
         lambda path: {name: _count(documents).to_json() for name, documents in unread.items()},
         what=f"counts of {builder.info.full_name}",
-        check_contents=True,
     )
     for name, documents in unread.items():
         documents.counts = Counts(**facts[name])
@@ -197,7 +197,6 @@ def _from_prepared(config: SourceConfig) -> Corpus:
         cache_root(config.cache_dir) / "corpora" / fingerprint,
         count,
         what=f"counts of {config.prepared_dir}",
-        check_contents=True,
     )
     for name, documents in unread.items():
         documents.counts = Counts(**facts[name])

@@ -16,6 +16,7 @@ from jaxlm.data.documents import Documents
 from jaxlm.data.preparation.record import Record, decode_record
 from jaxlm.data.splits import Counts
 from jaxlm.errors import DataError, UsageError
+from jaxlm.local_paths import refuse_address
 
 MANIFEST = "manifest.json"
 _OPEN_SHARDS = 16
@@ -31,6 +32,7 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
       UsageError: the folder has none, so its preparation did not end.
       DataError: it is damaged.
     """
+    refuse_address(folder)
     path = Path(folder).expanduser() / MANIFEST
     try:
         manifest = json.loads(path.read_bytes())

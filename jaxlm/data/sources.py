@@ -57,6 +57,8 @@ def _matches(name: str) -> list[Path]:
         return [Path(name).expanduser()]
     if Path(name).expanduser().is_dir():
         raise UsageError(f"data.files: {name!r} is a folder; name its files, such as {name.rstrip('/')}/*.txt")
+    if Path(name).expanduser().exists():  # a pipe gives its content once only, and a device may never end
+        raise UsageError(f"data.files: {name!r} is no regular file (a pipe or a device): put its content into one")
     matches = [Path(match) for match in glob(str(Path(name).expanduser()), recursive=True) if Path(match).is_file()]
     if not matches:
         problem = "matches no file" if any(sign in name for sign in "*?[") else "does not exist"

@@ -86,7 +86,6 @@ def prepare_token_stream(
         folder,
         lambda path: _write(path, documents, tokenizer),
         what=f"tokens of {_short(identity)}",
-        check_contents=True,
     )
     return TokenStream(
         tokens=_open(folder / TOKENS_FILE),

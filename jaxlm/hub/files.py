@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from jaxlm.errors import DataError
+from jaxlm.local_paths import naming
 from jaxlm.regular_files import open_regular
 
 LARGEST_JSON = 1 << 24  # bytes; a configuration has some thousand, a real index of shards a few million
@@ -111,7 +112,8 @@ def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         temporary.mkdir()
-        yield temporary
+        with naming(path):
+            yield temporary
         os.replace(temporary, path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)

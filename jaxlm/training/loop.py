@@ -31,6 +31,7 @@ from jaxlm.experiment import Experiment
 from jaxlm.generation.decoding import TokenGenerator
 from jaxlm.generation.text import generate_text
 from jaxlm.hub.registry import export_notice
+from jaxlm.local_paths import naming
 from jaxlm.models.adapters import as_kernels, measure_magnitudes, merged, path_of
 from jaxlm.models.counts import count_params, training_flops
 from jaxlm.parallel.compiled import VARIABLE, keep_compiled
@@ -94,11 +95,12 @@ def train(experiment: Experiment, folder: str | os.PathLike) -> TrainResult:
         another process is at work in.
       DataError: for text that cannot be used.
       CheckpointError: if the newest checkpoint is corrupt, or one cannot be written.
+      OSError: if the disk of the folder is full; what was saved before is there to go on from.
       NonFiniteLossError: if the loss or a gradient stops being a number.
       Preempted, Interrupted: after SIGTERM or Ctrl-C, once a checkpoint is written.
     """
     run_folder = RunFolder(folder)
-    with PreemptionWatch() as watch, one_at_a_time(run_folder.path):
+    with PreemptionWatch() as watch, naming(run_folder.path), one_at_a_time(run_folder.path):
         return _train(experiment, run_folder, watch)
 
 

@@ -78,6 +78,12 @@ def test_an_address_is_refused_wherever_a_path_is_named(refused, tmp_path, monke
         ("evaluate", "s3://bucket/run"),
         ("average", "run", "--out", "gs://bucket/mean"),
         ("data", "tokenizer", "gs://bucket/words"),
+        ("train", "--data.source", "prepared", "--data.prepared-dir", "gs://bucket/corpus", "--dir", "run"),
+        ("data", "check", "--train", "s3://bucket/train.tsv", "--task", "classification"),
+        ("predict", "run", "--file", "s3://bucket/texts.txt"),
+        ("harness", "run", "--tasks", "piqa", "--output", "gs://bucket/found.json"),
+        ("harness", "run", "--tasks", "piqa", "--include-path", "gs://bucket/tasks"),
+        ("compare", "gs://bucket/a", "gs://bucket/b"),
     ):
         assert " is no path of this machine, and jaxlm reads and writes nothing else: " in refused(*words), words
     assert list(tmp_path.iterdir()) == []

@@ -109,14 +109,18 @@ def test_damaged_records_are_found(jsonl, own_cache, caplog):
     content = bytearray(records.read_bytes())
     place = content.index(b"document")
     content[place : place + 4] = b"DOCU"
+    size = len(content)
+    for damaged in (content, content[:-5], bytes(size)):
+        caplog.clear()
+        records.write_bytes(damaged)
+        again = prepare_corpus(jsonl)
+        assert not again.reused
+        assert again.fingerprint == first.fingerprint
+        assert sum("is damaged" in record.message for record in caplog.records) == 1
+    # Damaged while it is in use.
     records.write_bytes(content)
     with pytest.raises(DataError, match=r"corpus .*delete it to build it again.*: cannot read records 0 to"):
-        list(prepare_corpus(jsonl).train)
-    records.write_bytes(content[:-5])
-    again = prepare_corpus(jsonl)
-    assert not again.reused
-    assert again.fingerprint == first.fingerprint
-    assert any("is damaged" in record.message for record in caplog.records)
+        list(again.train)
 
 
 def test_errors_in_files_come_through(tmp_path, own_cache):

@@ -1,5 +1,6 @@
 """Cached folders: built once, verified, replaced when damaged, never half there."""
 
+import errno
 import logging
 import os
 import threading
@@ -7,7 +8,8 @@ import time
 
 import pytest
 
-from jaxlm.data.cache import MANIFEST, cache_root, cached_folder, digest
+from jaxlm.data import cache
+from jaxlm.data.cache import MANIFEST, cache_root, cached_folder, digest, file_sha256
 from jaxlm.errors import DataError
 
 
@@ -22,8 +24,8 @@ def change_facts(folder):
     manifest.write_text(manifest.read_text().replace('"n": 1', '"n": 2'))
 
 
-def entry(folder, builder=build, check_contents=True):
-    return cached_folder(folder, builder, what="thing", check_contents=check_contents)
+def entry(folder, builder=build):
+    return cached_folder(folder, builder, what="thing")
 
 
 def test_built_once_then_reused(tmp_path, caplog):
@@ -43,6 +45,8 @@ def test_built_once_then_reused(tmp_path, caplog):
         (lambda path: (path / MANIFEST).unlink(), "No such file"),
         (lambda path: (path / MANIFEST).write_text("{"), "Expecting property name"),
         (lambda path: (path / MANIFEST).write_text("[]"), "list indices"),
+        (lambda path: (path / MANIFEST).write_text('{"files": []}'), "no attribute 'items'"),
+        (lambda path: (path / "sub" / "file").write_bytes(bytes(7)), "does not have the sha256"),
         (change_facts, "changed"),
     ],
 )
@@ -56,6 +60,27 @@ def test_a_damaged_entry_is_built_again_with_a_warning(tmp_path, caplog, damage,
     assert reason in warning
     assert entry(folder, builder=None) == ({"n": 1}, True)
     assert os.listdir(tmp_path) == ["key"]
+
+
+def test_contents_are_compared_once_by_a_process_and_again_after_a_change(tmp_path, monkeypatch):
+    folder, read = tmp_path / "key", []
+    entry(folder)
+    monkeypatch.setattr(cache, "file_sha256", lambda path: read.append(path) or file_sha256(path))
+    for _ in range(3):
+        entry(folder, builder=None)
+    assert read == [folder / "sub" / "file"]
+    (folder / "sub" / "file").write_bytes(bytes(7))
+    assert not entry(folder)[1]
+
+
+def test_a_full_disk_is_told_by_its_place_and_leaves_nothing(tmp_path):
+    def fill(path):
+        build(path)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(DataError, match=r"^cannot write thing to the cache at .*key: .*No space left on device$"):
+        entry(tmp_path / "key", builder=fill)
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_failed_build_leaves_nothing(tmp_path):

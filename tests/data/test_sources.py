@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 
 import pytest
 
@@ -92,6 +93,10 @@ def test_files_that_are_not_there(tmp_path):
         texts(source="text", files=(f"{tmp_path}/gone.txt",))
     with pytest.raises(UsageError, match=r"is a folder; name its files, such as .*/\*.txt"):
         texts(source="text", files=(f"{tmp_path}/",))
+    os.mkfifo(tmp_path / "pipe.txt")
+    for name in (f"{tmp_path}/pipe.txt", "/dev/zero"):
+        with pytest.raises(UsageError, match=r"is no regular file .a pipe or a device.: put its content into one"):
+            texts(source="text", files=(name,))
 
 
 def test_a_truncated_gzip_file(tmp_path):

@@ -1,5 +1,6 @@
 """Resume is exact: a run that was killed at any instant ends with the bits of one that never was."""
 
+import errno
 import random
 import re
 import shutil
@@ -250,3 +251,21 @@ def test_packed_documents_resume_exactly_too_and_from_the_checkpoint_before_an_u
     assert broken.end() == 0, broken.errors
     assert f"resuming from step {before}" in broken.output
     assert_same_run(tmp_path / "broken", tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_error_with_the_folder_and_leaves_the_last_checkpoint(tmp_path, monkeypatch):
+    experiment = small_experiment(tmp_path, steps=4, log_every=1, evaluation__every=2, checkpoints__every=2)
+    append = MetricsLog.append
+
+    def full_at_three(self, step, values, kind="train"):
+        if step == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(self, step, values, kind)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MetricsLog, "append", full_at_three)
+        with pytest.raises(OSError, match=r"No space left on device: '.*run'$"):
+            train(experiment, tmp_path / "run")
+    Checkpoints(tmp_path / "run" / "checkpoints").verify(2)
+    assert train(experiment, tmp_path / "run").step == 4

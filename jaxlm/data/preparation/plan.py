@@ -15,6 +15,7 @@ from jaxlm.data.preparation.config import CorpusConfig
 from jaxlm.data.preparation.lines import COMPRESSED, import_parquet, import_pyarrow
 from jaxlm.data.sources import source_files
 from jaxlm.errors import DataError, UsageError
+from jaxlm.local_paths import refuse_address
 
 _PIECE = 1 << 20
 
@@ -82,6 +83,7 @@ def input_files(config: CorpusConfig) -> list[Path]:
       UsageError: they are not there.
     """
     if config.source == "datasets":
+        refuse_address(config.files[0])
         return _arrow_files(Path(config.files[0]).expanduser(), config.split)
     return source_files(DataConfig(source="text", files=config.files))
 

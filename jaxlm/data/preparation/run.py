@@ -34,7 +34,7 @@ from jaxlm.data.preparation.tally import Tally
 from jaxlm.data.preparation.workers import unordered_map, usable_cores
 from jaxlm.data.prepared import MANIFEST, read_manifest, verify_shards
 from jaxlm.errors import DataError, UsageError
-from jaxlm.local_paths import refuse_address
+from jaxlm.local_paths import naming, refuse_address
 
 logger = logging.getLogger("jaxlm.data")
 
@@ -85,7 +85,7 @@ def prepare_by(spread: Spread, config: PreparationConfig, out: str | os.PathLike
     config.validate()
     tools = tools_of(config)
     plan = make_plan(config, threads=min(usable_cores(), 8))
-    with _claimed(folder, _identity(tools, plan)):
+    with naming(folder), _claimed(folder, _identity(tools, plan)):
         if (folder / MANIFEST).exists():
             manifest = read_manifest(folder)
             verify_shards(folder, manifest)

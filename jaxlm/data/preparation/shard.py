@@ -23,6 +23,7 @@ from jaxlm.data.preparation.plan import Unit
 from jaxlm.data.preparation.readers import read_unit
 from jaxlm.data.preparation.record import encode_record, token_dtype
 from jaxlm.data.preparation.tally import Tally
+from jaxlm.data.record_writes import record_writes
 from jaxlm.errors import DataError
 from jaxlm.text.tokenizer import Tokenizer, load_tokenizer
 
@@ -199,7 +200,8 @@ class _Writer:
             from array_record.python.array_record_module import ArrayRecordWriter
 
             self._writer = ArrayRecordWriter(str(self._path), _WRITER_OPTIONS)
-        self._writer.write(record)
+        with record_writes():
+            self._writer.write(record)
         self._records += 1
 
     def publish(self, path: Path) -> dict[str, Any] | None:
@@ -223,7 +225,8 @@ class _Writer:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
         if self._writer is not None:
-            self._writer.close()
+            with record_writes():
+                self._writer.close()
             if error is not None:
                 self._path.unlink(missing_ok=True)
 
