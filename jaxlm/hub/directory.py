@@ -317,8 +317,8 @@ def write_directory(
         fields = problem_fields(task or TaskConfig(), config)
     labels = imported.labels or (task.labels if task is not None and config.task_head in LABELLED else ())
     options |= {"token_ids": token_ids, "labels": labels, "beside": files, "fields": fields}
-    with whole_folder(folder) as own:
-        return write_model(own, config, params, **options)
+    with whole_folder(folder) as beside:
+        return write_model(beside, config, params, **options)
 
 
 def _tokenizer_files(tokenizer: Tokenizer, config: ModelConfig, imported: Imported) -> dict[str, bytes]:

@@ -91,7 +91,7 @@ class MaskedLM(SumOfRows):
         return [replace(pass_over(self.model, batch), scored=num_slots(batch, self.most))]
 
 
-def num_slots(batch: Shapes, most: int | None) -> int | None:
+def num_slots(batch: Shapes | Batch, most: int | None) -> int | None:
     """How many positions of a row `hidden_tokens` returns; None where it returns none."""
     # Rows of a curriculum may be shorter than what `most` was meant for.
     return None if most is None else min(most, batch["loss_weights"].shape[1])

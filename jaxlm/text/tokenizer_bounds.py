@@ -87,7 +87,8 @@ def _steps(part: Any, inner: str = "") -> Iterator[Mapping[str, Any]]:
         yield part
         return
     for name in (inner,) if inner else ("normalizers", "pretokenizers", "decoders"):
-        for step in part.get(name) if isinstance(part.get(name), list) else ():
+        steps = part.get(name)
+        for step in steps if isinstance(steps, list) else ():
             yield from _steps(step, inner)
 
 
