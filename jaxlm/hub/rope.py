@@ -129,11 +129,9 @@ def with_scaled_context(config: ModelConfig) -> ModelConfig:
 
 
 def with_original_context(config: ModelConfig) -> ModelConfig:
-    """The inverse, of what has to be written as the context of pretraining."""
+    """The inverse, of what has to be written as the context of pretraining; yarn's has a field of its own."""
     scaling, length = config.rotary_scaling, config.max_length
-    if config.positions != "rotary" or length is None or scaling.kind not in (*SCALED_ALWAYS, "yarn"):
-        return config
-    if scaling.kind == "yarn" and length != int((scaling.original_max_length or length) * scaling.factor):
+    if config.positions != "rotary" or length is None or scaling.kind not in SCALED_ALWAYS:
         return config
     return replace(config, max_length=scaling.original_max_length or math.ceil(length / scaling.factor))
 
