@@ -223,6 +223,11 @@ def test_another_model_is_begun_from(classifier, files, tmp_path, capsys):
     first = records(tmp_path / "shape")[0]
     assert first["loss"] > 0.5
     assert jaxlm.load(tmp_path / "shape").config == jaxlm.load(tmp_path / "again").config
+    capsys.readouterr()
+    train(replace(run, model_changes={"layers": "scanned", "dropout_rate": 0.0}), tmp_path / "scanned")
+    assert jaxlm.load(tmp_path / "scanned").config.layers == "scanned"
+    assert "drawn anew" not in capsys.readouterr().out, "the layout of layers is no part of what they are"
+    assert records(tmp_path / "scanned")[0]["loss"] < 0.4
 
 
 @pytest.mark.slow

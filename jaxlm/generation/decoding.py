@@ -17,7 +17,7 @@ from jaxlm.generation.prefill import DecodingState, prefill, run_decoder
 from jaxlm.generation.sampling import sample
 from jaxlm.models.config import ModelConfig
 from jaxlm.nn.linear import DecodingKernel
-from jaxlm.nn.stack import unroll
+from jaxlm.nn.stack import with_layout
 
 SMALLEST_BUCKET = 16
 
@@ -83,7 +83,7 @@ def decoding_layout(config: ModelConfig, params: dict) -> tuple[ModelConfig, dic
     Returns:
       The configuration and the parameters of a model that computes the same.
     """
-    params = unroll(params)
+    params = with_layout(params, "unrolled")
     # Dropout and recomputation concern training only.
     config = dataclasses.replace(config, layers="unrolled", remat="none", attention="reference")
     products = config.dtype if config.matmul_precision == "dtype" else config.matmul_precision

@@ -42,6 +42,8 @@ logger = logging.getLogger("jaxlm.hub")
 
 ComputeDtype = Literal["float32", "bfloat16"]
 Layers = Literal["scanned", "unrolled"]
+# Layers of an imported model from which on one block is compiled for all.
+SCANNED_FROM = 8
 # Ids of special tokens in config.json; written as null where there are none, since the classes have defaults.
 TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 MOST_EXPERTS = 100_000  # of all layers; DeepSeek-V3 has 15,000
@@ -151,7 +153,7 @@ def read_model(
     path: str | os.PathLike,
     *,
     mesh: jax.sharding.Mesh | None = None,
-    layers: Layers = "unrolled",
+    layers: Layers | None = None,
     dtype: str | None = None,
     compute_dtype: ComputeDtype | None = None,
     allow_nan: bool = False,
@@ -163,7 +165,8 @@ def read_model(
     Args:
       path: a Hugging Face directory, or a llama2.c checkpoint or its folder.
       mesh: where the parameters go, divided as in training; none means the first device.
-      layers: how the layers lie: 'unrolled' as generation wants them, 'scanned' for the training of deep models.
+      layers: how the layers lie; none means 'scanned' where there are many, since one block is compiled much sooner
+        than many (decoding unrolls them, see `jaxlm.generation.decoding`).
       dtype: what the weights are converted to; none keeps each as it is in the file.
       compute_dtype: ModelConfig.dtype; none takes bfloat16 for bfloat16 weights, else float32.
       allow_nan: whether weights may be no numbers.
@@ -203,6 +206,10 @@ def read_model(
         bytes_of[str(info.dtype)] += info.bytes
     stored = dtype or (bytes_of.most_common(1)[0][0] if bytes_of else "float32")
     default: ComputeDtype = "bfloat16" if stored == "bfloat16" else "float32"
+    if layers is None:
+        one_type = dtype is not None or len(bytes_of) == 1
+        many = config.num_layers >= SCANNED_FROM and config.layers == "scanned" and one_type
+        layers = "scanned" if many else "unrolled"
     config = replace(config, layers=layers, dtype=compute_dtype or default)
     config.validate()
     params = read_params(

@@ -2,12 +2,18 @@
 
 The softmax of a query is kept up with as its blocks of keys come (Milakov & Gimelshein 2018, algorithm 3; Dao et al.
 2022, algorithm 1), and the backward pass computes the scores again (algorithm 4). Blocks of which the mask is known to
-hide all are left out, so that causal attention does half of the work. The program is of one size for all lengths.
+hide all are left out, so that causal attention does half of the work, and blocks of which it is known to hide nothing
+are not masked. The program is of one size for all lengths.
+
+On one device each key head of each row is attended to by itself, so that the scores of a block stay in the cache; on a
+mesh, which divides rows and heads, they are one axis of each operation.
 """
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +24,38 @@ from jaxlm.nn.dropout import dropout
 from jaxlm.nn.masks import AttentionMask
 from jaxlm.nn.scores import MASKED, attention_scores, weighted_values
 
-BLOCK = 256  # queries and keys; the scores of some heads of a block fit a core's cache
+# Scores of a block: of all queries that share a key head, and of keys. 0.8 MB, which fit a core's cache.
+QUERIES, KEYS = 768, 256
+# What the maximum of scores begins with: above what is hidden, whose weights are then 0, and below all scores.
+LOWEST = MASKED / 10
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """How an axis is divided: `count` blocks of `size`, the last of them padded."""
+
+    count: int
+    size: int
+
+    @staticmethod
+    def of(time: int, most: int) -> "_Blocks":
+        """Blocks of nearly equal sizes of at most `most`, so that little is padded."""
+        count = math.ceil(time / most)
+        return _Blocks(count, 8 * math.ceil(time / count / 8))
+
+    @property
+    def time(self) -> int:
+        return self.count * self.size
+
+    def slots(self, block: int) -> range:
+        return range(block * self.size, (block + 1) * self.size)
+
+    def cut(self, x: jax.Array, block: jax.Array, axis: int) -> jax.Array:
+        return jax.lax.dynamic_slice_in_dim(x, block * self.size, self.size, axis)
+
+    def add(self, x: jax.Array, block: jax.Array, more: jax.Array) -> jax.Array:
+        """`x` with something added to a block of its first axis."""
+        return jax.lax.dynamic_update_slice_in_dim(x, self.cut(x, block, 0) + more, block * self.size, 0)
 
 
 @dataclass(frozen=True)
@@ -29,13 +66,20 @@ class _Plan:
       scale: factor of the scores.
       soft_cap: their bound, or None.
       dropout_rate: dropout of the weights.
-      pairs: the blocks of queries and of keys that may see each other.
+      queries: blocks of queries.
+      keys: blocks of keys.
+      ranges: of each block of queries, the blocks of keys a, ..., d - 1 that it may see, of which it sees all of
+        b, ..., c - 1 as far as they are of its segment: (a, b, c, d).
+      together: whether rows and heads are computed together.
     """
 
     scale: float
     soft_cap: float | None
     dropout_rate: float
-    pairs: tuple[tuple[int, int], ...]
+    queries: _Blocks
+    keys: _Blocks
+    ranges: tuple[tuple[int, int, int, int], ...]
+    together: bool
 
 
 @struct.dataclass
@@ -66,59 +110,52 @@ def blockwise_attention(
 
     Reverse mode only (no jvp).
     """
-    query_time, key_time = query.shape[2], key.shape[2]
-    more_queries, more_keys = -query_time % BLOCK, -key_time % BLOCK
+    batch, heads, query_time, head_dim = query.shape
+    kv_heads, key_time = key.shape[1:3]
+    group = heads // kv_heads
+    queries, keys = _Blocks.of(query_time, max(QUERIES // group, 8)), _Blocks.of(key_time, KEYS)
+    more_queries, more_keys = queries.time - query_time, keys.time - key_time
+    together = jax.sharding.get_abstract_mesh().size > 1
+    ranges = tuple(_seen_blocks(mask, queries.slots(i), keys, key_time) for i in range(queries.count))
+    if together and mask.key_segments is not None:
+        ranges = tuple((first, last, last, last) for first, _, _, last in ranges)  # each row has its own segments
     mask = mask.padded(query_time, key_time, more_queries, more_keys)
     if bias is not None:
-        bias = jnp.pad(bias, ((0, 0), (more_queries, more_keys)))
+        bias = jnp.pad(bias, ((0, 0), (more_queries, more_keys))).reshape(kv_heads, group, -1)
 
     def lengthened(x: jax.Array, more: int) -> jax.Array:
         return jnp.pad(x, ((0, 0), (0, 0), (0, more), (0, 0))) if more else x
 
-    pairs = tuple(
-        (i, j)
-        for i in range(-(-query_time // BLOCK))
-        for j in range(-(-key_time // BLOCK))
-        if mask.may_see(_slots(i), _slots(j))
-    )
-    plan = _Plan(scale, soft_cap, dropout_rate, pairs)
-    queries, keys, values = lengthened(query, more_queries), lengthened(key, more_keys), lengthened(value, more_keys)
-    return _attend(plan, queries, keys, values, bias, _Given(mask, dropout_key))[:, :, :query_time]
+    plan = _Plan(scale, soft_cap, dropout_rate, queries, keys, ranges, together)
+    grouped = lengthened(query, more_queries).reshape(batch, kv_heads, group, queries.time, head_dim)
+    given = _Given(mask, dropout_key if dropout_rate else None)
+    out = _attend(plan, grouped, lengthened(key, more_keys), lengthened(value, more_keys), bias, given)
+    return out.reshape(batch, heads, queries.time, -1)[:, :, :query_time]
 
 
-def _slots(block: int) -> range:
-    return range(block * BLOCK, (block + 1) * BLOCK)
+def _seen_blocks(mask: AttentionMask, queries: range, keys: _Blocks, key_time: int) -> tuple[int, int, int, int]:
+    """The blocks of keys of one block of queries; see `_Plan.ranges`."""
+    seen = [j for j in range(keys.count) if mask.may_see(queries, keys.slots(j))]
+    if not seen:
+        return 0, 0, 0, 0
+    first, last = seen[0], seen[-1] + 1
+    whole = [j for j in seen if keys.slots(j)[-1] < key_time and mask.sees_all(queries, keys.slots(j))]
+    return (first, whole[0], whole[-1] + 1, last) if whole else (first, last, last, last)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _attend(
     plan: _Plan, query: jax.Array, key: jax.Array, value: jax.Array, bias: jax.Array | None, given: _Given
 ) -> jax.Array:
+    """Queries [batch, kv_heads, group, time, head_dim], keys and values [batch, kv_heads, time, head_dim]."""
     return _forward(plan, query, key, value, bias, given)[0]
 
 
 def _forward(
     plan: _Plan, query: jax.Array, key: jax.Array, value: jax.Array, bias: jax.Array | None, given: _Given
 ) -> tuple[jax.Array, tuple]:
-    rows = query.shape[:3]
-
-    def step(sums: tuple, i: jax.Array, j: jax.Array, visible: jax.Array | None) -> tuple:
-        queries, keys, values, of_pair = _block(query, i), _block(key, j), _block(value, j), _bias(bias, query, i, j)
-        scores = _scores(plan, queries, keys, of_pair)
-        largest, total, summed = (_block(x, i) for x in sums)
-        new_largest = jnp.maximum(largest, _hidden(scores, visible, MASKED).max(-1))
-        weights = _hidden(jnp.exp(scores - new_largest[..., None]), visible, 0.0)
-        shrunk = jnp.exp(largest - new_largest)
-        total = total * shrunk + weights.sum(-1)
-        summed = summed * shrunk[..., None] + weighted_values(_dropped(plan, given, i, j, weights), values, jnp.float32)
-        new = (new_largest, total, summed)
-        return tuple(_with_block(x, i, y) for x, y in zip(sums, new, strict=True))
-
-    start = jnp.full(rows, MASKED), jnp.zeros(rows), jnp.zeros((*rows, value.shape[3]))
-    largest, total, summed = _over_pairs(plan, given.mask, step, start)
-    total = jnp.where(total == 0, 1.0, total)  # of queries that see nothing
-    out = (summed / total[..., None]).astype(value.dtype)
-    return out, (query, key, value, bias, given, out, largest + jnp.log(total))
+    out, log_total = _each_head(plan, _attend_head, bias, given, query, key, value)
+    return out, (query, key, value, bias, given, out, log_total)
 
 
 def _backward(plan: _Plan, saved: tuple, cotangent: jax.Array) -> tuple:
@@ -126,83 +163,175 @@ def _backward(plan: _Plan, saved: tuple, cotangent: jax.Array) -> tuple:
     cotangent = cotangent.astype(jnp.float32)
     # What the weights of a query have in common: they sum to one.
     common = (cotangent * out).sum(-1)
-
-    def step(gradients: tuple, i: jax.Array, j: jax.Array, visible: jax.Array | None) -> tuple:
-        of_query, of_key, of_value, of_bias = gradients
-        queries, keys, values, of_pair = _block(query, i), _block(key, j), _block(value, j), _bias(bias, query, i, j)
-        scores, pull_back_scores = jax.vjp(partial(_scores, plan), queries, keys, of_pair)
-        weights = _hidden(jnp.exp(scores - _block(log_total, i)[..., None]), visible, 0.0)
-
-        def weighted(weights: jax.Array, values: jax.Array) -> jax.Array:
-            return weighted_values(_dropped(plan, given, i, j, weights), values, jnp.float32)
-
-        _, pull_back = jax.vjp(weighted, weights, values)
-        of_weights, more_value = pull_back(_block(cotangent, i))
-        more_query, more_key, more_bias = pull_back_scores(weights * (of_weights - _block(common, i)[..., None]))
-        if bias is not None:
-            start = _bias_start(query, i, j)
-            present = jax.lax.dynamic_slice_in_dim(of_bias, start, 2 * BLOCK - 1, axis=1)
-            of_bias = jax.lax.dynamic_update_slice_in_dim(of_bias, present + more_bias, start, axis=1)
-        return _added(of_query, i, more_query), _added(of_key, j, more_key), _added(of_value, j, more_value), of_bias
-
-    # Summed over blocks in float32, whatever the compute dtype.
-    start = tuple(None if x is None else jnp.zeros(x.shape) for x in (query, key, value, bias))
-    of_query, of_key, of_value, of_bias = _over_pairs(plan, given.mask, step, start)
-    return of_query.astype(query.dtype), of_key.astype(key.dtype), of_value.astype(value.dtype), of_bias, None
+    *gradients, of_bias = _each_head(
+        plan, _gradients_of_head, bias, given, query, key, value, log_total, common, cotangent
+    )
+    of_inputs = (own.astype(x.dtype) for own, x in zip(gradients, (query, key, value), strict=True))
+    return *of_inputs, None if bias is None else of_bias.sum(0), None
 
 
 _attend.defvjp(_forward, _backward)
 
 
-def _over_pairs(plan: _Plan, mask: AttentionMask, step: Callable[..., tuple], start: tuple) -> tuple:
-    """Runs `step(sums, i, j, visible)` over all pairs of blocks."""
+def _each_head(
+    plan: _Plan, function: Callable[..., Any], bias: jax.Array | None, given: _Given, *arrays: jax.Array
+) -> Any:
+    """Calls `function(plan, bias, given, *arrays)` for each key head of each row, and stacks what it gives."""
+    batch, kv_heads = arrays[0].shape[:2]
+    mask = given.mask
+    by_row = {
+        name: jnp.broadcast_to(x[:, None], (batch, 1, x.shape[1]))
+        for name in ("query_segments", "key_segments", "prefix")
+        if (x := getattr(mask, name)) is not None
+    }
+    drawn = None if given.dropout_key is None else jax.random.split(given.dropout_key, (batch, kv_heads))
 
-    def body(sums: tuple, pair: jax.Array) -> tuple[tuple, None]:
-        i, j = pair
-        visible = mask.visible(i * BLOCK, BLOCK, j * BLOCK, BLOCK)
-        if not mask.causal or mask.prefix is not None or mask.offset is None:
-            return step(sums, i, j, visible), None
+    def over(function: Callable[[Any], Any], mapped: Any) -> Any:
+        return jax.vmap(function)(mapped) if plan.together else jax.lax.map(function, mapped)
+
+    def row(own: tuple) -> Any:
+        by_row, drawn, *arrays = own
+
+        def head(own: tuple) -> Any:
+            bias, drawn, *arrays = own
+            return function(plan, bias, _Given(replace(mask, **by_row), drawn), *arrays)
+
+        return over(head, (bias, drawn, *arrays))
+
+    return over(row, (by_row, drawn, *arrays))
+
+
+def _attend_head(
+    plan: _Plan, bias: jax.Array | None, given: _Given, query: jax.Array, key: jax.Array, value: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Attends to one head; the result [group, time, head_dim] and the logarithm of what the weights were divided by."""
+
+    def block(i: jax.Array) -> tuple[jax.Array, jax.Array]:
+        queries = plan.queries.cut(query, i, 1)
+
+        def step(j: jax.Array, sums: tuple, visible: jax.Array | None) -> tuple:
+            largest, total, summed = sums
+            scores = _scores(plan, queries, plan.keys.cut(key, j, 0), _bias(plan, bias, i, j), visible)
+            new_largest = jnp.maximum(largest, scores.max(-1))
+            weights, shrunk = jnp.exp(scores - new_largest[..., None]), jnp.exp(largest - new_largest)
+            more = _weighted(plan, given, i, j, weights, plan.keys.cut(value, j, 0))
+            return new_largest, total * shrunk + weights.sum(-1), summed * shrunk[..., None] + more
+
+        rows = queries.shape[:2]
+        start = jnp.full(rows, LOWEST), jnp.zeros(rows), jnp.zeros((*rows, value.shape[-1]))
+        largest, total, summed = _over_keys(plan, given.mask, i, step, start)
+        total = jnp.where(total == 0, 1.0, total)  # of queries that see nothing
+        return (summed / total[..., None]).astype(value.dtype), largest + jnp.log(total)
+
+    return _joined(jax.lax.map(block, jnp.arange(plan.queries.count)))
+
+
+def _gradients_of_head(
+    plan: _Plan,
+    bias: jax.Array | None,
+    given: _Given,
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    log_total: jax.Array,
+    common: jax.Array,
+    cotangent: jax.Array,
+) -> tuple:
+    """The gradients of queries, keys, values and bias, summed over blocks in float32 whatever the compute dtype."""
+
+    def block(sums: tuple, i: jax.Array) -> tuple[tuple, jax.Array]:
+        queries, log_totals, in_common, cotangents = (
+            plan.queries.cut(x, i, 1) for x in (query, log_total, common, cotangent)
+        )
+
+        def step(j: jax.Array, sums: tuple, visible: jax.Array | None) -> tuple:
+            of_queries, of_key, of_value, of_bias = sums
+            keys, values, of_pair = plan.keys.cut(key, j, 0), plan.keys.cut(value, j, 0), _bias(plan, bias, i, j)
+            scores, pull_back_scores = jax.vjp(partial(_scores, plan, visible=visible), queries, keys, of_pair)
+            weights = jnp.exp(scores - log_totals[..., None])
+            _, pull_back = jax.vjp(partial(_weighted, plan, given, i, j), weights, values)
+            of_weights, more_value = pull_back(cotangents)
+            more_queries, more_key, more_bias = pull_back_scores(weights * (of_weights - in_common[..., None]))
+            if bias is not None:
+                start, size = _bias_start(plan, i, j), plan.queries.size + plan.keys.size - 1
+                present = jax.lax.dynamic_slice_in_dim(of_bias, start, size, axis=1)
+                of_bias = jax.lax.dynamic_update_slice_in_dim(of_bias, present + more_bias, start, axis=1)
+            of_key, of_value = plan.keys.add(of_key, j, more_key), plan.keys.add(of_value, j, more_value)
+            return of_queries + more_queries, of_key, of_value, of_bias
+
+        of_queries, *others = _over_keys(plan, given.mask, i, step, (jnp.zeros(queries.shape), *sums))
+        return tuple(others), of_queries
+
+    start = tuple(None if x is None else jnp.zeros(x.shape) for x in (key, value, bias))
+    (of_key, of_value, of_bias), of_queries = jax.lax.scan(block, start, jnp.arange(plan.queries.count))
+    return _joined(of_queries), of_key, of_value, of_bias
+
+
+def _joined(blocks: Any) -> Any:
+    """Arrays [blocks, group, size, ...] as [group, time, ...]."""
+    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1, *x.shape[3:]), blocks)
+
+
+def _over_keys(plan: _Plan, mask: AttentionMask, i: jax.Array, step: Callable[..., tuple], sums: tuple) -> tuple:
+    """Runs `sums = step(j, sums, visible)` over the blocks of keys that a block of queries may see."""
+    first, whole_first, whole_last, last = jnp.asarray(plan.ranges, jnp.int32)[i]
+    if mask.causal and mask.prefix is None and mask.offset is not None:
         # Where the queries stand is known only now, so that what lies ahead of them is left out only now.
-        ahead = j * BLOCK > mask.offset + (i + 1) * BLOCK - 1
-        return jax.lax.cond(ahead, lambda sums: sums, lambda sums: step(sums, i, j, visible), sums), None
+        last = jnp.minimum(last, (mask.offset + (i + 1) * plan.queries.size - 1) // plan.keys.size + 1)
+    if mask.key_segments is not None and any(b < c for _, b, c, _ in plan.ranges):
+        alike = _blocks_of_first_segment(plan, mask, i)
+        whole_last = jnp.clip(alike, whole_first, whole_last)
 
-    # Around this loop there is one over layers. What does not depend on the layer, such as masks, would be computed for
-    # all pairs before that one and kept: as much as whole scores. Recomputation is the way to say that it is not to be.
-    again = jax.checkpoint(body, prevent_cse=False)
-    return jax.lax.scan(again, start, jnp.asarray(plan.pairs, jnp.int32).reshape(-1, 2))[0]
+    def masked(j: jax.Array, sums: tuple) -> tuple:
+        visible = mask.visible(i * plan.queries.size, plan.queries.size, j * plan.keys.size, plan.keys.size)
+        return step(j, sums, None if visible is None else visible[0])
 
-
-def _scores(plan: _Plan, query: jax.Array, key: jax.Array, by_distance: jax.Array | None) -> jax.Array:
-    bias = None if by_distance is None else by_pair(by_distance, BLOCK)
-    return attention_scores(query, key, plan.scale, bias, plan.soft_cap)
-
-
-def _hidden(x: jax.Array, visible: jax.Array | None, otherwise: float) -> jax.Array:
-    return x if visible is None else jnp.where(visible, x, otherwise)
-
-
-def _dropped(plan: _Plan, given: _Given, i: jax.Array, j: jax.Array, weights: jax.Array) -> jax.Array:
-    if given.dropout_key is None or not plan.dropout_rate:
-        return weights
-    # Each pair of blocks has its own draw, the same in both directions.
-    return dropout(weights, plan.dropout_rate, jax.random.fold_in(jax.random.fold_in(given.dropout_key, i), j))
+    if any(a < b for a, b, _, _ in plan.ranges):
+        sums = jax.lax.fori_loop(first, jnp.minimum(whole_first, last), masked, sums)
+    if any(b < c for _, b, c, _ in plan.ranges):
+        sums = jax.lax.fori_loop(whole_first, whole_last, lambda j, sums: step(j, sums, None), sums)
+    if any(c < d for _, _, c, d in plan.ranges):
+        sums = jax.lax.fori_loop(whole_last, last, masked, sums)
+    return sums
 
 
-def _bias_start(query: jax.Array, i: jax.Array, j: jax.Array) -> jax.Array:
-    return query.shape[2] + (j - i - 1) * BLOCK
+def _blocks_of_first_segment(plan: _Plan, mask: AttentionMask, i: jax.Array) -> jax.Array:
+    """How many blocks of keys, from the first on, are of one segment that is that of all of a block of queries."""
+    assert mask.key_segments is not None
+    keys = mask.key_segments[0]
+    alike = (keys == keys[0]).reshape(plan.keys.count, plan.keys.size).all(1)
+    own = keys[0] != 0
+    if mask.query_segments is not None:
+        own = own & (plan.queries.cut(mask.query_segments[0], i, 0) == keys[0]).all()
+    return jnp.where(own, jnp.cumprod(alike.astype(jnp.int32)).sum(), 0)
 
 
-def _bias(bias: jax.Array | None, query: jax.Array, i: jax.Array, j: jax.Array) -> jax.Array | None:
-    return None if bias is None else of_block(bias, query.shape[2], (i * BLOCK, BLOCK), (j * BLOCK, BLOCK))
+def _scores(
+    plan: _Plan, query: jax.Array, key: jax.Array, by_distance: jax.Array | None, visible: jax.Array | None
+) -> jax.Array:
+    """Scores [group, queries, keys], MASKED where nothing may be seen."""
+    bias = None if by_distance is None else by_pair(by_distance, plan.queries.size)
+    scores = attention_scores(query[None], key[None, None], plan.scale, bias, plan.soft_cap)[0]
+    return scores if visible is None else jnp.where(visible, scores, MASKED)
 
 
-def _block(x: jax.Array, i: jax.Array) -> jax.Array:
-    return jax.lax.dynamic_slice_in_dim(x, i * BLOCK, BLOCK, axis=2)
+def _weighted(
+    plan: _Plan, given: _Given, i: jax.Array, j: jax.Array, weights: jax.Array, values: jax.Array
+) -> jax.Array:
+    """The weighted sums of values, float32 [group, queries, head_dim]."""
+    if given.dropout_key is not None:
+        # Each pair of blocks has its own draw, the same in both directions.
+        key = jax.random.fold_in(jax.random.fold_in(given.dropout_key, i), j)
+        weights = dropout(weights, plan.dropout_rate, key)
+    return weighted_values(weights[None], values[None, None], jnp.float32)[0]
 
 
-def _with_block(x: jax.Array, i: jax.Array, block: jax.Array) -> jax.Array:
-    return jax.lax.dynamic_update_slice_in_dim(x, block, i * BLOCK, axis=2)
+def _bias_start(plan: _Plan, i: jax.Array, j: jax.Array) -> jax.Array:
+    return plan.queries.time - (i + 1) * plan.queries.size + j * plan.keys.size
 
 
-def _added(x: jax.Array, i: jax.Array, block: jax.Array) -> jax.Array:
-    return _with_block(x, i, _block(x, i) + block)
+def _bias(plan: _Plan, bias: jax.Array | None, i: jax.Array, j: jax.Array) -> jax.Array | None:
+    if bias is None:
+        return None
+    queries, keys = plan.queries, plan.keys
+    return of_block(bias, queries.time, (i * queries.size, queries.size), (j * keys.size, keys.size))

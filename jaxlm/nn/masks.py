@@ -90,6 +90,24 @@ class AttentionMask:
             return nearest < self.window
         return nearest <= self.window // 2 and farthest >= -(self.window // 2)
 
+    def sees_all(self, queries: range, keys: range) -> bool:
+        """Whether each of these queries sees each of these keys, if they are of one segment.
+
+        As far as it is known when a program is compiled.
+        """
+        if self.offset is not None:
+            return False
+        nearest, farthest = queries[0] - keys[-1], queries[-1] - keys[0]
+        if self.causal and nearest < 0:
+            return False
+        if self.window is None:
+            return True
+        if not isinstance(self.window, int):
+            return False
+        if self.causal:
+            return farthest < self.window
+        return farthest <= self.window // 2 and nearest >= -(self.window // 2)
+
 
 def _cut(x: jax.Array, start: int | jax.Array, size: int) -> jax.Array:
     return x if size == x.shape[1] else jax.lax.dynamic_slice_in_dim(x, start, size, axis=1)

@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxlm.nn.block import Block, BlockInputs
 from jaxlm.nn.cache import LayerCache
@@ -76,14 +77,16 @@ def unstack_layers(layers: dict[str, Any], num_layers: int) -> dict[str, Any]:
     return {str(i): jax.tree.map(lambda x, i=i: x[i], layers["stacked"]) for i in range(num_layers)}
 
 
-def unroll(params: dict[str, Any]) -> dict[str, Any]:
-    """Turns every scanned stack among the parameters of a model into an unrolled one."""
+def with_layout(params: dict[str, Any], layout: str) -> dict[str, Any]:
+    """Gives every stack among the parameters of a model a layout, 'scanned' or 'unrolled'; others are not copied."""
 
     def layers_of(stack: dict[str, Any]) -> dict[str, Any]:
-        return unstack_layers(stack, len(jax.tree.leaves(stack)[0])) if "stacked" in stack else stack
+        if ("stacked" in stack) == (layout == "scanned"):
+            return stack
+        return stack_layers(stack) if layout == "scanned" else unstack_layers(stack, len(jax.tree.leaves(stack)[0]))
 
     return {
-        name: layers_of(part) if name == "layers" else unroll(part) if isinstance(part, dict) else part
+        name: layers_of(part) if name == "layers" else with_layout(part, layout) if isinstance(part, dict) else part
         for name, part in params.items()
     }
 
@@ -91,4 +94,4 @@ def unroll(params: dict[str, Any]) -> dict[str, Any]:
 def stack_layers(layers: dict[str, Any]) -> dict[str, Any]:
     """Turns the parameters of an unrolled stack into those of a scanned one; the inverse of `unstack_layers`."""
     ordered = [layers[str(i)] for i in range(len(layers))]
-    return {"stacked": jax.tree.map(lambda *xs: jnp.stack(xs), *ordered)}
+    return {"stacked": jax.tree.map(lambda *xs: (np if isinstance(xs[0], np.ndarray) else jnp).stack(xs), *ordered)}

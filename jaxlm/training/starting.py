@@ -1,5 +1,6 @@
 """Beginning from the weights of another model: what it gives, and what is drawn anew."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -78,6 +79,8 @@ def adapted_model(source: ModelConfig, experiment: Experiment) -> ModelConfig:
         # What prepares the choice of a token is a part of the head that is left behind.
         of_tokens = HEADS[kind] in ("token_classification", "question_answering")
         changes["head_transform"] = source.head_transform and of_tokens and source.family in LABELS_FROM_TRANSFORMED
+    if any(re.search(r"layers/[\d\[?]", pattern) for pattern in experiment.optimizer.freeze):
+        changes["layers"] = "unrolled"  # a layer among stacked ones has no name of its own
     changes |= {name: getattr(named, name) for name in experiment.model_changes}
     if not experiment.start_from and source.pooling != "first":
         changes["pooling"] = source.pooling  # nothing else asks for another than the first
@@ -182,7 +185,7 @@ def with_weights(
     Args:
       params: new ones; those that are given may be shapes alone.
       shardings: of them.
-      weights: parameters of the other model.
+      weights: parameters of the other model, on the host.
       labels: whether its scores of labels are to be taken too.
       kept: of some paths, the type that they are kept in instead of that of `params`.
 
@@ -203,9 +206,8 @@ def with_weights(
             if path[-1].key not in PARTS:
                 new.append(name.removesuffix("/base"))
             return leaf
-        # By way of the host: the weights may lie on one device, and the state on many. A copy, since a step can only
-        # write over what is its own.
         dtype = (kept or {}).get(name, leaf.dtype)
+        # A copy, since a step can only write over what is its own.
         return jax.device_put(np.asarray(found[name], dtype), sharding, may_alias=False)
 
     whole = jax.tree_util.tree_map_with_path(choose, params, shardings)

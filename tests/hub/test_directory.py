@@ -13,7 +13,7 @@ import pytest
 
 from jaxlm.errors import DataError, UsageError
 from jaxlm.generation.config import GenerationConfig
-from jaxlm.hub.directory import read_directory, read_model, write_directory, write_model
+from jaxlm.hub.directory import SCANNED_FROM, read_directory, read_model, write_directory, write_model
 from jaxlm.hub.files import whole_folder
 from jaxlm.hub.imported import Imported
 from jaxlm.hub.safetensors import SafetensorsFile
@@ -78,6 +78,18 @@ def test_scanned_layers_are_the_unrolled_ones_stacked(folder, tmp_path):
     assert same(scanned.params, {**unrolled.params, "layers": stack_layers(unrolled.params["layers"])})
     write_model(tmp_path / "again", scanned.config, scanned.params)
     assert (tmp_path / "again" / SINGLE).read_bytes() == (folder / SINGLE).read_bytes()
+
+
+def test_many_layers_of_one_type_are_stacked_so_that_one_is_compiled(tmp_path):
+    config = replace(GPT, num_layers=SCANNED_FROM)
+    params = random_params(config)
+    write_directory(tmp_path / "many", config, params)
+    assert read_model(tmp_path / "many").config.layers == "scanned"
+    assert read_model(tmp_path / "many", layers="unrolled").config.layers == "unrolled"
+    params["layers"]["3"]["mlp"]["up"]["kernel"] = params["layers"]["3"]["mlp"]["up"]["kernel"].astype("bfloat16")
+    write_directory(tmp_path / "mixed", config, params)
+    assert read_model(tmp_path / "mixed").config.layers == "unrolled"
+    assert read_model(tmp_path / "mixed", dtype="float32").config.layers == "scanned"
 
 
 @pytest.mark.parametrize("layers", ["scanned", "unrolled"])

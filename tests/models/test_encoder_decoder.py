@@ -11,7 +11,7 @@ import pytest
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.encoder_decoder import EncoderDecoder
 from jaxlm.models.tower import init_cache
-from jaxlm.nn.stack import unroll
+from jaxlm.nn.stack import with_layout
 
 from ..quick_compilation import quick_jit
 from .small_models import flat, random_params, random_tokens
@@ -215,7 +215,7 @@ def test_a_step_without_segment_ids_sees_the_one_text_of_its_row():
 
 def test_scanned_layers_equal_unrolled_ones_and_both_towers_share_the_embedding():
     params = random_params(T5)
-    config, unrolled = replace(T5, layers="unrolled"), unroll(params)
+    config, unrolled = replace(T5, layers="unrolled"), with_layout(params, "unrolled")
     assert jax.tree.structure(unrolled) == jax.tree.structure(random_params(config))
     given = texts()
     np.testing.assert_allclose(run(config, unrolled, given).logits, run(T5, params, given).logits, atol=TOLERANCE)

@@ -1,6 +1,7 @@
 """Attention in blocks: equal to all scores at once, forward and backward, and no array of the size of their product."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ BATCH, TIME, HEADS, KV_HEADS, HEAD_DIM = 2, 29, 4, 2, 8
 # Documents across the borders of blocks; padding at either end, a whole block of it in one row.
 SEGMENTS = np.stack([1 + np.arange(TIME) // 11, 1 + np.arange(TIME) // 11]).astype(np.int32)
 SEGMENTS[0, -10:], SEGMENTS[1, :3] = 0, 0
+PADDED = (np.arange(TIME) < np.array([[20], [TIME]])).astype(np.int32)
 PREFIX = np.arange(TIME)[None] < np.array([[5], [12]])
 MASKS = {
     "everything": AttentionMask(),
@@ -26,6 +28,7 @@ MASKS = {
     "segments": AttentionMask(query_segments=SEGMENTS, key_segments=SEGMENTS),
     "causal segments": AttentionMask(causal=True, query_segments=SEGMENTS, key_segments=SEGMENTS),
     "keys": AttentionMask(key_segments=SEGMENTS),
+    "padded": AttentionMask(causal=True, query_segments=PADDED, key_segments=PADDED),
     "causal window": AttentionMask(causal=True, window=9),
     "window": AttentionMask(window=9),
     "traced window": AttentionMask(causal=True, window=jnp.int32(9), query_segments=SEGMENTS, key_segments=SEGMENTS),
@@ -36,7 +39,8 @@ MASKS = {
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(module, "BLOCK", 8)
+    monkeypatch.setattr(module, "QUERIES", 8 * HEADS // KV_HEADS)
+    monkeypatch.setattr(module, "KEYS", 8)
 
 
 def random_inputs(query_time: int, dtype: str = "float32") -> tuple[jax.Array, ...]:
@@ -108,6 +112,31 @@ def test_blocks_that_hide_everything_are_left_out():
     assert not sides.may_see(far[1], far[0])
     assert AttentionMask(causal=True, offset=jnp.int32(0)).may_see(*earlier)  # not known yet
     assert AttentionMask(causal=True, prefix=jnp.ones((1, 24), bool)).may_see(*earlier)
+
+
+def test_blocks_of_which_all_is_seen_are_known():
+    causal, near = AttentionMask(causal=True), AttentionMask(causal=True, window=20)
+    later, own = (range(24, 32), range(16, 24)), (range(8, 16), range(8, 16))
+    earlier, far = (range(8, 16), range(16, 24)), (range(24, 32), range(0, 8))
+    assert [causal.sees_all(*blocks) for blocks in (later, own, earlier, far)] == [True, False, False, True]
+    assert [near.sees_all(*blocks) for blocks in (later, own, earlier, far)] == [True, False, False, False]
+    sides = AttentionMask(window=40)
+    assert sides.sees_all(*later)
+    assert sides.sees_all(*earlier)
+    assert not sides.sees_all(*far)
+    assert not AttentionMask(causal=True, window=jnp.int32(40)).sees_all(*later)  # not known yet
+    assert not AttentionMask(causal=True, offset=jnp.int32(0)).sees_all(*later)
+
+
+@pytest.mark.parametrize("name", ["causal segments", "window", "prefix"])
+def test_heads_that_are_computed_together_give_the_same(name, monkeypatch):
+    inputs = *random_inputs(TIME)[:3], None
+    monkeypatch.setattr(jax.sharding, "get_abstract_mesh", lambda: SimpleNamespace(size=8))
+    out, gradients = outputs_and_gradients(block_attention, inputs, MASKS[name])
+    expected, expected_gradients = outputs_and_gradients(whole_attention, inputs, MASKS[name])
+    np.testing.assert_allclose(out, expected, atol=2e-6)
+    for gradient, reference in zip(gradients[:3], expected_gradients[:3], strict=True):
+        np.testing.assert_allclose(gradient, reference, atol=5e-6)
 
 
 def test_dropout_of_blocks_drops_a_share_and_has_the_gradient_of_what_was_kept():

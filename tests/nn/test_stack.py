@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlm.nn.stack import stack_layers, unstack_layers
+from jaxlm.nn.stack import stack_layers, unstack_layers, with_layout
 
 NUM_LAYERS = 11  # past 9, where names in order of the alphabet are out of order
 
@@ -21,3 +21,15 @@ def test_unstacking_is_the_inverse_of_stacking():
     assert back.keys() == layers.keys()
     for name in layers:
         np.testing.assert_array_equal(back[name]["mlp"]["kernel"], layers[name]["mlp"]["kernel"])
+
+
+def test_a_layout_is_given_to_every_stack_and_nothing_else():
+    layers = {str(i): {"kernel": jnp.full((2,), i)} for i in range(NUM_LAYERS)}
+    unrolled = {"encoder": {"layers": layers}, "head": {"kernel": jnp.ones(3)}}
+    scanned = with_layout(unrolled, "scanned")
+    assert list(scanned["encoder"]["layers"]) == ["stacked"]
+    assert with_layout(scanned, "scanned")["encoder"]["layers"] is scanned["encoder"]["layers"]
+    back = with_layout(scanned, "unrolled")
+    assert back["head"]["kernel"] is unrolled["head"]["kernel"]
+    for name, layer in layers.items():
+        np.testing.assert_array_equal(back["encoder"]["layers"][name]["kernel"], layer["kernel"])

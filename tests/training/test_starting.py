@@ -12,10 +12,11 @@ from jaxlm.hub.registry import family_for
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.presets import preset
 from jaxlm.tasks.config import TaskConfig
+from jaxlm.training.config import OptimizerConfig
 from jaxlm.training.starting import adapted_model
 
 
-def begun_from(source: ModelConfig, kind: str, **model) -> ModelConfig:
+def begun_from(source: ModelConfig, kind: str, freeze: tuple[str, ...] = (), **model) -> ModelConfig:
     """The model of a task of `kind` with two labels."""
     labels = ("a", "b") if kind in ("tagging", "classification") else ()
     return adapted_model(
@@ -26,6 +27,7 @@ def begun_from(source: ModelConfig, kind: str, **model) -> ModelConfig:
             data=DataConfig(source="examples", length=16),
             examples=ExamplesConfig(("a.tsv",)),
             start_from="other",
+            optimizer=OptimizerConfig(freeze=freeze),
         ),
     )
 
@@ -59,6 +61,14 @@ def test_what_is_named_wins_and_nothing_else_changes():
     assert (changed.dropout_rate, changed.attention_dropout_rate, changed.dtype) == (0.0, 0.0, "float32")
     far = begun_from(preset("llama-3.2-1b"), "chat", rotary_scaling={"factor": 8.0}).rotary_scaling
     assert far == replace(preset("llama-3.2-1b").rotary_scaling, factor=8.0)
+
+
+def test_layers_that_are_frozen_by_number_have_names_of_their_own():
+    source = replace(preset("bert-mini"), layers="scanned")
+    assert begun_from(source, "classification").layers == "scanned"
+    assert begun_from(source, "classification", freeze=("layers/*/mlp/*",)).layers == "scanned"
+    for pattern in ("layers/0/*", "layers/[01]/*", "encoder/layers/?/*"):
+        assert begun_from(source, "classification", freeze=(pattern,)).layers == "unrolled", pattern
 
 
 def test_what_the_task_decides_cannot_be_named_otherwise():
