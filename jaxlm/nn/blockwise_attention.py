@@ -24,8 +24,9 @@ from jaxlm.nn.dropout import dropout
 from jaxlm.nn.masks import AttentionMask
 from jaxlm.nn.scores import MASKED, attention_scores, weighted_values
 
-# Scores of a block: of all queries that share a key head, and of keys. 0.8 MB, which fit a core's cache.
-QUERIES, KEYS = 768, 256
+# Scores of a block: of all queries that share a key head, and of keys. 0.8 MB, which fit a core's cache; twice that is
+# faster still where a block of queries is less than a sixth of all, so that causal attention leaves enough out.
+QUERIES, MORE_QUERIES, KEYS = 768, 1536, 256
 # What the maximum of scores begins with: above what is hidden, whose weights are then 0, and below all scores.
 LOWEST = MASKED / 10
 
@@ -113,7 +114,8 @@ def blockwise_attention(
     batch, heads, query_time, head_dim = query.shape
     kv_heads, key_time = key.shape[1:3]
     group = heads // kv_heads
-    queries, keys = _Blocks.of(query_time, max(QUERIES // group, 8)), _Blocks.of(key_time, KEYS)
+    most_queries = max(QUERIES // group, min(MORE_QUERIES // group, query_time // 6), 8)
+    queries, keys = _Blocks.of(query_time, most_queries), _Blocks.of(key_time, KEYS)
     more_queries, more_keys = queries.time - query_time, keys.time - key_time
     together = jax.sharding.get_abstract_mesh().size > 1
     ranges = tuple(_seen_blocks(mask, queries.slots(i), keys, key_time) for i in range(queries.count))

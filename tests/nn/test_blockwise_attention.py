@@ -40,6 +40,7 @@ MASKS = {
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     monkeypatch.setattr(module, "QUERIES", 8 * HEADS // KV_HEADS)
+    monkeypatch.setattr(module, "MORE_QUERIES", 0)
     monkeypatch.setattr(module, "KEYS", 8)
 
 
