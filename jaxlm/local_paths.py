@@ -1,10 +1,11 @@
-"""Paths are of this machine: an address of a bucket is none, and what cannot be written to is named."""
+"""Paths of this machine: an address of a bucket is none, what cannot be written to is named, and where caches lie."""
 
 import contextlib
 import errno
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from jaxlm.errors import UsageError
 
@@ -42,3 +43,10 @@ def refuse_address(path: str | os.PathLike) -> None:
             f"{text} is no path of this machine, and jaxlm reads and writes nothing else: copy it here, or mount it "
             "and name the folder"
         )
+
+
+def cache_root(cache_dir: str = "") -> Path:
+    """Returns the folder of all cached data: `cache_dir`, else $JAXLM_CACHE, else ~/.cache/jaxlm."""
+    root = cache_dir or os.environ.get("JAXLM_CACHE") or "~/.cache/jaxlm"
+    refuse_address(root)
+    return Path(root).expanduser()

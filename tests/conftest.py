@@ -1,14 +1,19 @@
 """Eight virtual CPU devices for all tests, so that meshes of several shapes can be made in one process."""
 
+import collections
 import gc
 import itertools
 
+import hypothesis
 import jax
 import pytest
 
 from .small_runs import small_experiment
 
 jax.config.update("jax_num_cpu_devices", 8)
+# No test depends on how fast the machine is.
+hypothesis.settings.register_profile("suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("suite")
 
 
 def pytest_collection_modifyitems(items):
@@ -23,7 +28,23 @@ def pytest_collection_finish():
     gc.set_threshold(100_000, 20, 100)
 
 
+def pytest_terminal_summary(terminalreporter):
+    """The seconds of each file, so that what makes the suite slow is seen: a file is to take no more than BUDGET."""
+    seconds = collections.Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                seconds[report.nodeid.partition("::")[0]] += report.duration
+    shown = {file: own for file, own in seconds.items() if own >= SHOWN}
+    terminalreporter.section("seconds of each file")
+    for file, own in sorted(shown.items(), key=lambda item: -item[1]):
+        terminalreporter.write_line(f"{own:7.1f}  {file}" + (f"  (over {BUDGET})" if own > BUDGET else ""))
+    others = sum(seconds.values()) - sum(shown.values())
+    terminalreporter.write_line(f"{others:7.1f}  the other {len(seconds) - len(shown)}")
+
+
 FILES = itertools.count(1)
+BUDGET, SHOWN = 25, 3  # seconds, on one core
 
 
 @pytest.fixture(scope="module", autouse=True)

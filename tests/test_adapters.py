@@ -79,6 +79,7 @@ def test_an_adapter_alone_goes_onto_its_base_and_off_again(run, base, tmp_path):
             np.testing.assert_allclose(leaf, plain[name], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_optimizer_state_is_that_of_what_learns(files, base, tmp_path, capsys):  # noqa: F811
     train(adapted(files, base, steps=2), tmp_path / "run")
     said = capsys.readouterr().out
@@ -91,6 +92,7 @@ def test_optimizer_state_is_that_of_what_learns(files, base, tmp_path, capsys): 
     assert jaxlm.load(tmp_path / "run").experiment.adapter.kind == "none"
 
 
+@pytest.mark.slow
 def test_a_stopped_run_ends_with_the_same_bits(files, base, tmp_path):  # noqa: F811
     whole = adapted(files, base, steps=4, checkpoints=CheckpointConfig(every=2))
     train(whole, tmp_path / "whole")

@@ -80,6 +80,7 @@ def test_an_assistant_learns_to_answer(assistant, capsys):
         model.predict([[]])
 
 
+@pytest.mark.slow
 def test_preferences_change_what_is_answered_and_resume_exactly(assistant, files, tmp_path):
     base, _ = assistant
     changes = {

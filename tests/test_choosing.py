@@ -68,6 +68,7 @@ def test_choices_are_learned_and_predicted(tmp_path, capsys):
     assert capsys.readouterr().out.startswith("white\t")
 
 
+@pytest.mark.slow
 def test_embeddings_find_what_belongs_together(tmp_path, capsys):
     records = [
         {"anchor": f"{before} {thing}", "positive": f"it is {colour}"}

@@ -11,6 +11,7 @@ import pytest
 import jaxlm
 from jaxlm.cli import main
 
+from .slow_cases import slow_after
 from .small_runs import TEXT
 
 ROOT = Path(__file__).parents[1]
@@ -115,7 +116,7 @@ def test_settings_in_the_documents_are_valid(path, names):
             value.validate()
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", slow_after(1, sorted(NOTEBOOKS)), ids=lambda path: path.stem)
 def test_a_notebook_runs_at_a_small_size(path, tmp_path, monkeypatch):
     """The cell tagged `parameters` gives the sizes; the metadata `small` of the notebook has small ones."""
     monkeypatch.chdir(tmp_path)

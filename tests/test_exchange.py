@@ -91,6 +91,7 @@ def test_a_run_is_not_started_beside_another_model(tmp_path):
     assert [path.name for path in folder.iterdir()] == ["config.json"]
 
 
+@pytest.mark.slow
 def test_an_imported_model_has_no_training_to_go_on_with(tmp_path, trained_run):
     jaxlm.load(trained_run).export(tmp_path / "theirs")
     jaxlm.load(tmp_path / "theirs").save(tmp_path / "ours")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxlm.cli.train import load_experiment
@@ -44,7 +44,6 @@ EXPERIMENTS = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(EXPERIMENTS)
 def test_plain_values_and_json_give_the_experiment_back(experiment):
     assert Experiment.from_dict(experiment.to_dict()) == experiment

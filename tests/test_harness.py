@@ -13,6 +13,8 @@ from jaxlm.tasks.config import TaskConfig
 from jaxlm.text.config import TokenizerConfig
 from jaxlm.text.tokenizer import train_tokenizer
 
+from .slow_cases import slow_after
+
 CHAT = (
     "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }};yes\n{% endfor %}"
     "{% if add_generation_prompt %}[me] {% endif %}"
@@ -91,6 +93,7 @@ def requests(*arguments):
     return [SimpleNamespace(args=own) for own in arguments]
 
 
+@pytest.mark.slow
 def test_log_likelihoods_are_equal(both):
     _, ours, theirs = both
     asked = requests(
@@ -113,6 +116,7 @@ def test_whole_texts_are_equal(both):
     assert found == pytest.approx(expected, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_texts_are_equal(both):
     _, ours, theirs = both
     stop = {"until": ["a", "\n\n"], "max_gen_toks": 20}
@@ -165,6 +169,7 @@ def test_encoders_are_refused(both):
         HarnessModel(model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 2, 16])
 def test_no_answer_depends_on_the_batch_size(both, batch_size):
     folder, ours, _ = both
@@ -195,7 +200,7 @@ def test_an_empty_text_is_as_likely_as_theirs(both):
     assert ours.loglikelihood_rolling(asked) == pytest.approx(theirs.loglikelihood_rolling(asked, True), abs=1e-3)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 4])
+@pytest.mark.parametrize("batch_size", slow_after(0, [1, 2, 4]))
 def test_a_request_repeated_is_drawn_anew(both, batch_size):
     options = {"until": [], "max_gen_toks": 16, "do_sample": True, "temperature": 1.0}
     asked = requests(*[("The sky", options)] * 4)
@@ -267,6 +272,7 @@ def test_bad_options_are_refused_before_any_work(tmp_path, capsys):
     assert "its folder does not exist" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_unknown_task_is_refused_before_the_model_is_loaded():
     from jaxlm.harness import run_harness
 

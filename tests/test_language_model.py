@@ -176,6 +176,7 @@ def test_evaluation_gives_the_numbers_of_training(model, trained_run, tmp_path):
     assert own.loss == pytest.approx(measured.loss, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_evaluation_by_hand_gives_the_same_loss(model, tmp_path):
     text = TEXT[:40]
     (tmp_path / "text.txt").write_text(text)

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from jaxlm.errors import DataError
-from jaxlm.local_paths import refuse_address
 
 logger = logging.getLogger("jaxlm.data")
 
@@ -27,13 +26,6 @@ MANIFEST = "manifest.json"
 DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 ABANDONED_SECONDS = 2 * 24 * 3600  # an unfinished build this old belongs to a process that was killed
 _compared: dict[Path, tuple[int, int, int, str]] = {}  # files whose contents this process has found sound
-
-
-def cache_root(cache_dir: str = "") -> Path:
-    """Returns the folder of all cached data: `cache_dir`, else $JAXLM_CACHE, else ~/.cache/jaxlm."""
-    root = cache_dir or os.environ.get("JAXLM_CACHE") or "~/.cache/jaxlm"
-    refuse_address(root)
-    return Path(root).expanduser()
 
 
 def digest(inputs: Any) -> str:

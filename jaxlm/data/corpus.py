@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from jaxlm.data.cache import cache_root, cached_folder, digest, file_sha256
+from jaxlm.data.cache import cached_folder, digest, file_sha256
 from jaxlm.data.config import SourceConfig
 from jaxlm.data.documents import Documents
 from jaxlm.data.prepared import PreparedDocuments, PreparedRecords, verify_shards
@@ -22,6 +22,7 @@ from jaxlm.data.splits import SPLITS, TRAIN, VALIDATION, Counts, make_splitter
 from jaxlm.data.text_corpus import TextCorpus
 from jaxlm.data.tfds_dataset import dataset_identity, open_dataset, open_records
 from jaxlm.errors import DataError, UsageError
+from jaxlm.local_paths import cache_root
 
 logger = logging.getLogger("jaxlm.data")
 

@@ -56,13 +56,13 @@ def _matches(name: str) -> list[Path]:
     if Path(name).expanduser().is_file():  # a name that exists is no pattern, even with [ or * in it
         return [Path(name).expanduser()]
     if Path(name).expanduser().is_dir():
-        raise UsageError(f"data.files: {name!r} is a folder; name its files, such as {name.rstrip('/')}/*.txt")
+        raise UsageError(f"{name!r} is a folder; name its files, such as {name.rstrip('/')}/*.txt")
     if Path(name).expanduser().exists():  # a pipe gives its content once only, and a device may never end
-        raise UsageError(f"data.files: {name!r} is no regular file (a pipe or a device): put its content into one")
+        raise UsageError(f"{name!r} is no regular file (a pipe or a device): put its content into one")
     matches = [Path(match) for match in glob(str(Path(name).expanduser()), recursive=True) if Path(match).is_file()]
     if not matches:
         problem = "matches no file" if any(sign in name for sign in "*?[") else "does not exist"
-        raise UsageError(f"data.files: {name!r} {problem} (looked from {Path.cwd()})")
+        raise UsageError(f"{name!r} {problem} (looked from {Path.cwd()})")
     return matches
 
 

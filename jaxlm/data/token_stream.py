@@ -7,10 +7,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from jaxlm.data.cache import cache_root, cached_folder, digest
+from jaxlm.data.cache import cached_folder, digest
 from jaxlm.data.npy_writer import NpyWriter
 from jaxlm.data.prepared import PreparedDocuments
 from jaxlm.errors import DataError, UsageError
+from jaxlm.local_paths import cache_root
 from jaxlm.progress import counted
 
 FORMAT = 2  # counts up when what is written changes

@@ -47,7 +47,7 @@ class TokenScores:
         """Computes all of them, float32 [batch, time, vocab_size]."""
         return self._logits(self.features)
 
-    def each(self, function: Callable[..., Results], *columns: jax.Array) -> Results:
+    def each(self, function: Callable[..., Results], *columns: jax.Array, wanted: jax.Array | None = None) -> Results:
         """Applies a function of logits that treats each position by itself.
 
         Args:
@@ -55,6 +55,8 @@ class TokenScores:
             [batch, n, ...]; called for all positions at once or for a few at a time, in which case their logits are
             computed a second time for the gradient.
           columns: [batch, time, ...].
+          wanted: bool [batch, time], where the results are needed, elsewhere they may be zeros; what is computed for a
+            few positions at a time ends after these. None means everywhere.
 
         Returns:
           The tree of arrays [batch, time, ...].
@@ -66,19 +68,33 @@ class TokenScores:
         count = math.ceil(time / max(PIECE // row_bytes, 1))
         size = math.ceil(time / count)
 
+        order = None if wanted is None else jnp.argsort(~wanted, axis=1, stable=True)
+        longest = jnp.int32(time) if wanted is None else wanted.sum(1).max()
+
         def cut(x: jax.Array) -> jax.Array:
+            if order is not None:
+                x = jnp.take_along_axis(x, order.reshape(*order.shape, *(1,) * (x.ndim - 2)), axis=1)
             padded = jnp.pad(x, ((0, 0), (0, count * size - time), *((0, 0),) * (x.ndim - 2)))
             return jnp.moveaxis(padded.reshape(batch, count, size, *x.shape[2:]), 1, 0)
 
         def join(x: jax.Array) -> jax.Array:
-            return jnp.moveaxis(x, 0, 1).reshape(batch, count * size, *x.shape[3:])[:, :time]
+            x = jnp.moveaxis(x, 0, 1).reshape(batch, count * size, *x.shape[3:])[:, :time]
+            if order is None:
+                return x
+            return jnp.take_along_axis(x, jnp.argsort(order, axis=1).reshape(batch, time, *(1,) * (x.ndim - 2)), axis=1)
 
-        @jax.checkpoint
-        def piece(features: jax.Array, *own: jax.Array) -> Results:
+        def scored(features: jax.Array, *own: jax.Array) -> Results:
             return function(self._logits(features), *own)
 
-        found = jax.lax.map(lambda own: piece(*own), tuple(cut(x) for x in (self.features, *columns)))
-        return jax.tree.map(join, found)
+        @jax.checkpoint
+        def piece(first: jax.Array, *own: jax.Array) -> Results:
+            if wanted is None:
+                return scored(*own)
+            nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(scored, *own))
+            return jax.lax.cond(first < longest, scored, lambda *own: nothing, *own)
+
+        pieces = (jnp.arange(count) * size, *(cut(x) for x in (self.features, *columns)))
+        return jax.tree.map(join, jax.lax.map(lambda own: piece(*own), pieces))
 
     def _logits(self, features: jax.Array) -> jax.Array:
         config = self.config

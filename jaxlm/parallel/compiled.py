@@ -16,6 +16,8 @@ from typing import Any
 
 import jax
 
+from jaxlm.local_paths import cache_root
+
 logger = logging.getLogger("jaxlm.parallel")
 
 VARIABLE = "JAXLM_COMPILATION_CACHE"
@@ -38,7 +40,7 @@ def keep_compiled() -> Path | None:
     setting = os.environ.get(VARIABLE, "")
     if setting.lower() in ("off", "0", "no", "false"):
         return None
-    root = Path(setting or Path(os.environ.get("JAXLM_CACHE") or "~/.cache/jaxlm") / "compiled").expanduser()
+    root = Path(setting).expanduser() if setting else cache_root() / "compiled"
     folder = root / _processor()
     try:
         folder.mkdir(parents=True, exist_ok=True)

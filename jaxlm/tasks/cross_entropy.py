@@ -25,6 +25,11 @@ def token_losses(logits: jax.Array, targets: jax.Array, label_smoothing: float =
     return log_normalizer - expected
 
 
-def scored_losses(scores: TokenScores, targets: jax.Array, label_smoothing: float = 0.0) -> jax.Array:
-    """The same of scores [batch, time] that are not computed yet, without all logits in memory at once."""
-    return scores.each(lambda logits, own: token_losses(logits, own, label_smoothing), targets)
+def scored_losses(
+    scores: TokenScores, targets: jax.Array, label_smoothing: float = 0.0, wanted: jax.Array | None = None
+) -> jax.Array:
+    """The same of scores [batch, time] that are not computed yet, without all logits in memory at once.
+
+    Where a bool array `wanted` [batch, time] is false, the results may be zeros.
+    """
+    return scores.each(lambda logits, own: token_losses(logits, own, label_smoothing), targets, wanted=wanted)

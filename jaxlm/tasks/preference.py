@@ -79,7 +79,9 @@ class Preference(LabelledObjective):
             deterministic=dropout_rng is None,
             rngs=None if dropout_rng is None else {"dropout": dropout_rng},
         )
-        found = -weighted(scored_losses(scores, columns["targets"]), columns["loss_weights"])
+        found = -weighted(
+            scored_losses(scores, columns["targets"], wanted=columns["loss_weights"] > 0), columns["loss_weights"]
+        )
         chosen, rejected = jnp.split(found, 2)
         return chosen, rejected
 

@@ -77,7 +77,7 @@ class TextToText(LabelledObjective):
             right = (jnp.argmax(logits, -1) == targets).astype(jnp.float32)
             return token_losses(logits, targets, self.config.label_smoothing), right
 
-        losses, right = outputs.each(measured, batch["targets"])
+        losses, right = outputs.each(measured, batch["targets"], wanted=weights > 0)
         total = weights.sum(-1)
         return {
             "loss": weighted(losses, weights),

@@ -86,7 +86,7 @@ def test_every_verb_is_a_file_of_its_own():
         (["train", "--model.positions", "rotray"], "invalid choice 'rotray' for argument '--model.positions'"),
         (["train", "--model.use-bias", "maybe"], "invalid choice 'maybe' for argument '--model.use-bias'"),
         (["train", "--batch-size", "0"], "batch_size is 0; it must be at least 1"),
-        (["train", "--data.source", "text", "--data.files", "none.txt"], "data.files: 'none.txt' does not exist"),
+        (["train", "--data.source", "text", "--data.files", "none.txt"], "'none.txt' does not exist"),
         (["train", "--data.source", "text"], "data.source is 'text' but data.files is empty"),
         (["train", "none.py"], "there is no experiment file none.py"),
         (["evaluate"], "Missing from jaxlm evaluate: MODEL Run folder or"),

@@ -81,8 +81,8 @@ def test_people_get_four_lines(jaxlm, trained_run):
         (["--stride", 17], 2, "the evaluation stride is 17; it must be from 1 to the length of a row, 16"),
         (["--stride", 0], 2, "the evaluation stride is 0"),
         (["--step", 25], 1, "no checkpoint of step 25 in "),
-        (["--files", "none.txt"], 2, "data.files: 'none.txt' does not exist"),
-        (["--files", "none*.txt"], 2, "data.files: 'none*.txt' matches no file"),
+        (["--files", "none.txt"], 2, "'none.txt' does not exist"),
+        (["--files", "none*.txt"], 2, "'none*.txt' matches no file"),
         (["--files", __file__], 1, "text outside the character vocabulary: "),
     ],
 )

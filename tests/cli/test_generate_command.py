@@ -13,6 +13,7 @@ from jaxlm.cli.main import main
 from jaxlm.training.metrics_log import MetricsLog
 
 from ..quick_compilation import PROCESS
+from ..slow_cases import slow_after
 
 LENGTH = ("--max-new-tokens", "40")
 
@@ -114,7 +115,7 @@ def test_what_cannot_be_generated_is_named_and_nothing_is_printed(refused, jaxlm
     assert jaxlm("generate", trained_run, *words)[1] == ""
 
 
-@pytest.mark.parametrize("words", [["--max-new-tokens", "400"], ["--samples", "2"]])
+@pytest.mark.parametrize("words", slow_after(1, [["--max-new-tokens", "400"], ["--samples", "2"]]))
 def test_a_reader_that_leaves_early_gets_no_traceback(trained_run, words):
     read, write = os.pipe()
     process = subprocess.Popen(

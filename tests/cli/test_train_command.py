@@ -100,6 +100,7 @@ def test_mesh_sampling_checkpoints_and_cache_may_change(jaxlm, run, tmp_path):
     assert (tmp_path / "other").is_dir()
 
 
+@pytest.mark.slow
 def test_a_corrupt_newest_checkpoint_is_named_with_the_last_good_one(refused, jaxlm, unfinished):
     damage(unfinished, 30)
     bad = unfinished / "checkpoints" / "30"
@@ -163,6 +164,7 @@ def test_a_batch_that_does_not_divide_is_refused(refused, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_exploded_parameters_stop_the_run_and_are_not_saved(refused, tmp_path):
     experiment = small_experiment(
         tmp_path,

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxlm.data.block_rows import BlockRows
@@ -15,7 +15,6 @@ def rows_of(size, length, seed=0):
     return BlockRows(make_stream([list(range(size))]), length, seed)
 
 
-@settings(deadline=None)
 @given(st.integers(2, 400), st.integers(1, 40), st.integers(0, 9), st.integers(0, 5))
 def test_every_block_of_an_epoch_once(size, length, seed, epoch):
     if size < length + 1:

@@ -9,8 +9,9 @@ import time
 import pytest
 
 from jaxlm.data import cache
-from jaxlm.data.cache import MANIFEST, cache_root, cached_folder, digest, file_sha256
+from jaxlm.data.cache import MANIFEST, cached_folder, digest, file_sha256
 from jaxlm.errors import DataError
+from jaxlm.local_paths import cache_root
 
 
 def build(path):

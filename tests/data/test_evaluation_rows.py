@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxlm.data.evaluation_rows import EvaluationRows
@@ -33,7 +33,6 @@ def all_batches(rows, batch_size=3, processes=1):
     return {name: joined(name) for name in batches[0]} if batches else None
 
 
-@settings(deadline=None)
 @given(st.integers(1, 200), st.integers(1, 40), st.data())
 def test_a_stream_is_covered_exactly_once(size, length, data):
     stride = data.draw(st.integers(1, length))
@@ -55,7 +54,6 @@ def test_a_stream_is_covered_exactly_once(size, length, data):
     assert (batch["targets"][used] == batch["tokens"][used] + 1).all()
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=20), st.integers(1, 12), st.data())
 def test_documents_are_covered_exactly_once_and_kept_apart(sizes, length, data):
     stride = data.draw(st.integers(1, length))

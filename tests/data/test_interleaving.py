@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from jaxlm.data.interleaving import PERIOD, Interleaving
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=6), st.integers(0, 2**31))
 def test_each_sequence_is_read_in_order_without_gaps(weights, seed):
     owner, turn = Interleaving(weights, seed).locate(np.arange(2 * PERIOD))

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxlm.data.packed_rows import PackedRows
@@ -16,7 +16,6 @@ from .data_helpers import assert_contract, distinct_documents, make_stream, pair
 SIZES = st.lists(st.integers(0, 50), min_size=1, max_size=60).filter(lambda sizes: max(sizes) > 1)
 
 
-@settings(deadline=None)
 @given(SIZES, st.integers(1, 30), st.integers(1, 20), st.integers(0, 3), st.integers(0, 3))
 def test_an_epoch_holds_every_pair_of_every_document_once(sizes, length, window, seed, epoch):
     documents = distinct_documents(sizes)
@@ -52,7 +51,6 @@ def check_row(row, owner):
 
 
 @pytest.mark.parametrize("packing", ["first_fit", "best_fit"])
-@settings(deadline=None)
 @given(lengths=st.lists(st.integers(1, 20), max_size=80), capacity=st.integers(20, 30))
 def test_fitting_is_what_its_name_says(packing, lengths, capacity):
     row, column = fit_decreasing(np.array(lengths, np.int64), capacity, packing)

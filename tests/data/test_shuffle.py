@@ -1,13 +1,12 @@
 """Permutations that are computed by index: one to one, even, and the same for ever."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxlm.data.shuffle import Permutation
 
 
-@settings(deadline=None)
 @given(st.integers(1, 2000), st.integers(0, 2**32), st.integers(0, 10))
 def test_one_to_one(size, seed, epoch):
     assert sorted(Permutation(size, seed, epoch)(np.arange(size)).tolist()) == list(range(size))

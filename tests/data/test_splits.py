@@ -18,7 +18,7 @@ def split(path, lines, **values):
     return list(splitter.texts(TRAIN)), list(splitter.texts(VALIDATION)), splitter
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(LINES, FRACTIONS)
 def test_tail_cuts_at_the_very_character(tmp_path, lines, fraction):
     train, validation, _ = split(tmp_path / "a.txt", lines, validation_fraction=fraction)
@@ -29,7 +29,7 @@ def test_tail_cuts_at_the_very_character(tmp_path, lines, fraction):
     assert len(lines) <= len(train) + len(validation) <= len(lines) + 1
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(LINES, FRACTIONS)
 def test_document_keeps_documents_whole_and_copies_together(tmp_path, lines, fraction):
     train, validation, _ = split(tmp_path / "a.txt", lines, split="document", validation_fraction=fraction)

@@ -15,7 +15,7 @@ def columns_of(chosen: list[int], lengths: np.ndarray) -> int:
     return int(np.array(chosen)[np.searchsorted(chosen, lengths)].sum())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.integers(1, 61), min_size=1, max_size=60), st.integers(1, 500))
 def test_widths_are_the_best_of_as_many_and_each_is_worth_it(lengths: list[int], worthwhile: int):
     own = np.array(lengths)

@@ -17,6 +17,7 @@ from jaxlm.models.model import apply_model
 
 from ..models.small_models import BASE, random_params, random_tokens
 from ..quick_compilation import quick_jit
+from ..slow_cases import slow_after
 
 CONTEXT, END = 24, 3
 DECODER = replace(BASE, max_length=CONTEXT, vocab_size=11, head="untied", positions="rotary", num_kv_heads=2)
@@ -68,7 +69,7 @@ def assert_same(found: list[Hypothesis], expected: list[Hypothesis]) -> None:
     np.testing.assert_allclose([one.score for one in found], [one.score for one in expected], atol=1e-4)
 
 
-@pytest.mark.parametrize(("beams", "penalty"), [(2, 1.0), (4, 0.0), (3, 2.0)])
+@pytest.mark.parametrize(("beams", "penalty"), slow_after(1, [(3, 2.0), (2, 1.0), (4, 0.0)]))
 @pytest.mark.parametrize("config", [DECODER, RECURRENT], ids=["decoder", "recurrent"])
 def test_a_batch_is_searched_as_each_prompt_alone_by_a_plain_search(config, beams, penalty):
     params = random_params(config, seed=3)
@@ -77,6 +78,7 @@ def test_a_batch_is_searched_as_each_prompt_alone_by_a_plain_search(config, beam
         assert_same(own, naive_beams(partial(log_probabilities, config, params), prompt, beams, 9, penalty))
 
 
+@pytest.mark.slow
 def test_a_beam_that_holds_all_texts_finds_the_best_of_all():
     config = replace(DECODER, vocab_size=4)
     params = random_params(config, seed=1)
@@ -113,7 +115,7 @@ def test_a_text_ends_where_the_context_does():
 
 
 @pytest.mark.parametrize("penalty", [1.0, 0.0, -1.0])
-@pytest.mark.parametrize("family", ["gpt2", "bart", "t5"])
+@pytest.mark.parametrize("family", slow_after(1, ["gpt2", "bart", "t5"]))
 def test_texts_and_scores_are_those_of_transformers(family, penalty, tmp_path):
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")

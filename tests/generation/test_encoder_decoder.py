@@ -15,6 +15,7 @@ from jaxlm.models.model import apply_model
 
 from ..models.small_models import BASE, random_params, random_tokens
 from ..quick_compilation import quick_jit
+from ..slow_cases import slow_after
 
 START, NEW = 3, 12
 TWO_TOWERS = replace(BASE, architecture="encoder_decoder", num_encoder_layers=1, decoder_start_id=START)
@@ -57,7 +58,7 @@ def naive_greedy(config: ModelConfig, params: dict, source: list[int]) -> list[i
     return text[1:]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", slow_after(1, MODELS))
 def test_greedy_tokens_are_those_of_the_whole_model_again_and_again(name):
     config = MODELS[name]
     config.validate()
@@ -105,6 +106,7 @@ def test_a_source_longer_than_the_context_is_refused():
         generator.stream([[1] * 33], GREEDY, None, 4)
 
 
+@pytest.mark.slow
 def test_a_source_as_long_as_a_context_that_is_no_power_of_two():
     config = replace(MODELS["bart"], max_length=24)
     source = random_tokens(BASE, (24,), seed=7).tolist()

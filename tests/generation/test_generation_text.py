@@ -32,7 +32,7 @@ SHORT = st.text("ab\n", max_size=12)
 STOPS = st.lists(st.text("ab\n", min_size=1, max_size=4), max_size=3)
 
 
-@settings(deadline=None, max_examples=400, derandomize=True)
+@settings(max_examples=400, derandomize=True)
 @given(st.lists(SHORT, max_size=8), STOPS)
 def test_text_passes_up_to_the_first_stop_however_it_is_cut(pieces, stops):
     stop_filter = StopFilter(stops)

@@ -4,6 +4,7 @@ from itertools import chain
 
 import jax
 import numpy as np
+import pytest
 
 from jaxlm.generation.config import GenerationConfig
 from jaxlm.generation.decoding import TokenGenerator
@@ -21,6 +22,7 @@ MODEL = ModelConfig(
 PROMPTS = [[3], [5, 1, 18, 7, 7, 2, 0, 11, 4], list(range(17))]
 
 
+@pytest.mark.slow
 def test_64_greedy_tokens_are_those_of_reading_everything_again():
     # Large weights make a state that wanders; with small ones it soon stands still.
     params = jax.tree.map(lambda x: 6 * x, random_params(MODEL, seed=3))

@@ -35,6 +35,7 @@ def test_bart_is_the_same_both_ways(transformers, tmp_path):
     assert case.config.decoder_start_id == 2
 
 
+@pytest.mark.slow
 def test_mbart_is_the_same_both_ways(transformers, tmp_path):
     model = tiny(transformers, "MBartForConditionalGeneration", scale_embedding=True, activation_function="relu")
     case = check_head(with_logits_bias(model), tmp_path, end_id=2, start_id=5, gradients=True)

@@ -29,6 +29,7 @@ def test_heads_are_the_same_both_ways(tmp_path, name):
     check_head(getattr(transformers, name)(tiny(num_labels=3, pad_token_id=0, n_layer=1)), tmp_path)
 
 
+@pytest.mark.slow
 def test_options_are_the_same_both_ways(tmp_path):
     changes = {"tie_word_embeddings": False, "layer_norm_epsilon": 1e-2, "n_head": 2}
     case = check_options(transformers.BloomForCausalLM(tiny(**changes)), tmp_path)

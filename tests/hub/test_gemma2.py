@@ -25,6 +25,7 @@ def tiny(**changes):
     return transformers.Gemma2Config(**{**SIZES, **own, **caps, **changes})
 
 
+@pytest.mark.slow
 def test_gemma2_is_the_same_both_ways(tmp_path):
     case = check_language_model(transformers.Gemma2ForCausalLM(tiny()), tmp_path)
     assert case.family.name == "gemma2"

@@ -33,6 +33,7 @@ def tiny(**changes):
     return transformers.Gemma3TextConfig(**{**SIZES, **own, **changes})
 
 
+@pytest.mark.slow
 def test_gemma3_is_the_same_both_ways(tmp_path):
     case = check_language_model(transformers.Gemma3ForCausalLM(tiny()), tmp_path)
     assert case.family.name == "gemma3_text"

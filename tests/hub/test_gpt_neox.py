@@ -6,6 +6,7 @@ from jaxlm.hub.config_file import ConfigReader
 from jaxlm.hub.directory import read_model
 from jaxlm.hub.families.gpt_neox import FAMILY
 
+from ..slow_cases import slow_after
 from .decoder_parity import (
     SIZES,
     assert_same_greedy_tokens,
@@ -27,7 +28,7 @@ def tiny(**changes):
     return transformers.GPTNeoXConfig(**{**sizes, "hidden_size": 32, "rope_parameters": rope, **changes})
 
 
-@pytest.mark.parametrize("parallel", [True, False])
+@pytest.mark.parametrize("parallel", slow_after(1, [False, True]))
 def test_gpt_neox_is_the_same_both_ways(tmp_path, parallel):
     case = check_language_model(transformers.GPTNeoXForCausalLM(tiny(use_parallel_residual=parallel)), tmp_path)
     assert case.family.name == "gpt_neox"

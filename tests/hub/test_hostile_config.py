@@ -36,7 +36,7 @@ def test_a_field_of_any_value_is_read_or_refused(name):
     inner = [(field, key) for field, value in config.items() if isinstance(value, dict) for key in value]
     places = st.sampled_from([(field,) for field in config] + inner)
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(places, VALUES)
     def check(place, value):
         field, *keys = place

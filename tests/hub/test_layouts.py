@@ -34,7 +34,7 @@ def cases(draw) -> tuple[Layout, list[tuple[int, ...]]]:
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(cases())
 def test_a_layout_is_invertible_and_knows_the_shapes(case):
     layout, shapes = case

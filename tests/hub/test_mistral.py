@@ -20,6 +20,7 @@ def tiny(**changes):
     return transformers.MistralConfig(**{**SIZES, "sliding_window": 4, **changes})
 
 
+@pytest.mark.slow
 def test_mistral_is_the_same_both_ways(tmp_path):
     case = check_language_model(transformers.MistralForCausalLM(tiny()), tmp_path)
     assert case.family.name == "mistral"

@@ -35,6 +35,7 @@ def test_mixtral_is_the_same_both_ways(tmp_path):
     assert_same_greedy_tokens(case)
 
 
+@pytest.mark.slow
 def test_the_loss_with_the_balance_of_experts_is_the_same(tmp_path):
     case = imported(randomise(transformers.MixtralForCausalLM(tiny(router_aux_loss_coef=0.5))), tmp_path)
     tokens = random_tokens(SIZES["vocab_size"], (2, 10))

@@ -8,6 +8,7 @@ from jaxlm.hub.equivalence import differences
 from jaxlm.hub.families.modernbert import FAMILY
 from jaxlm.models.presets import preset
 
+from ..slow_cases import slow_after
 from .encoder_parity import check_encoder, check_head, make
 from .parity import imported
 
@@ -90,15 +91,18 @@ BIASES = dict.fromkeys(("attention_bias", "mlp_bias", "norm_bias", "classifier_b
 
 @pytest.mark.parametrize(
     ("name", "changes"),
-    [
-        ("ModernBertModel", {"layer_types": ["sliding_attention", "full_attention"], "num_hidden_layers": 2}),
-        ("ModernBertForMaskedLM", {**BIASES, "decoder_bias": False}),
-        ("ModernBertForSequenceClassification", {**BIASES, "num_labels": 3}),
-        ("ModernBertForSequenceClassification", {"num_labels": 3, "classifier_pooling": "mean"}),
-        ("ModernBertForMaskedLM", {"rope_parameters": SCALED}),
-        ("ModernBertForTokenClassification", {"num_labels": 3, "classifier_bias": True}),
-        ("ModernBertForQuestionAnswering", {"hidden_activation": "silu", "classifier_activation": "silu"}),
-    ],
+    slow_after(
+        3,
+        [
+            ("ModernBertModel", {"layer_types": ["sliding_attention", "full_attention"], "num_hidden_layers": 2}),
+            ("ModernBertForMaskedLM", {**BIASES, "decoder_bias": False}),
+            ("ModernBertForSequenceClassification", {**BIASES, "num_labels": 3}),
+            ("ModernBertForSequenceClassification", {"num_labels": 3, "classifier_pooling": "mean"}),
+            ("ModernBertForMaskedLM", {"rope_parameters": SCALED}),
+            ("ModernBertForTokenClassification", {"num_labels": 3, "classifier_bias": True}),
+            ("ModernBertForQuestionAnswering", {"hidden_activation": "silu", "classifier_activation": "silu"}),
+        ],
+    ),
 )
 def test_heads_are_the_same_both_ways(tmp_path, name, changes):
     check_head(tiny(name, **changes), tmp_path)

@@ -22,6 +22,7 @@ def tiny(**changes):
     return transformers.Qwen2Config(**{**SIZES, **WINDOWS, "max_window_layers": 1, **changes})
 
 
+@pytest.mark.slow
 def test_qwen2_is_the_same_both_ways(tmp_path):
     case = check_language_model(transformers.Qwen2ForCausalLM(tiny()), tmp_path)
     assert case.family.name == "qwen2"

@@ -20,6 +20,7 @@ def tiny(**changes):
     return transformers.Qwen3Config(**{**SIZES, "head_dim": 6, **changes})
 
 
+@pytest.mark.slow
 def test_qwen3_is_the_same_both_ways(tmp_path):
     case = check_language_model(transformers.Qwen3ForCausalLM(tiny()), tmp_path)
     assert case.family.name == "qwen3"

@@ -113,6 +113,7 @@ def test_an_export_has_the_same_bits(recorded, tmp_path):
 IMMATERIAL = ("num_kv_heads", "head_dim", "mlp_dim", "layer_pattern", "window")
 
 
+@pytest.mark.slow
 def test_cached_decoding_of_a_left_padded_batch_is_the_full_forward(recorded):
     model, _, fixture = recorded
     if model.config.architecture not in ("decoder", "encoder_decoder"):

@@ -9,6 +9,7 @@ from jaxlm.hub.families.roberta import FAMILY, XLM_FAMILY
 from jaxlm.models.model import apply_model
 from jaxlm.models.presets import preset
 
+from ..slow_cases import slow_after
 from .encoder_parity import assert_read_with, check_encoder, check_head, make
 from .parity import TOLERANCE, imported, random_tokens
 
@@ -53,14 +54,17 @@ def test_roberta_is_the_same_both_ways(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "changes"),
-    [
-        ("RobertaModel", {"type_vocab_size": 2}),
-        ("RobertaForSequenceClassification", {"num_labels": 3, "hidden_act": "relu"}),
-        ("RobertaForTokenClassification", {"num_labels": 3}),
-        ("RobertaForQuestionAnswering", {}),
-        ("XLMRobertaForMaskedLM", {}),
-        ("XLMRobertaForSequenceClassification", {"num_labels": 3}),
-    ],
+    slow_after(
+        2,
+        [
+            ("RobertaModel", {"type_vocab_size": 2}),
+            ("RobertaForSequenceClassification", {"num_labels": 3, "hidden_act": "relu"}),
+            ("RobertaForTokenClassification", {"num_labels": 3}),
+            ("RobertaForQuestionAnswering", {}),
+            ("XLMRobertaForMaskedLM", {}),
+            ("XLMRobertaForSequenceClassification", {"num_labels": 3}),
+        ],
+    ),
 )
 def test_heads_are_the_same_both_ways(tmp_path, name, changes):
     case = check_head(tiny(name, **changes), tmp_path, gradients="XLM" in name)

@@ -116,7 +116,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     cut=st.integers(0, 400),
     changes=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=4),

@@ -61,6 +61,7 @@ def test_version_1_1_is_the_same_both_ways(transformers, tmp_path):
     assert (case.config.head, case.config.scale_head, case.config.feed_forward) == ("untied", False, "geglu")
 
 
+@pytest.mark.slow
 def test_mt5_is_the_same_both_ways(transformers, tmp_path):
     """With the feed-forward of UL2."""
     model = untied(tiny(transformers, "MT5ForConditionalGeneration", feed_forward_proj="gated-silu"))
@@ -74,6 +75,7 @@ def test_a_head_that_is_tied_and_not_scaled_is_the_same_both_ways(transformers, 
     assert (case.config.head, case.config.scale_head) == ("tied", False)
 
 
+@pytest.mark.slow
 def test_the_encoder_alone_is_the_same_both_ways(transformers, tmp_path):
     no_decoder = {"num_decoder_layers": 1, "decoder_start_token_id": None}
     case = check_encoder_head(tiny(transformers, "T5EncoderModel", **no_decoder), tmp_path)

@@ -86,6 +86,7 @@ def test_both_streams_are_the_same(language_model):
             np.testing.assert_allclose(state, expected.hidden_states[2 + 2 * layer + i], atol=TOLERANCE, rtol=0)
 
 
+@pytest.mark.slow
 def test_gradients_are_the_same(language_model):
     theirs, ours = permuted()
     # With both streams, every parameter matters.

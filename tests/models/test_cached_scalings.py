@@ -8,6 +8,7 @@ import pytest
 from jaxlm.models.config import RotaryScaling
 from jaxlm.models.model import init_cache
 
+from ..slow_cases import slow_after
 from .small_models import MAKES, forward, random_params, random_tokens
 
 TIME, PROMPT, PADDING = 24, 10, 4
@@ -22,7 +23,7 @@ SCALINGS = {
 }
 
 
-@pytest.mark.parametrize("name", SCALINGS)
+@pytest.mark.parametrize("name", slow_after(2, sorted(SCALINGS, reverse=True)))
 def test_cached_logits_are_those_of_the_full_forward(name):
     config = replace(MAKES["llama"], rotary_scaling=SCALINGS[name], rotary_theta=100.0, layers="unrolled")
     params = random_params(config)

@@ -15,13 +15,14 @@ from jaxlm.models.tower import init_cache
 from jaxlm.tasks.cross_entropy import token_losses
 
 from ..quick_compilation import quick_jit
+from ..slow_cases import slow_after
 from .small_models import BASE, MAKES, flat, forward, in_layout, random_params, random_tokens
 
 TIME = 12
 TOLERANCE = 1e-5
 
 
-@pytest.fixture(scope="module", params=MAKES)
+@pytest.fixture(scope="module", params=slow_after(4, MAKES))
 def model(request) -> tuple[ModelConfig, dict]:
     config = MAKES[request.param]
     config.validate()
@@ -130,7 +131,7 @@ def test_scanned_layers_equal_unrolled_ones(name):
         np.testing.assert_array_equal(original_leaf, leaf)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama"])  # unrolled and scanned
+@pytest.mark.parametrize("name", slow_after(1, ["llama", "gpt2"]))  # scanned and unrolled
 def test_recomputation_changes_memory_and_nothing_else(name):
     config = replace(MAKES[name], num_layers=1)
     params = random_params(config)
@@ -155,6 +156,7 @@ def test_recomputation_changes_memory_and_nothing_else(name):
     assert products("none") < products("dots") < products("block")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{"dtype": "bfloat16"}, {"matmul_precision": "bfloat16"}])
 def test_recomputation_keeps_products_of_bfloat16_too(change):
     """These stand in a branch for each platform, into which no policy of JAX's looks."""

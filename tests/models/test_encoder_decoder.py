@@ -136,6 +136,7 @@ LEFT = (slice(TARGET - SHORT_TARGET, TARGET), slice(SOURCE - SHORT_SOURCE, SOURC
 RIGHT = (slice(0, SHORT_TARGET), slice(0, SHORT_SOURCE))
 
 
+@pytest.mark.slow
 def test_padded_sources_and_targets_give_what_unpadded_ones_give(model):
     config, params = model
     given = texts()

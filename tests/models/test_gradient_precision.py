@@ -22,6 +22,7 @@ from jaxlm.nn.parameter import spread
 from jaxlm.tasks.cross_entropy import token_losses
 
 from ..quick_compilation import quick_jit
+from ..slow_cases import slow_after
 from .small_models import flat, random_params
 
 BASE = ModelConfig(vocab_size=64, max_length=64, num_layers=2, embed_dim=32, num_heads=4, mlp_dim=64)
@@ -171,7 +172,7 @@ def test_gradients_of_a_few_thousand_tokens_are_those_of_float64():
     check("lstm", 64, 32)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", slow_after(4, MODELS))
 def test_no_sum_over_tokens_is_kept_in_bfloat16(name):
     config = replace(MODELS[name], dtype="bfloat16")
     rows, length = 3, 24

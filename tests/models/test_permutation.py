@@ -148,6 +148,7 @@ def test_scanned_and_unrolled_layers_and_recomputation_are_the_same_model(record
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), scanned, unrolled)
 
 
+@pytest.mark.slow
 def test_memory_is_of_the_same_segment_without_padding_and_has_no_gradient(recorded):
     params, tokens = params_of(recorded), recorded["tokens"]
     before, now = tokens[:, :4], tokens[:, 4:]

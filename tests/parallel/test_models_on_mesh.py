@@ -17,6 +17,7 @@ from jaxlm.parallel.mesh import batch_sharding, make_mesh, on_mesh, param_shardi
 
 from ..models.small_models import BASE, MAKES, flat, random_params, random_tokens
 from ..quick_compilation import quick_jit
+from ..slow_cases import slow_after
 
 MESH = MeshConfig(data=2, fsdp=2, tensor=2)
 SMALL = replace(BASE, vocab_size=32)
@@ -60,7 +61,7 @@ def summed_logits(config: ModelConfig, params: dict, inputs: dict) -> tuple[jax.
     return jnp.sum(jnp.sin(output.logits)) + jnp.sum(output.hidden_states[:, 0]), output.logits
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", slow_after(2, MODELS))
 def test_a_mesh_gives_what_one_device_gives(name):
     config = MODELS[name]
     config.validate()

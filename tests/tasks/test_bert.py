@@ -78,6 +78,7 @@ def test_half_of_the_pairs_are_true_and_the_others_are_from_two_documents():
     assert len(labels) > 1500
 
 
+@pytest.mark.slow
 def test_the_length_of_a_pair_says_little_of_its_label():
     rows = task().feed.training_rows(STREAM, seed=1)
     batch = rows.batch(np.arange(20 * len(rows)))
@@ -122,6 +123,7 @@ def test_a_true_pair_is_a_stretch_of_its_document():
     assert right[0] - left[-1] in range(1, 12)  # what was cut is at the ends of a part
 
 
+@pytest.mark.slow
 def test_the_loss_is_the_sum_of_both_means_in_several_parts():
     found = task()
     batch = found.feed.training_rows(STREAM, seed=1).batch(np.arange(4))

@@ -37,6 +37,7 @@ def within(count: int, total: int, share: float) -> bool:
     return abs(count / total - share) < 4 * sqrt(share * (1 - share) / total)
 
 
+@pytest.mark.slow
 def test_hidden_tokens_are_15_percent_and_80_10_10(batch):
     rows, tokenizer = batch
     special = np.isin(rows["targets"], [tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id])

@@ -73,6 +73,7 @@ def test_targets_without_weight_have_no_gradient(batch):
     jax.tree.map(np.testing.assert_array_equal, gradient(PARAMS, batch["targets"]), gradient(PARAMS, other))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "layers"),
     [("dropout_rate", "unrolled"), ("attention_dropout_rate", "unrolled"), ("dropout_rate", "scanned")],

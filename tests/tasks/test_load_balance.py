@@ -74,6 +74,7 @@ def test_padding_alone_costs_nothing_and_a_model_without_experts_is_refused():
         load_balance_loss({})
 
 
+@pytest.mark.slow
 def test_training_adds_the_loss_of_the_tokens_that_are_no_padding():
     config = replace(MAKES["mixtral"], remat="block")
     params = random_params(config)

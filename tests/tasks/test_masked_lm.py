@@ -22,6 +22,7 @@ from jaxlm.training.loop import train
 from ..data.data_helpers import distinct_documents, make_stream
 from ..models.small_models import random_params
 from ..quick_compilation import quick_jit
+from ..slow_cases import slow_after
 from ..small_runs import small_experiment
 
 SPECIAL = ("[CLS]", "[SEP]", "[MASK]")
@@ -68,7 +69,7 @@ def test_an_evaluation_does_not_depend_on_the_batch_size_and_equals_its_definiti
     assert totals[3]["weight"] == batch["loss_weights"].sum() > 10
 
 
-@pytest.mark.parametrize("masking", ["token", "whole_word", "span"])
+@pytest.mark.parametrize("masking", slow_after(1, ["token", "whole_word", "span"]))
 def test_scoring_hidden_tokens_only_changes_no_sum_and_no_gradient(masking):
     found = task("blocks", masking=masking)
     whole = replace(found.objective, most=None)

@@ -5,7 +5,7 @@ from math import sqrt
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxlm.data.example_rows import choices
@@ -104,7 +104,6 @@ def test_a_span_has_one_fate():
             assert len(fates) == 1
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(0, TOKENIZER.vocab_size - 1), max_size=60),
     st.sampled_from(MASKINGS),

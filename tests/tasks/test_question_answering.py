@@ -48,7 +48,7 @@ def example(context=CONTEXT, answer="Levi's Stadium"):
     return Example("here", {"id": "q", "question": "Where?", "context": context, "answers": answers})
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=40), st.integers(9, 30), st.integers(1, 8))
 def test_windows_cover_all_words_in_order(sizes, room, stride):
     found = list(windows(sizes, room, stride))
@@ -144,6 +144,7 @@ def test_targets_are_the_answer_where_a_window_has_all_of_it():
     assert set(found) == {"Levi's Stadium"}
 
 
+@pytest.mark.slow
 def test_the_best_spans_are_those_of_a_search_over_all():
     task = make_labelled_task(replace(CONFIG, no_answer=True), MODEL)
     params = nn.unbox(init_params(MODEL, jax.random.key(0)))

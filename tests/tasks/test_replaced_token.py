@@ -194,6 +194,7 @@ def test_samples_have_the_shares_of_the_softmax(size):
     np.testing.assert_array_less(np.abs(shares - expected), 5 * np.sqrt(expected / drawn.size))
 
 
+@pytest.mark.slow
 def test_a_row_does_not_depend_on_the_others():
     batch = whole_split()
     row_sums = row_sums_of()
@@ -259,6 +260,7 @@ def test_accumulation_equals_the_large_batch():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), one.params, four.params)
 
 
+@pytest.mark.slow
 def test_a_mesh_gives_what_one_device_gives():
     batch = {name: value[:8] for name, value in whole_split().items()}
     objective = ReplacedToken(MODEL)
@@ -279,6 +281,7 @@ def test_a_mesh_gives_what_one_device_gives():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6 * scale), others, gradients)
 
 
+@pytest.mark.slow
 def test_dropout_changes_what_is_sampled_from_but_not_the_noise():
     model = replace(MODEL, dropout_rate=0.3)
     row_sums = quick_jit(task(model).objective.row_sums)
@@ -317,6 +320,7 @@ class Leaking(ReplacedToken):
         return {**own, "discriminator_loss": whole["discriminator_loss"]}
 
 
+@pytest.mark.slow
 def test_the_self_checks_pass_what_is_right_and_look_at_both_models():
     check()
     with pytest.raises(DataError, match=r"the discriminator loss is 0\.2.* and that of guessing is 0\.693"):

@@ -93,6 +93,7 @@ def test_the_loss_of_a_batch_is_that_of_the_formula(negatives):
     assert float(sums["found"]) == sum(scores[row].argmax() == row for row in range(4))
 
 
+@pytest.mark.slow
 def test_equal_texts_are_no_negatives_of_each_other():
     same = {"text": "the sea", "pair": "a blue sea", "negative": "far away hills"}
     examples = [

@@ -67,6 +67,7 @@ def test_the_loss_of_packed_pairs_is_that_of_each_alone():
     assert float(sums["loss"]) == pytest.approx(total, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_smoothing_pulls_towards_every_token_alike():
     plain, half = (quick_jit(SequenceToSequence(CONFIG, True, s).token_losses)(PARAMS, BATCH) for s in (0.0, 0.5))
     others = {**BATCH}
@@ -78,6 +79,7 @@ def test_smoothing_pulls_towards_every_token_alike():
     np.testing.assert_allclose(half, 0.5 * plain + 0.5 * uniform, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_dropout_follows_its_key_and_is_off_without_one():
     losses = quick_jit(SequenceToSequence(replace(CONFIG, dropout_rate=0.3), True).token_losses)
     plain = losses(PARAMS, BATCH)

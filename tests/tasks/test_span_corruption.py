@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxlm.data.config import DataConfig
@@ -71,7 +71,6 @@ def test_noise_has_the_density_and_the_spans_of_t5():
     assert masks[:, 20:-20].mean(0).std() < 0.035
 
 
-@settings(deadline=None)
 @given(st.integers(0, 80), st.floats(0.05, 0.6), st.floats(1, 20), st.integers(0, 99))
 def test_a_text_is_restored_from_source_and_target(length, density, mean_span, seed):
     tokens = np.arange(length)

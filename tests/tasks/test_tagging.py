@@ -25,7 +25,7 @@ words = st.text(st.characters(codec="utf-8", exclude_characters=" \n\t"), min_si
 sentences = st.lists(st.tuples(words, st.sampled_from(TAGS)), min_size=1, max_size=15)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(sentences, min_size=1, max_size=4), st.integers(4, 40), st.randoms(use_true_random=False))
 def test_every_word_gets_its_own_tag(found, length, random):
     examples = [

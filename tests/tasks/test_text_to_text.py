@@ -61,6 +61,7 @@ def test_two_towers_read_the_source_and_the_target_so_far():
     assert batch["loss_weights"].sum(1).tolist() == [3, 2], "the end counts, padding does not"
 
 
+@pytest.mark.slow
 def test_the_loss_is_that_of_sequence_to_sequence_whatever_the_padding():
     task = make_labelled_task(TaskConfig("sequence_to_sequence"), TWO_TOWERS)
     params = nn.unbox(init_params(TWO_TOWERS, jax.random.key(0)))

@@ -69,7 +69,7 @@ message = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(message, min_size=1, max_size=5), st.sampled_from(["", CHATML]))
 def test_what_is_learned_is_what_the_assistant_says(messages, template):
     whole, answered = encode_conversation(TOKENIZER, messages, template)

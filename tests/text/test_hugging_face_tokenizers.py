@@ -100,7 +100,7 @@ def test_many_are_each(loaded, name):
 
 @pytest.mark.parametrize("name", sorted(WRITERS))
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_streams_add_up_to_the_text(loaded, name, data):
     """For any ids, so also what an untrained model makes up."""
     tokenizer = loaded[name]

@@ -49,7 +49,7 @@ WORDS = "Shall I \u524d compare thee\n to  a sum\u00e9mer's <s> 1,000 \U0001f469
 LOSSY = ("bert", "t5", "xlnet", "xlm_roberta", "marian")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.one_of(st.text(max_size=20), st.lists(st.sampled_from(WORDS), max_size=20).map("".join)))
 def test_ids_and_characters_of_any_text(every, text):
     for name, tokenizer in every.items():

@@ -7,7 +7,7 @@ from jaxlm.text.stream import StreamDecoder
 
 
 @given(data=st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_pieces_joined_are_the_whole(tokenizers, data):
     """Holds for any ids, so also for what an untrained model makes up: special ids, malformed bytes."""
     for name, tokenizer in tokenizers.items():
@@ -22,7 +22,7 @@ def test_pieces_joined_are_the_whole(tokenizers, data):
 
 
 @given(text=st.text(st.characters(exclude_categories=["Cs"])))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_text_never_shows_a_broken_character(tokenizers, text):
     text = text.replace("\ufffd", "")
     for name in ("byte", "unigram", "bpe", "chinese"):

@@ -58,7 +58,7 @@ def test_hard_texts_survive(lossless_tokenizer):
 
 
 @given(text=UNICODE)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_any_text_survives(tokenizers, text):
     for name, tokenizer in tokenizers.items():
         if name != "character":

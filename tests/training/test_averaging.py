@@ -58,6 +58,7 @@ def averaged(tmp_path_factory):
     return made, folder / "run"
 
 
+@pytest.mark.slow
 def test_what_is_measured_and_loaded_is_the_average_and_training_goes_on_without_it(averaged, tmp_path):
     made, folder = averaged
     records = [json.loads(line) for line in (folder / METRICS_FILE).read_text().splitlines()]
@@ -71,6 +72,7 @@ def test_what_is_measured_and_loaded_is_the_average_and_training_goes_on_without
     assert any((a != b).any() for a, b in zip(leaves(folder), leaves(tmp_path / "plain"), strict=True))
 
 
+@pytest.mark.slow
 def test_a_stopped_run_ends_with_the_same_average(averaged, tmp_path):
     made, folder = averaged
     shutil.copytree(folder, tmp_path / "run")

@@ -18,6 +18,8 @@ from jaxlm.training.optimizers import make_optimizer
 from jaxlm.training.schedules import learning_rate_schedule
 from jaxlm.training.state import init_state, state_shardings
 
+from ..slow_cases import slow_after
+
 MODEL = ModelConfig(vocab_size=16, max_length=8, num_layers=2, embed_dim=16, num_heads=2)
 
 
@@ -44,7 +46,7 @@ def saved(tmp_path):
     return checkpoints, abstract, shardings, state
 
 
-@pytest.mark.parametrize("name", ["adamw", "lion", "adafactor", "muon"])
+@pytest.mark.parametrize("name", slow_after(1, ["adamw", "lion", "adafactor", "muon"]))
 def test_what_is_loaded_is_what_was_saved(tmp_path, name):
     abstract, shardings, state = make_state(name)
     checkpoints = Checkpoints(tmp_path)
@@ -54,6 +56,7 @@ def test_what_is_loaded_is_what_was_saved(tmp_path, name):
     assert_equal(checkpoints.load_params(abstract.params, shardings.params, 7), state.params)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_moves_between_meshes(tmp_path):
     _, _, state = make_state(mesh_config=MeshConfig(data=1, fsdp=8), devices=8)
     checkpoints = Checkpoints(tmp_path)
@@ -233,6 +236,7 @@ def test_when_nothing_is_sound_the_message_says_so(saved):
         checkpoints.load_state(abstract, shardings, 2)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_model_is_refused(saved):
     checkpoints, *_ = saved
     other = ModelConfig(vocab_size=16, max_length=8, num_layers=2, embed_dim=32, num_heads=2)

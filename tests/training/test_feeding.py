@@ -71,7 +71,7 @@ def records(folder: Path, kind: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("feed", "task"),
     [
-        ("mixture", "causal_lm"),
+        pytest.param("mixture", "causal_lm", marks=pytest.mark.slow),
         pytest.param("curriculum", "masked_lm", marks=pytest.mark.slow),
         pytest.param("buckets", "causal_lm", marks=pytest.mark.slow),
     ],
@@ -120,6 +120,7 @@ def test_a_mixture_is_measured_as_a_whole_and_by_source(tmp_path):
     assert record["loss"] == pytest.approx(sum(each.loss * each.targets for each in alone.values()) / targets, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_tokens_of_a_curriculum_are_counted_as_they_are(tmp_path):
     jaxlm.train(small_experiment(tmp_path, steps=20, log_every=1, **curriculum(tmp_path)), tmp_path / "run")
     lengths = [8] * 9 + [16] * 11

@@ -58,6 +58,7 @@ def examples(folder, count, seed):
     return str(path)
 
 
+@pytest.mark.slow
 def test_losses_are_those_of_transformers(directory, tmp_path):
     import torch
     import transformers

@@ -155,6 +155,7 @@ class StopAfter(PreemptionWatch):
         return step == self.step
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_where_nothing_was_due_ends_with_the_same_ledger(packed_run, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     experiment = RunFolder(packed_run).read_experiment()

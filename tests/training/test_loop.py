@@ -20,6 +20,7 @@ from jaxlm.training.loop import train
 from jaxlm.training.metrics_log import MetricsLog
 from jaxlm.training.preemption import PreemptionWatch
 
+from ..slow_cases import slow_after
 from ..small_runs import small_experiment
 
 
@@ -41,7 +42,7 @@ def test_a_run_folder_holds_all_that_later_verbs_need(trained_run):
     assert experiment.model.max_length == experiment.data.length == 16
 
 
-@pytest.mark.parametrize(("silence", "shown"), [(math.inf, [1, 3, 6, 9, 11]), (0.0, list(range(1, 12)))])
+@pytest.mark.parametrize(("silence", "shown"), slow_after(1, [(0.0, list(range(1, 12))), (math.inf, [1, 3, 6, 9, 11])]))
 def test_each_thing_happens_when_it_is_due_and_at_the_end(tmp_path, monkeypatch, capsys, silence, shown):
     """On the screen, the first step and slow ones come at once; what is recorded does not depend on the clock."""
     monkeypatch.setattr(progress, "LONGEST_SILENCE", silence)
@@ -110,6 +111,7 @@ def test_a_second_call_has_nothing_left_to_do(trained_run, tmp_path):
     assert (result.step, result.validation) == (40, None)
 
 
+@pytest.mark.slow
 def test_a_validation_loss_that_is_no_number_stops_before_it_is_saved(tmp_path, monkeypatch):
     experiment = small_experiment(tmp_path, steps=8, evaluation__every=2, checkpoints__every=2)
     measure = loop.measure
@@ -176,6 +178,7 @@ def test_a_watch_in_another_thread_watches_nothing():
     assert answers == [False]
 
 
+@pytest.mark.slow
 def test_the_batch_on_eight_devices_is_the_batch(trained_run, tmp_path):
     # All of them together: the loss that was logged is that of one device, by the other tests of meshes; here that the
     # text and the seed decide it, and not the folder.

@@ -40,7 +40,7 @@ values = st.one_of(
 records = st.tuples(st.integers(0, 2**40), st.sampled_from(KINDS), st.dictionaries(names, values, max_size=4))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(records, max_size=6))
 def test_every_record_reads_back_bit_for_bit(tmp_path_factory, written):
     log = MetricsLog(tmp_path_factory.mktemp("log") / "metrics.jsonl")

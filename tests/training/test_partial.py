@@ -92,6 +92,7 @@ def test_a_step_neither_differentiates_nor_keeps_state_of_what_is_frozen():
     assert float(metrics["gradient_norm"]) == pytest.approx((4 * (3 * 2 + 2 * 2)) ** 0.5)
 
 
+@pytest.mark.slow
 def test_a_run_leaves_frozen_parameters_as_they_are(tmp_path):
     settings = {"optimizer__freeze": ("token_embedding/*", "layers/0/mlp/*"), "optimizer__layer_decay": 0.8}
     experiment = small_experiment(tmp_path, steps=20, **settings)

@@ -1,6 +1,7 @@
 """An LSTM trains like a decoder: by the same task and step, on any mesh."""
 
 import numpy as np
+import pytest
 
 from jaxlm.models.config import ModelConfig
 from jaxlm.parallel.config import MeshConfig
@@ -12,6 +13,7 @@ MODEL = ModelConfig(
 )
 
 
+@pytest.mark.slow
 def test_on_a_mesh_it_trains_like_on_one_device():
     one_device, _ = run(model=MODEL)
     losses, _ = run(MeshConfig(2, 2, 2), devices=8, model=MODEL)

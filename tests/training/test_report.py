@@ -198,6 +198,7 @@ def test_values_that_are_not_finite_are_counted_not_drawn():
     assert "2 train values are not finite, first at step 8." in page.text
 
 
+@pytest.mark.slow
 def test_a_long_run_stays_small_and_keeps_its_extremes():
     given = [
         {"step": step, "kind": "train", **dict.fromkeys(("loss", "learning_rate", "gradient_norm"), 2.0 + step % 7)}

@@ -114,6 +114,7 @@ def kill_inside_a_save(start, folder, attempts=5):
     raise AssertionError(f"no kill in {attempts} fell inside a save")
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_with_the_same_bits(undisturbed, experiment_file, tmp_path):
     folder = tmp_path / "run"
     checkpoints = Checkpoints(folder / "checkpoints")
@@ -140,6 +141,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bits(undisturbed, exp
     assert_same_run(folder, undisturbed)
 
 
+@pytest.mark.slow
 def test_sigterm_saves_says_so_and_the_run_goes_on_with_the_same_bits(stopped, undisturbed, tmp_path):
     original, process = stopped
     assert process.end() == EXIT_PREEMPTED == 75

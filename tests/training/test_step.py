@@ -14,6 +14,8 @@ from jaxlm.training.schedules import learning_rate_schedule
 from jaxlm.training.state import init_state, state_shardings
 from jaxlm.training.step import make_train_step
 
+from ..slow_cases import slow_after
+
 MODEL = ModelConfig(vocab_size=65, max_length=16, num_layers=2, embed_dim=32, num_heads=4)
 ROWS, LENGTH, STEPS = 32, 16, 5
 
@@ -60,7 +62,9 @@ def one_device():
 
 
 @pytest.mark.parametrize(
-    "mesh", [MeshConfig(data=8), MeshConfig(data=1, fsdp=8), MeshConfig(2, 2, 2)], ids=["data8", "fsdp8", "2x2x2"]
+    "mesh",
+    slow_after(1, [MeshConfig(2, 2, 2), MeshConfig(data=8), MeshConfig(data=1, fsdp=8)]),
+    ids=["2x2x2", "data8", "fsdp8"],
 )
 def test_every_mesh_trains_like_one_device(one_device, mesh):
     losses, _ = run(mesh, devices=8)
@@ -68,6 +72,7 @@ def test_every_mesh_trains_like_one_device(one_device, mesh):
     assert losses[-1] != losses[0]
 
 
+@pytest.mark.slow
 def test_accumulation_equals_the_large_batch_when_rows_weigh_differently(one_device):
     losses, params = run(accumulation=4)
     np.testing.assert_allclose(losses, one_device[0], rtol=1e-6)
@@ -94,9 +99,7 @@ def test_accumulated_gradients_equal_those_of_the_large_batch():
     assert float(moved[0][1]["weight"]) == float(moved[1][1]["weight"]) == batch_of_step(0)["loss_weights"].sum()
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param("lion", marks=pytest.mark.slow), pytest.param("adafactor", marks=pytest.mark.slow), "muon"]
-)
+@pytest.mark.parametrize("name", slow_after(0, ["lion", "adafactor", "muon"]))
 def test_every_optimizer_trains_the_same_on_a_mesh(name):
     optimizer = OptimizerConfig(name=name, warmup_steps=0, learning_rate=1e-3)
     alone, _ = run(optimizer=optimizer)
@@ -105,6 +108,7 @@ def test_every_optimizer_trains_the_same_on_a_mesh(name):
     assert len(set(alone)) == STEPS
 
 
+@pytest.mark.slow
 def test_dropout_is_a_function_of_seed_and_step(one_device):
     model = ModelConfig(**{**MODEL.__dict__, "dropout_rate": 0.5})
     first, _ = run(model=model)
