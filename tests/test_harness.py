@@ -47,7 +47,7 @@ QUESTIONS = [
 ]
 
 
-@pytest.fixture(scope="module", params=["gpt2", "llama"])
+@pytest.fixture(scope="module", params=slow_after(1, ["gpt2", "llama"]))
 def both(request, tmp_path_factory):
     """Ours and theirs, of a tiny model with a tokenizer that it was saved with."""
     from lm_eval.models.huggingface import HFLM
@@ -93,7 +93,6 @@ def requests(*arguments):
     return [SimpleNamespace(args=own) for own in arguments]
 
 
-@pytest.mark.slow
 def test_log_likelihoods_are_equal(both):
     _, ours, theirs = both
     asked = requests(
@@ -128,7 +127,7 @@ def test_texts_are_equal(both):
     assert ours.generate_until(asked) == theirs.generate_until(asked, True)
 
 
-@pytest.mark.parametrize("chat", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("chat", slow_after(0, [False, True]))
 def test_a_task_gives_equal_scores(both, tmp_path, capsys, monkeypatch, chat):
     from lm_eval import evaluator
     from lm_eval.tasks import TaskManager
