@@ -116,7 +116,7 @@ def test_settings_in_the_documents_are_valid(path, names):
             value.validate()
 
 
-@pytest.mark.parametrize("path", slow_after(1, sorted(NOTEBOOKS)), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", slow_after(1, NOTEBOOKS), ids=lambda path: path.stem)
 def test_a_notebook_runs_at_a_small_size(path, tmp_path, monkeypatch):
     """The cell tagged `parameters` gives the sizes; the metadata `small` of the notebook has small ones."""
     monkeypatch.chdir(tmp_path)

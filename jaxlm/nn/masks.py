@@ -80,8 +80,7 @@ class AttentionMask:
         """Whether any of these queries may see any of these keys, as far as it is known when a program is compiled."""
         if self.offset is not None:
             return True
-        # Distances from keys back to queries, over all pairs.
-        nearest, farthest = queries[0] - keys[-1], queries[-1] - keys[0]
+        nearest, farthest = _distances(queries, keys)
         if self.causal and self.prefix is None and farthest < 0:
             return False
         if not isinstance(self.window, int):
@@ -97,7 +96,7 @@ class AttentionMask:
         """
         if self.offset is not None:
             return False
-        nearest, farthest = queries[0] - keys[-1], queries[-1] - keys[0]
+        nearest, farthest = _distances(queries, keys)
         if self.causal and nearest < 0:
             return False
         if self.window is None:
@@ -107,6 +106,11 @@ class AttentionMask:
         if self.causal:
             return farthest < self.window
         return farthest <= self.window // 2 and nearest >= -(self.window // 2)
+
+
+def _distances(queries: range, keys: range) -> tuple[int, int]:
+    """The smallest and the largest distance from a key back to a query, over all pairs."""
+    return queries[0] - keys[-1], queries[-1] - keys[0]
 
 
 def _cut(x: jax.Array, start: int | jax.Array, size: int) -> jax.Array:

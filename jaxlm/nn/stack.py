@@ -6,7 +6,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxlm.nn.block import Block, BlockInputs
 from jaxlm.nn.cache import LayerCache
@@ -83,7 +82,7 @@ class Stack(nn.Module):
         return not (self.is_initializing() or self.has_rng("dropout") or self.scope.mutable)
 
     def _traced_once(self, local: bool, normalize_input: bool) -> Any:
-        """A block as a function of its parameters, traced and lowered once for all layers: a third of a first call."""
+        """A block as a function of its parameters, traced and lowered once for all layers."""
         block = Block(**self.block.keywords, local=local, normalize_input=normalize_input, parent=None)
         return jax.jit(lambda params, *inputs: block.apply({"params": params}, *inputs))
 
@@ -110,4 +109,4 @@ def with_layout(params: dict[str, Any], layout: str) -> dict[str, Any]:
 def stack_layers(layers: dict[str, Any]) -> dict[str, Any]:
     """Turns the parameters of an unrolled stack into those of a scanned one; the inverse of `unstack_layers`."""
     ordered = [layers[str(i)] for i in range(len(layers))]
-    return {"stacked": jax.tree.map(lambda *xs: (np if isinstance(xs[0], np.ndarray) else jnp).stack(xs), *ordered)}
+    return {"stacked": jax.tree.map(lambda *xs: jnp.stack(xs), *ordered)}

@@ -34,7 +34,6 @@ from jaxlm.hub.registry import export_notice
 from jaxlm.local_paths import naming
 from jaxlm.models.adapters import as_kernels, measure_magnitudes, merged, path_of
 from jaxlm.models.counts import count_params, training_flops
-from jaxlm.nn.stack import with_layout
 from jaxlm.parallel.compiled import VARIABLE, keep_compiled
 from jaxlm.parallel.hardware import peak_flops
 from jaxlm.parallel.mesh import batch_sharding, make_mesh, on_mesh, replicated
@@ -127,6 +126,8 @@ def _train(experiment: Experiment, run_folder: RunFolder, watch: PreemptionWatch
         say(f"epoch{f' of {name}' if len(accounts) > 1 else ''}: {account.summary()}")
     held_out = inputs.evaluation_rows()
     _claim_folder(inputs, run_folder, rows, held_out)
+    if start is not None:
+        start = start.with_layers(inputs.experiment.model.layers)
     mesh = make_mesh(inputs.experiment.mesh)
     with on_mesh(mesh):
         run = _Run(inputs, run_folder, mesh, rows, held_out, start, say)
@@ -360,9 +361,7 @@ class _Run:
         state = init_state(experiment.model, self.optimizer, self.shardings, experiment.seed, adapter)
         whole = joined(self.abstract.params, self.abstract_frozen)
         labels = start is not None and keeps_labels(start.experiment, start.labels, experiment)
-        # On the host, since the weights may lie on one device, and the state on many.
-        weights = with_layout(jax.device_get(start.params), experiment.model.layers) if start is not None else {}
-        found = given(whole, weights, labels) if start is not None else {}
+        found = given(whole, start.params, labels) if start is not None else {}
 
         def is_given(tree: dict) -> Any:
             return jax.tree_util.tree_map_with_path(lambda path, _: path_of(path) in found, tree)
@@ -381,7 +380,7 @@ class _Run:
             }
             params = joined(state.params, joined(self.frozen, others))
             shardings = joined(self.shardings.params, self.frozen_shardings)
-            params, transfer = with_weights(params, shardings, weights, labels, types)
+            params, transfer = with_weights(params, shardings, start.params, labels, types)
             self.say(transfer.summary(f"{experiment.start_from} (step {start.step:,})"))
             learned, self.frozen = split(params, frozen_parts(experiment.optimizer.freeze, adapter))
             if adapter.kind == "dora":

@@ -29,13 +29,10 @@ def frozen_mask(params: Any, patterns: Sequence[str]) -> Any:
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
             places = sorted({"/".join(name.split("/")[:2]) for name in names})
-            one = (
-                "; --model.layers unrolled gives each layer a name"
-                if any("/stacked/" in name for name in names)
-                else ""
-            )
+            stacked = any("/stacked/" in name for name in names)
+            way_out = "; model.layers 'unrolled' gives each layer a name" if stacked else ""
             raise UsageError(
-                f"optimizer.freeze {pattern!r} names no parameter; there are {', '.join(places)[:600]}{one}"
+                f"optimizer.freeze {pattern!r} names no parameter; there are {', '.join(places)[:600]}{way_out}"
             )
     mask = jax.tree_util.tree_map_with_path(
         lambda path, _: any(fnmatchcase(path_of(path), pattern) for pattern in patterns), params

@@ -185,7 +185,7 @@ def with_weights(
     Args:
       params: new ones; those that are given may be shapes alone.
       shardings: of them.
-      weights: parameters of the other model, on the host.
+      weights: parameters of the other model.
       labels: whether its scores of labels are to be taken too.
       kept: of some paths, the type that they are kept in instead of that of `params`.
 
@@ -206,8 +206,9 @@ def with_weights(
             if path[-1].key not in PARTS:
                 new.append(name.removesuffix("/base"))
             return leaf
+        # By way of the host: the weights may lie on one device, and the state on many. A copy, since a step can only
+        # write over what is its own.
         dtype = (kept or {}).get(name, leaf.dtype)
-        # A copy, since a step can only write over what is its own.
         return jax.device_put(np.asarray(found[name], dtype), sharding, may_alias=False)
 
     whole = jax.tree_util.tree_map_with_path(choose, params, shardings)

@@ -19,6 +19,7 @@ from jaxlm.models.adapter_config import AdapterConfig
 from jaxlm.models.adapters import abstract_adapted, merged
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.counts import abstract_params
+from jaxlm.nn.stack import with_layout
 from jaxlm.run_folder import RunFolder
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.text.tokenizer import Tokenizer, has_tokenizer, load_tokenizer
@@ -55,6 +56,12 @@ class StoredModel:
     def labels(self) -> tuple[str, ...]:
         """Names of a classifier's labels, if it has any."""
         return self.imported.labels or self.experiment.task.labels
+
+    def with_layers(self, layers: Literal["scanned", "unrolled"]) -> "StoredModel":
+        """Returns the same model with its layers stacked, or each by itself; see `jaxlm.nn.stack`."""
+        model = replace(self.experiment.model, layers=layers)
+        experiment = replace(self.experiment, model=model)
+        return replace(self, experiment=experiment, params=with_layout(self.params, layers))
 
 
 def read_stored(

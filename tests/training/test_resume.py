@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxlm.errors import UsageError
 from jaxlm.experiment import Experiment
 from jaxlm.interrupts import EXIT_INTERRUPTED
 from jaxlm.parallel.config import MeshConfig
@@ -214,9 +215,14 @@ def test_of_two_processes_in_one_folder_one_works_and_one_says_so(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_that_is_made_longer_ends_with_the_bits_of_one_that_was_planned_so(tmp_path):
-    experiment = small_experiment(tmp_path, steps=30, optimizer__schedule="wsd", optimizer__decay_fraction=0.5)
-    train(replace(experiment, steps=15), tmp_path / "longer")
+@pytest.mark.parametrize("schedule", ["constant", "wsd"])
+def test_a_run_that_is_made_longer_ends_with_the_bits_of_one_that_was_planned_so(tmp_path, schedule):
+    experiment = small_experiment(tmp_path, steps=30, optimizer__schedule=schedule, optimizer__decay_fraction=0.5)
+    train(replace(experiment, steps=20), tmp_path / "longer")
+    if schedule == "wsd":  # which has decayed from step 10 on
+        with pytest.raises(UsageError, match=r"its learning rates up to step 20 depend"):
+            train(experiment, tmp_path / "longer")
+        shutil.rmtree(tmp_path / "longer" / "checkpoints" / "20")
     train(experiment, tmp_path / "longer")
     train(experiment, tmp_path / "planned")
     (longer, _), (planned, _) = final_state(tmp_path / "longer"), final_state(tmp_path / "planned")
