@@ -104,7 +104,7 @@ def test_log_likelihoods_are_equal(both):
         ("x", "y"),
     )
     for own, (score, greedy) in zip(ours.loglikelihood(asked), theirs.loglikelihood(asked, True), strict=True):
-        assert own[0] == pytest.approx(score, abs=1e-4)
+        assert own[0] == pytest.approx(score, rel=1e-6, abs=1e-4)
         assert own[1] == greedy
 
 
@@ -175,7 +175,7 @@ def test_no_answer_depends_on_the_batch_size(both, batch_size):
     other = type(ours)(str(folder), batch_size)
     pairs = requests(*(("The sky is " * count, "blue" * (count + 1)) for count in (4, 1, 3, 2, 5)))
     for own, expected in zip(other.loglikelihood(pairs), ours.loglikelihood(pairs), strict=True):
-        assert own[0] == pytest.approx(expected[0], abs=1e-4)
+        assert own[0] == pytest.approx(expected[0], rel=1e-6, abs=1e-4)
         assert own[1] == expected[1]
     texts = requests(*(("grass " * count,) for count in (30, 1, 12)))
     assert other.loglikelihood_rolling(texts) == pytest.approx(ours.loglikelihood_rolling(texts), abs=1e-3)
@@ -187,7 +187,7 @@ def test_continuations_as_long_as_the_context_are_equal_and_longer_ones_refused(
     _, ours, theirs = both
     asked = requests(("abc", "z" * 63), ("abc", "z" * 64), ("", "z" * 64))
     for own, (score, greedy) in zip(ours.loglikelihood(asked), theirs.loglikelihood(asked, True), strict=True):
-        assert own[0] == pytest.approx(score, abs=1e-4)
+        assert own[0] == pytest.approx(score, rel=1e-6, abs=1e-4)
         assert own[1] == greedy
     with pytest.raises(UsageError, match="has 65 tokens, more than the model's context of 64"):
         ours.loglikelihood(requests(("abc", "z" * 65)))
