@@ -3,7 +3,8 @@
 The softmax of a query is kept up with as its blocks of keys come (Milakov & Gimelshein 2018, algorithm 3; Dao et al.
 2022, algorithm 1), and the backward pass computes the scores again (algorithm 4). Blocks of which the mask is known to
 hide all are left out, so that causal attention does half of the work, and blocks of which it is known to hide nothing
-are not masked. The program is of one size for all lengths.
+are not masked. Where a query sees itself and all before it, the block on the diagonal is cut into pieces, each seen by
+the queries from its first key on. The program is of one size for all lengths.
 
 On one device each key head of each row is attended to by itself, so that the scores of a block stay in the cache; on a
 mesh, which divides rows and heads, they are one axis of each operation.
@@ -24,9 +25,11 @@ from jaxlm.nn.dropout import dropout
 from jaxlm.nn.masks import AttentionMask
 from jaxlm.nn.scores import MASKED, attention_scores, weighted_values
 
-# Scores of a block: of all queries that share a key head, and of keys. 0.8 MB, which fit a core's cache; twice that is
-# faster still where a block of queries is less than a sixth of all, so that causal attention leaves enough out.
-QUERIES, MORE_QUERIES, KEYS = 768, 1536, 256
+# Scores of a block: of all queries that share a key head, and of keys. Wide products are fast products, as long as the
+# scores fit the cache and a block of queries is less than a sixth of all, so that causal attention leaves enough out.
+QUERIES, MORE_QUERIES = 768, 1536
+KEYS, MORE_KEYS = 256, 512  # more where blocks stand on the diagonal
+PIECES = 2  # of a block on the diagonal; each adds to the program
 # What the maximum of scores begins with: above what is hidden, whose weights are then 0, and below all scores.
 LOWEST = MASKED / 10
 
@@ -39,10 +42,10 @@ class _Blocks:
     size: int
 
     @staticmethod
-    def of(time: int, most: int) -> "_Blocks":
-        """Blocks of nearly equal sizes of at most `most`, so that little is padded."""
+    def of(time: int, most: int, multiple: int = 8) -> "_Blocks":
+        """Blocks of nearly equal sizes of at most `most`, up to a multiple, so that little is padded."""
         count = math.ceil(time / most)
-        return _Blocks(count, 8 * math.ceil(time / count / 8))
+        return _Blocks(count, multiple * math.ceil(time / count / multiple))
 
     @property
     def time(self) -> int:
@@ -53,10 +56,6 @@ class _Blocks:
 
     def cut(self, x: jax.Array, block: jax.Array, axis: int) -> jax.Array:
         return jax.lax.dynamic_slice_in_dim(x, block * self.size, self.size, axis)
-
-    def add(self, x: jax.Array, block: jax.Array, more: jax.Array) -> jax.Array:
-        """`x` with something added to a block of its first axis."""
-        return jax.lax.dynamic_update_slice_in_dim(x, self.cut(x, block, 0) + more, block * self.size, 0)
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,8 @@ class _Plan:
       keys: blocks of keys.
       ranges: of each block of queries, the blocks of keys a, ..., d - 1 that it may see, of which it sees all of
         b, ..., c - 1 as far as they are of its segment: (a, b, c, d).
+      pieces: if not 0, blocks of queries stand on the diagonal: what a block sees of its own times comes after
+        `ranges`, in so many pieces.
       together: whether rows and heads are computed together.
     """
 
@@ -80,7 +81,31 @@ class _Plan:
     queries: _Blocks
     keys: _Blocks
     ranges: tuple[tuple[int, int, int, int], ...]
+    pieces: int
     together: bool
+
+
+@dataclass(frozen=True)
+class _Area:
+    """The scores of one product: of the queries of block `block` from its `row` on, and `columns` keys from `key` on.
+
+    Attributes:
+      visible: which are, [queries, keys]; None if all.
+      draw: which draw of dropout of this block of queries is its own.
+    """
+
+    block: jax.Array
+    row: int
+    key: jax.Array
+    columns: int
+    visible: jax.Array | None
+    draw: jax.Array | int
+
+    def keys(self, x: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_slice_in_dim(x, self.key, self.columns, 0)
+
+    def add_to_keys(self, x: jax.Array, more: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_update_slice_in_dim(x, self.keys(x) + more, self.key, 0)
 
 
 @struct.dataclass
@@ -115,20 +140,29 @@ def blockwise_attention(
     kv_heads, key_time = key.shape[1:3]
     group = heads // kv_heads
     most_queries = max(QUERIES // group, min(MORE_QUERIES // group, query_time // 6), 8)
-    queries, keys = _Blocks.of(query_time, most_queries), _Blocks.of(key_time, KEYS)
-    more_queries, more_keys = queries.time - query_time, keys.time - key_time
     together = jax.sharding.get_abstract_mesh().size > 1
-    ranges = tuple(_seen_blocks(mask, queries.slots(i), keys, key_time) for i in range(queries.count))
+    pieces = 0
+    if mask.triangular and query_time == key_time and most_queries >= KEYS:
+        pieces = PIECES
+        inside = math.ceil(most_queries / MORE_KEYS)  # blocks of keys in one of queries
+        queries = _Blocks.of(query_time, most_queries, 8 * math.lcm(pieces, inside))
+        keys = _Blocks(queries.count * inside, queries.size // inside)
+        ranges = tuple((0, 0, i * inside, i * inside) for i in range(queries.count))
+    else:
+        queries, keys = _Blocks.of(query_time, most_queries), _Blocks.of(key_time, KEYS)
+        ranges = tuple(_seen_blocks(mask, queries.slots(i), keys, key_time) for i in range(queries.count))
+    more_queries, more_keys = queries.time - query_time, keys.time - key_time
     if together and mask.key_segments is not None:
         ranges = tuple((first, last, last, last) for first, _, _, last in ranges)  # each row has its own segments
-    mask = mask.padded(query_time, key_time, more_queries, more_keys)
+    if mask.key_segments is not None or not pieces:  # else the padding lies ahead of all queries
+        mask = mask.padded(query_time, key_time, more_queries, more_keys)
     if bias is not None:
         bias = jnp.pad(bias, ((0, 0), (more_queries, more_keys))).reshape(kv_heads, group, -1)
 
     def lengthened(x: jax.Array, more: int) -> jax.Array:
         return jnp.pad(x, ((0, 0), (0, 0), (0, more), (0, 0))) if more else x
 
-    plan = _Plan(scale, soft_cap, dropout_rate, queries, keys, ranges, together)
+    plan = _Plan(scale, soft_cap, dropout_rate, queries, keys, ranges, pieces, together)
     grouped = lengthened(query, more_queries).reshape(batch, kv_heads, group, queries.time, head_dim)
     given = _Given(mask, dropout_key if dropout_rate else None)
     out = _attend(plan, grouped, lengthened(key, more_keys), lengthened(value, more_keys), bias, given)
@@ -209,19 +243,19 @@ def _attend_head(
     """Attends to one head; the result [group, time, head_dim] and the logarithm of what the weights were divided by."""
 
     def block(i: jax.Array) -> tuple[jax.Array, jax.Array]:
-        queries = plan.queries.cut(query, i, 1)
+        i, queries = _tied(i, plan.queries.cut(query, i, 1))
 
-        def step(j: jax.Array, sums: tuple, visible: jax.Array | None) -> tuple:
-            largest, total, summed = sums
-            scores = _scores(plan, queries, plan.keys.cut(key, j, 0), _bias(plan, bias, i, j), visible)
+        def step(area: _Area, own: tuple, shared: tuple) -> tuple:
+            largest, total, summed = own
+            scores = _scores(plan, queries[:, area.row :], area.keys(key), _bias(plan, bias, area), area.visible)
             new_largest = jnp.maximum(largest, scores.max(-1))
             weights, shrunk = jnp.exp(scores - new_largest[..., None]), jnp.exp(largest - new_largest)
-            more = _weighted(plan, given, i, j, weights, plan.keys.cut(value, j, 0))
-            return new_largest, total * shrunk + weights.sum(-1), summed * shrunk[..., None] + more
+            more = _weighted(plan, given, area, weights, area.keys(value))
+            return (new_largest, total * shrunk + weights.sum(-1), summed * shrunk[..., None] + more), shared
 
         rows = queries.shape[:2]
         start = jnp.full(rows, LOWEST), jnp.zeros(rows), jnp.zeros((*rows, value.shape[-1]))
-        largest, total, summed = _over_keys(plan, given.mask, i, step, start)
+        (largest, total, summed), _ = _over_keys(plan, given.mask, i, step, start, ())
         total = jnp.where(total == 0, 1.0, total)  # of queries that see nothing
         return (summed / total[..., None]).astype(value.dtype), largest + jnp.log(total)
 
@@ -242,31 +276,41 @@ def _gradients_of_head(
     """The gradients of queries, keys, values and bias, summed over blocks in float32 whatever the compute dtype."""
 
     def block(sums: tuple, i: jax.Array) -> tuple[tuple, jax.Array]:
-        queries, log_totals, in_common, cotangents = (
-            plan.queries.cut(x, i, 1) for x in (query, log_total, common, cotangent)
-        )
+        i, queries = _tied(i, plan.queries.cut(query, i, 1))
+        log_totals, in_common, cotangents = (plan.queries.cut(x, i, 1) for x in (log_total, common, cotangent))
 
-        def step(j: jax.Array, sums: tuple, visible: jax.Array | None) -> tuple:
-            of_queries, of_key, of_value, of_bias = sums
-            keys, values, of_pair = plan.keys.cut(key, j, 0), plan.keys.cut(value, j, 0), _bias(plan, bias, i, j)
-            scores, pull_back_scores = jax.vjp(partial(_scores, plan, visible=visible), queries, keys, of_pair)
-            weights = jnp.exp(scores - log_totals[..., None])
-            _, pull_back = jax.vjp(partial(_weighted, plan, given, i, j), weights, values)
-            of_weights, more_value = pull_back(cotangents)
-            more_queries, more_key, more_bias = pull_back_scores(weights * (of_weights - in_common[..., None]))
+        def step(area: _Area, of_queries: jax.Array, shared: tuple) -> tuple:
+            of_key, of_value, of_bias = shared
+            own, log_total, common, cotangent = (x[:, area.row :] for x in (queries, log_totals, in_common, cotangents))
+            of_pair = _bias(plan, bias, area)
+            scores, pull_back_scores = jax.vjp(
+                partial(_scores, plan, visible=area.visible), own, area.keys(key), of_pair
+            )
+            weights = jnp.exp(scores - log_total[..., None])
+            _, pull_back = jax.vjp(partial(_weighted, plan, given, area), weights, area.keys(value))
+            of_weights, more_value = pull_back(cotangent)
+            more_queries, more_key, more_bias = pull_back_scores(weights * (of_weights - common[..., None]))
             if bias is not None:
-                start, size = _bias_start(plan, i, j), plan.queries.size + plan.keys.size - 1
-                present = jax.lax.dynamic_slice_in_dim(of_bias, start, size, axis=1)
+                start = _bias_start(plan, area)
+                present = jax.lax.dynamic_slice_in_dim(of_bias, start, more_bias.shape[1], axis=1)
                 of_bias = jax.lax.dynamic_update_slice_in_dim(of_bias, present + more_bias, start, axis=1)
-            of_key, of_value = plan.keys.add(of_key, j, more_key), plan.keys.add(of_value, j, more_value)
-            return of_queries + more_queries, of_key, of_value, of_bias
+            shared = area.add_to_keys(of_key, more_key), area.add_to_keys(of_value, more_value), of_bias
+            return of_queries + more_queries, shared
 
-        of_queries, *others = _over_keys(plan, given.mask, i, step, (jnp.zeros(queries.shape), *sums))
-        return tuple(others), of_queries
+        of_queries, sums = _over_keys(plan, given.mask, i, step, jnp.zeros(queries.shape), sums)
+        return sums, of_queries
 
     start = tuple(None if x is None else jnp.zeros(x.shape) for x in (key, value, bias))
     (of_key, of_value, of_bias), of_queries = jax.lax.scan(block, start, jnp.arange(plan.queries.count))
     return _joined(of_queries), of_key, of_value, of_bias
+
+
+def _tied(i: jax.Array, queries: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Both as they are: what follows from the number of a block alone, its mask, is else computed for all blocks ahead.
+
+    A scan over layers computes once what is the same in all of them, when its gradient is taken.
+    """
+    return jax.lax.optimization_barrier((i, queries))
 
 
 def _joined(blocks: Any) -> Any:
@@ -274,27 +318,50 @@ def _joined(blocks: Any) -> Any:
     return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1, *x.shape[3:]), blocks)
 
 
-def _over_keys(plan: _Plan, mask: AttentionMask, i: jax.Array, step: Callable[..., tuple], sums: tuple) -> tuple:
-    """Runs `sums = step(j, sums, visible)` over the blocks of keys that a block of queries may see."""
+def _over_keys(
+    plan: _Plan, mask: AttentionMask, i: jax.Array, step: Callable[..., tuple], own: Any, shared: tuple
+) -> tuple[Any, tuple]:
+    """Runs `own, shared = step(area, own, shared)` over all keys that a block of queries may see.
+
+    Args:
+      own: sums of the queries, arrays [group, queries of the area, ...].
+      shared: other sums.
+    """
     first, whole_first, whole_last, last = jnp.asarray(plan.ranges, jnp.int32)[i]
     if mask.causal and mask.prefix is None and mask.offset is not None:
         # Where the queries stand is known only now, so that what lies ahead of them is left out only now.
         last = jnp.minimum(last, (mask.offset + (i + 1) * plan.queries.size - 1) // plan.keys.size + 1)
+    segments_end = False
     if mask.key_segments is not None and any(b < c for _, b, c, _ in plan.ranges):
-        alike = _blocks_of_first_segment(plan, mask, i)
-        whole_last = jnp.clip(alike, whole_first, whole_last)
+        whole_last = jnp.clip(_blocks_of_first_segment(plan, mask, i), whole_first, whole_last)
+        segments_end = True
 
-    def masked(j: jax.Array, sums: tuple) -> tuple:
-        visible = mask.visible(i * plan.queries.size, plan.queries.size, j * plan.keys.size, plan.keys.size)
-        return step(j, sums, None if visible is None else visible[0])
+    def area(row: int, key: jax.Array, columns: int, masked: bool, draw: jax.Array | int) -> _Area:
+        visible = None
+        if masked:
+            seen = mask.visible(i * plan.queries.size + row, plan.queries.size - row, key, columns)
+            visible = None if seen is None else seen[0]
+        return _Area(i, row, key, columns, visible, draw)
 
+    def over_blocks(start: jax.Array, end: jax.Array, masked: bool, sums: tuple) -> tuple:
+        size = plan.keys.size
+        return jax.lax.fori_loop(start, end, lambda j, sums: step(area(0, j * size, size, masked, j), *sums), sums)
+
+    sums = own, shared
     if any(a < b for a, b, _, _ in plan.ranges):
-        sums = jax.lax.fori_loop(first, jnp.minimum(whole_first, last), masked, sums)
+        sums = over_blocks(first, jnp.minimum(whole_first, last), True, sums)
     if any(b < c for _, b, c, _ in plan.ranges):
-        sums = jax.lax.fori_loop(whole_first, whole_last, lambda j, sums: step(j, sums, None), sums)
-    if any(c < d for _, _, c, d in plan.ranges):
-        sums = jax.lax.fori_loop(whole_last, last, masked, sums)
-    return sums
+        sums = over_blocks(whole_first, whole_last, False, sums)
+    if segments_end or any(c < d for _, _, c, d in plan.ranges):
+        sums = over_blocks(whole_last, last, True, sums)
+    own, shared = sums
+    for piece in range(plan.pieces):
+        size = plan.queries.size // plan.pieces
+        row = piece * size
+        of_piece = area(row, i * plan.queries.size + row, size, True, plan.keys.count + piece)
+        below, shared = step(of_piece, jax.tree.map(lambda x, row=row: x[:, row:], own), shared)
+        own = jax.tree.map(lambda x, new, row=row: jnp.concatenate([x[:, :row], new], 1), own, below)
+    return own, shared
 
 
 def _blocks_of_first_segment(plan: _Plan, mask: AttentionMask, i: jax.Array) -> jax.Array:
@@ -312,28 +379,26 @@ def _scores(
     plan: _Plan, query: jax.Array, key: jax.Array, by_distance: jax.Array | None, visible: jax.Array | None
 ) -> jax.Array:
     """Scores [group, queries, keys], MASKED where nothing may be seen."""
-    bias = None if by_distance is None else by_pair(by_distance, plan.queries.size)
+    bias = None if by_distance is None else by_pair(by_distance, query.shape[1])
     scores = attention_scores(query[None], key[None, None], plan.scale, bias, plan.soft_cap)[0]
     return scores if visible is None else jnp.where(visible, scores, MASKED)
 
 
-def _weighted(
-    plan: _Plan, given: _Given, i: jax.Array, j: jax.Array, weights: jax.Array, values: jax.Array
-) -> jax.Array:
+def _weighted(plan: _Plan, given: _Given, area: _Area, weights: jax.Array, values: jax.Array) -> jax.Array:
     """The weighted sums of values, float32 [group, queries, head_dim]."""
     if given.dropout_key is not None:
-        # Each pair of blocks has its own draw, the same in both directions.
-        key = jax.random.fold_in(jax.random.fold_in(given.dropout_key, i), j)
+        # Each area has its own draw, the same in both directions.
+        key = jax.random.fold_in(jax.random.fold_in(given.dropout_key, area.block), area.draw)
         weights = dropout(weights, plan.dropout_rate, key)
     return weighted_values(weights[None], values[None, None], jnp.float32)[0]
 
 
-def _bias_start(plan: _Plan, i: jax.Array, j: jax.Array) -> jax.Array:
-    return plan.queries.time - (i + 1) * plan.queries.size + j * plan.keys.size
+def _bias_start(plan: _Plan, area: _Area) -> jax.Array:
+    return plan.queries.time - (area.block + 1) * plan.queries.size + area.key
 
 
-def _bias(plan: _Plan, bias: jax.Array | None, i: jax.Array, j: jax.Array) -> jax.Array | None:
+def _bias(plan: _Plan, bias: jax.Array | None, area: _Area) -> jax.Array | None:
     if bias is None:
         return None
-    queries, keys = plan.queries, plan.keys
-    return of_block(bias, queries.time, (i * queries.size, queries.size), (j * keys.size, keys.size))
+    queries = area.block * plan.queries.size + area.row, plan.queries.size - area.row
+    return of_block(bias, plan.queries.time, queries, (area.key, area.columns))

@@ -76,6 +76,11 @@ class AttentionMask:
             prefix=lengthened(self.prefix, more_keys),
         )
 
+    @property
+    def triangular(self) -> bool:
+        """Whether each query sees its own slot and all before it, as far as they are of its segment."""
+        return self.causal and self.window is None and self.prefix is None and self.offset is None
+
     def may_see(self, queries: range, keys: range) -> bool:
         """Whether any of these queries may see any of these keys, as far as it is known when a program is compiled."""
         if self.offset is not None:

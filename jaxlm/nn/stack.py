@@ -72,6 +72,7 @@ class Stack(nn.Module):
             in_axes=(nn.broadcast, 0, 0),
             length=num_layers,
             metadata_params={nn.PARTITION_NAME: "layers"},
+            check_constancy_invariants=False,  # which would trace the block once more
         )
         block = scanned(**fields, local=self.local[0], normalize_input=True, name="stacked")
         return block(x, inputs, cache, jnp.asarray(self.local) if mixed else None)

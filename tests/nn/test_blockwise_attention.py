@@ -42,6 +42,7 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(module, "QUERIES", 8 * HEADS // KV_HEADS)
     monkeypatch.setattr(module, "MORE_QUERIES", 0)
     monkeypatch.setattr(module, "KEYS", 8)
+    monkeypatch.setattr(module, "MORE_KEYS", 8)
 
 
 def random_inputs(query_time: int, dtype: str = "float32") -> tuple[jax.Array, ...]:
@@ -89,6 +90,19 @@ def test_blocks_give_what_all_scores_at_once_give(name):
             np.testing.assert_allclose(gradient, reference, atol=5e-6)
 
 
+@pytest.mark.parametrize("pieces", [1, 3])
+@pytest.mark.parametrize("name", ["causal", "causal segments", "padded"])
+def test_blocks_on_the_diagonal_may_hold_several_of_keys_and_pieces(name, pieces, monkeypatch):
+    monkeypatch.setattr(module, "QUERIES", 16 * HEADS // KV_HEADS)
+    monkeypatch.setattr(module, "PIECES", pieces)
+    inputs = random_inputs(TIME)
+    out, gradients = outputs_and_gradients(block_attention, inputs, MASKS[name])
+    expected, expected_gradients = outputs_and_gradients(whole_attention, inputs, MASKS[name])
+    np.testing.assert_allclose(out, expected, atol=2e-6)
+    for gradient, reference in zip(gradients, expected_gradients, strict=True):
+        np.testing.assert_allclose(gradient, reference, atol=5e-6)
+
+
 def test_bfloat16_is_summed_in_float32():
     inputs = random_inputs(TIME, "bfloat16")
     wide = tuple(x.astype(jnp.float32) for x in inputs)
@@ -129,7 +143,7 @@ def test_blocks_of_which_all_is_seen_are_known():
     assert not AttentionMask(causal=True, offset=jnp.int32(0)).sees_all(*later)
 
 
-@pytest.mark.parametrize("name", ["causal segments", "window", "prefix"])
+@pytest.mark.parametrize("name", ["causal", "causal segments", "window", "prefix"])
 def test_heads_that_are_computed_together_give_the_same(name, monkeypatch):
     inputs = *random_inputs(TIME)[:3], None
     monkeypatch.setattr(jax.sharding, "get_abstract_mesh", lambda: SimpleNamespace(size=8))
