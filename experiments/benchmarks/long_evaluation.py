@@ -4,7 +4,8 @@
     python experiments/benchmarks/long_evaluation.py --model SmolLM2-135M-Instruct --text book.txt
 
 The first 3,500 and 12,000 tokens of a text, in windows of the model's context; float32 on both sides. Loading is not
-counted; compiling, and whatever else a first evaluation takes, is. The sides alternate, each in a process of its own.
+counted; reading the text, compiling, and whatever else a first evaluation takes, is. The sides alternate, each in a
+process of its own.
 """
 
 import argparse
@@ -44,12 +45,12 @@ def transformers_side(model: str, text: Path) -> dict[str, float]:
 
     # The ids of our side, with what stands between documents: how those are told apart is no part of the comparison.
     tokenizer = jaxlm.load(model).tokenizer
-    ids = [*tokenizer.encode(text.read_text("utf-8")), *([] if tokenizer.eos_id is None else [tokenizer.eos_id])]
-    if tokenizer.bos_id not in (None, tokenizer.eos_id):
-        ids = [tokenizer.bos_id, *ids]
     loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
     window = loaded.config.max_position_embeddings
     started = time.perf_counter()
+    ids = [*tokenizer.encode(text.read_text("utf-8")), *([] if tokenizer.eos_id is None else [tokenizer.eos_id])]
+    if tokenizer.bos_id not in (None, tokenizer.eos_id):
+        ids = [tokenizer.bos_id, *ids]
     total, count = 0.0, 0
     with torch.inference_mode():
         for start in range(0, len(ids) - 1, window):
@@ -64,8 +65,9 @@ def main() -> None:
     """Runs one side, or both in turn."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="a Hugging Face directory")
-    parser.add_argument("--text", type=Path, required=True, help="a text of more than 12,000 tokens")
+    parser.add_argument("--text", type=Path, required=True, help="a text of more tokens than those of --sizes")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="tokens of the text")
     parser.add_argument("--side", choices=SIDES)
     options = parser.parse_args()
     if options.side:
@@ -76,7 +78,7 @@ def main() -> None:
 
     tokenizer = jaxlm.load(options.model).tokenizer
     ids = tokenizer.encode(options.text.read_text("utf-8"))
-    for size in SIZES:
+    for size in options.sizes:
         with tempfile.TemporaryDirectory() as folder:
             text = Path(folder) / "text.txt"
             text.write_text(tokenizer.decode(ids[:size]), "utf-8")

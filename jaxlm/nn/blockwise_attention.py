@@ -145,7 +145,7 @@ def blockwise_attention(
     if mask.triangular and query_time == key_time and most_queries >= KEYS:
         pieces = PIECES
         inside = math.ceil(most_queries / MORE_KEYS)  # blocks of keys in one of queries
-        queries = _Blocks.of(query_time, most_queries, 8 * math.lcm(pieces, inside))
+        queries = _Blocks.of(query_time, most_queries, math.lcm(8, pieces, inside))
         keys = _Blocks(queries.count * inside, queries.size // inside)
         ranges = tuple((0, 0, i * inside, i * inside) for i in range(queries.count))
     else:

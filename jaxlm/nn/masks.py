@@ -66,12 +66,13 @@ class AttentionMask:
         if keys is None and more_keys:
             keys = jnp.ones((1, key_time), jnp.int32)
 
-        def lengthened(x: jax.Array | None, more: int) -> jax.Array | None:
-            return None if x is None else jnp.pad(x, ((0, 0), (0, more)))
+        def lengthened(x: jax.Array | None, more: int, mode: str = "constant") -> jax.Array | None:
+            return None if x is None else jnp.pad(x, ((0, 0), (0, more)), mode)
 
         return replace(
             self,
-            query_segments=lengthened(self.query_segments, more_queries),
+            # What more queries give is for nobody, and blocks of one segment remain so.
+            query_segments=lengthened(self.query_segments, more_queries, "edge"),
             key_segments=lengthened(keys, more_keys),
             prefix=lengthened(self.prefix, more_keys),
         )
