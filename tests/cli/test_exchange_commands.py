@@ -1,7 +1,12 @@
 """`jaxlm import` and `jaxlm export`: a run to a directory to a run, with the same text."""
 
 import json
+import random
+import signal
+import time
+from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 
@@ -10,6 +15,7 @@ from jaxlm.errors import UsageError
 from jaxlm.hub.weights import SINGLE
 
 from ..hub.parity import no_log_warnings
+from ..small_runs import Process
 
 
 def test_a_run_goes_out_and_comes_back_and_says_the_same(jaxlm, trained_run, tmp_path):
@@ -92,3 +98,36 @@ def test_an_imported_model_says_what_it_lacks(trained_run, tmp_path):
     assert again.token_ids == imported.token_ids
     with pytest.raises(UsageError, match="was imported and the text it was trained with is not here"):
         package.LanguageModel(imported.experiment, model.params, model.tokenizer, 0).evaluate()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["export", "import"])
+def test_a_kill_at_any_instant_leaves_the_whole_or_nothing(command, jaxlm, trained_run, tmp_path):
+    source = trained_run
+    if command == "import":
+        source = tmp_path / "hf"
+        assert jaxlm("export", trained_run, source)[0] == 0
+    whole = tmp_path / "whole"
+    started = time.monotonic()
+    assert Process(command, source, whole).end() == 0
+    seconds = time.monotonic() - started
+    expected = package.load(whole)
+    draw = random.Random(0)
+    for number in range(12):
+        target = tmp_path / f"out {number}" / "it"
+        target.parent.mkdir()
+        process = Process(command, source, target)
+        if number % 3:  # while it writes, which does not take long
+            while process.running() and not any(target.parent.iterdir()):
+                pass
+            time.sleep(draw.random() * 0.05)
+        else:
+            time.sleep(draw.random() * seconds)
+        process.signal(signal.SIGKILL)
+        process.end()
+        if not target.exists():
+            assert jaxlm(command, source, target)[0] == 0
+        found = package.load(target)
+        assert found.experiment == replace(expected.experiment, name=found.experiment.name)
+        jax.tree.map(np.testing.assert_array_equal, found.params, expected.params)
+        assert [path.name for path in target.parent.iterdir()] == [target.name]

@@ -89,10 +89,6 @@ def loss(config: ModelConfig, params: Any, batch: dict[str, Any]) -> jax.Array:
     return token_losses(scores, targets).mean() + jax.nn.softplus(replaced * signs).mean()
 
 
-# Attention over attention: ...
-BFLOAT16_LIMITS: dict[str, float] = {}
-
-
 # The gradient of an encoder's position bias adds up what a softmax's rows, each summing to zero, leave in a bucket. It
 # is off by 1.3 %, of which 1.0 % are there when nothing but the factors of products is rounded.
 BFLOAT16_LIMITS = {"encoder_decoder": 0.02}
