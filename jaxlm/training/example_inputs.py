@@ -1,5 +1,6 @@
 """What a run on labelled examples is made from."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -223,8 +224,8 @@ def _by_epochs(experiment: Experiment, rows: int) -> Experiment:
     """Lets epochs decide the steps, if they are given."""
     if not experiment.epochs:
         return experiment
-    each = max(round(rows / experiment.batch_size), 1)
     steps = max(round(experiment.epochs * rows / experiment.batch_size), 1)
+    each = math.ceil(steps / experiment.epochs)  # so that the last epoch ends with the run
     return replace(experiment, steps=steps).with_intervals(each, each)
 
 

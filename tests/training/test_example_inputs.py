@@ -89,3 +89,16 @@ def test_how_words_are_told_apart_goes_by_the_targets_script_and_is_said(tmp_pat
     assert inputs.experiment.task.bleu_tokenizer == tokenizer
     assert inputs.task.config.bleu_tokenizer == tokenizer
     assert said in "\n".join(inputs.summary())
+
+
+@pytest.mark.parametrize(
+    ("epochs", "steps", "every"), [(10, 31, 4), (2, 6, 3), (1, 3, 3), (0.5, 2, 4), (2.5, 8, 4), (0.01, 1, 100)]
+)
+def test_the_last_epoch_is_measured_with_the_end_of_the_run(tmp_path, epochs, steps, every):
+    """Ten epochs of 25 examples in batches of 8 are 31.25 steps."""
+    path = tmp_path / "films.csv"
+    path.write_text("text,label\n" + "".join(f"film {n},{n % 2}\n" for n in range(25)))
+    tokenizer = TokenizerConfig("bpe", vocab_size=258)
+    config = replace(experiment(path, "classification"), epochs=epochs, batch_size=8, tokenizer=tokenizer)
+    found = prepare_example_inputs(config, RunFolder(tmp_path / "run"), None).experiment
+    assert (found.steps, found.evaluation.every, found.checkpoints.every) == (steps, every, every)
