@@ -275,8 +275,8 @@ class LanguageModel:
         """Measures the model at what it was trained for: text it predicts, or labelled examples.
 
         Args:
-          files: paths and globs; of a fine-tuned model also a table in memory (a DataFrame, a `datasets.Dataset`, a
-            list of dicts). None means a split of the data that the model was trained with.
+          files: a path or glob, or several; of a fine-tuned model also a table in memory (a DataFrame, a
+            `datasets.Dataset`, a list of dicts). None means a split of the data that the model was trained with.
           split: which one.
           **options: of `evaluate_text` (stride, length, batch_size) or `evaluate_files` (batch_size).
 
@@ -289,7 +289,7 @@ class LanguageModel:
 
     def evaluate_text(
         self,
-        files: Sequence[str] | None = None,
+        files: str | os.PathLike | Sequence[str | os.PathLike] | None = None,
         split: Literal["validation", "train"] = "validation",
         stride: int | None = None,
         batch_size: int = 64,
@@ -298,7 +298,7 @@ class LanguageModel:
         """Measures the loss over a whole text, each token once.
 
         Args:
-          files: paths and globs of text files; none means a split of the text that the model was trained with.
+          files: a path or glob of text files, or several; none means a split of the text that the model learned from.
           split: which one.
           stride: tokens between successive windows; none means their length, a smaller one gives more context.
           batch_size: the most rows at a time, fewer where they would fill the memory; the result does not depend on it.
@@ -324,7 +324,7 @@ class LanguageModel:
                 for name, corpus in corpora.items()
             }
         else:
-            own = DataConfig(source="text", files=tuple(files))
+            own = DataConfig(source="text", files=_paths(files))
             documents = (document["text"] for document in source_documents(own))
             streams = {"": task.feed.stream(documents, digest([file_sha256(path) for path in source_files(own)]))}
         splits = {name: task.feed.evaluation_rows(stream, stride) for name, stream in streams.items()}
@@ -370,7 +370,7 @@ class LanguageModel:
         """Measures a fine-tuned model on labelled examples, with intervals; see `evaluate_examples`.
 
         Args:
-          files: paths and globs in the form of the training files, or a table in memory (see
+          files: a path or glob in the form of the training files, or several, or a table in memory (see
             `jaxlm.data.examples.tables`); none means a split of the model's own.
           split: which one.
           batch_size: rows at a time; the result does not depend on it.
@@ -386,7 +386,7 @@ class LanguageModel:
                 write_table(files, path)
                 files = (str(path),)
             if files is not None:
-                config, split = replace(config, test=tuple(files)), "test"
+                config, split = replace(config, test=_paths(files)), "test"
             found = read_examples(config, task.kind, split, task.labels or None)
         if not found.examples:
             raise DataError(f"there is no usable example; {first_problem(found.problems)}")
@@ -597,6 +597,11 @@ def load(
     keep_compiled()
     stored = read_stored(path, step, dtype=dtype, compute_dtype=compute_dtype, allow_nan=allow_nan)
     return LanguageModel(stored.experiment, stored.params, stored.tokenizer, stored.step, stored.imported)
+
+
+def _paths(files: Any) -> tuple[str, ...]:
+    """Paths and globs of one or several; a string is one."""
+    return (os.fspath(files),) if isinstance(files, str | os.PathLike) else tuple(map(os.fspath, files))
 
 
 def _checked_tokens(tokens: Any, config: ModelConfig, name: str, placed: bool) -> jax.Array:

@@ -344,5 +344,6 @@ def test_a_fine_tuned_model_is_measured_again_by_command(classifier, files, caps
     lines = [line.split("\t") for line in (files / "dev.tsv").read_text().splitlines()[1:]]
     table = [{"text": text, "label": label} for text, label in lines]
     assert model.evaluate(table).scores == pytest.approx(expected.scores)
+    assert model.evaluate(str(files / "dev.tsv")).scores == pytest.approx(expected.scores)
     with pytest.raises(UsageError, match="measure it by evaluate_files"):
         model.evaluate_text()

@@ -171,7 +171,7 @@ def test_evaluation_gives_the_numbers_of_training(model, trained_run, tmp_path):
             assert getattr(measured, field.name) == pytest.approx(record[field.name], rel=1e-6)
     (tmp_path / "tail.txt").write_text(TEXT[round(len(TEXT) * 0.9) :])
     assert measured.metrics == {}  # a causal language model has its loss alone
-    own = model.evaluate(files=[str(tmp_path / "tail.txt")], batch_size=3)
+    own = model.evaluate(files=tmp_path / "tail.txt", batch_size=3)
     assert own.targets == measured.targets
     assert own.loss == pytest.approx(measured.loss, abs=1e-6)
 

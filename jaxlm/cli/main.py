@@ -1,6 +1,7 @@
 """`jaxlm VERB ...`: finds the verb, turns errors into one line and an exit code."""
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -46,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         end_on_interrupt()
     words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what comes from files may be no text, or none that the terminal has
+            stream.reconfigure(errors="backslashreplace")
     try:
         if not words or words[0] in ("-h", "--help"):
             print(HELP.format(verbs="\n".join(f"  {name:10} {text}" for name, text in VERBS.items())), end="")

@@ -10,6 +10,7 @@ import numpy as np
 from jaxlm.data.examples.conversations import messages_of
 from jaxlm.data.examples.example import Example
 from jaxlm.errors import UsageError
+from jaxlm.evaluation.metrics.tagging import as_bioes
 from jaxlm.tasks.config import WRITTEN, TaskConfig
 from jaxlm.tasks.question_answering import Answer
 
@@ -146,14 +147,26 @@ def as_prediction(config: TaskConfig, example: Example, found: Any) -> Predictio
 
 
 def spans_of(tags: Sequence[str], words: Sequence[str]) -> tuple[Span, ...]:
-    """Returns the entities of a sentence: an I- that follows no tag of its own type begins one, as in conlleval."""
+    """Returns the entities of a sentence, tagged by BIO, IOB1, BIOES or BILOU.
+
+    As in conlleval a tag that continues or ends an entity, and follows none of its own type, begins one.
+    """
     spans: list[Span] = []
     start, label = 0, ""
-    for index, tag in enumerate([*tags, "O"]):
-        prefix, _, kind = tag.partition("-")
-        if label and (prefix != "I" or kind != label):
-            spans.append(Span(label, start, index, " ".join(words[start:index])))
+
+    def end(index: int) -> None:
+        spans.append(Span(label, start, index, " ".join(words[start:index])))
+
+    for index, tag in enumerate(tags):
+        prefix, _, kind = as_bioes(tag).partition("-")
+        if label and (prefix not in ("I", "E") or kind != label):
+            end(index)
             label = ""
-        if not label and prefix in ("B", "I") and kind:
+        if not label and prefix in ("B", "I", "E", "S") and kind:
             start, label = index, kind
+        if label and prefix in ("E", "S"):
+            end(index + 1)
+            label = ""
+    if label:
+        end(len(tags))
     return tuple(spans)

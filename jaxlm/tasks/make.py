@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from jaxlm.data.config import DataConfig
-from jaxlm.data.examples.example import Example, ExampleSet, Problem
+from jaxlm.data.examples.example import Example, ExampleSet, Problem, first_problem
+from jaxlm.data.examples.reading import MOST_BAD
 from jaxlm.errors import DataError
 from jaxlm.models.config import ModelConfig
 from jaxlm.tasks.bert import bert
@@ -115,7 +116,7 @@ class LabelledTask:
           tokenizer: of the model.
           length: the most columns.
           own: examples of a split.
-          bad: "refuse" makes an error of the first that it cannot write.
+          bad: what of those that it cannot write: "few" makes an error of more than a tenth, "refuse" of the first.
 
         Raises:
           UsageError, DataError: as `encode`; and where the template writes none of the examples.
@@ -134,6 +135,12 @@ class LabelledTask:
                 problems.append(Problem(example.place, "chat_template", str(error)))
                 if bad == "refuse" or (not kept and len(problems) == min(_TRIED, len(own.examples))):
                     raise DataError(f"{problems[0].place}: {problems[0].problem}") from None
+        if bad == "few" and len(problems) > MOST_BAD * len(own.examples):
+            raise DataError(
+                f"the chat template cannot write {len(problems):,} of {len(own.examples):,} conversations, more than a "
+                f"tenth; {first_problem(problems)}. Leave them out by --bad skip, or name another template by "
+                "--settings.chat-template"
+            )
         return replace(own, examples=kept, problems=[*own.problems, *problems]), rows
 
     def decoder(self, examples: Sequence[Example], rows: Sequence[EncodedRow]) -> Decoder:

@@ -71,3 +71,14 @@ def test_questions_without_an_answer_are_counted(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "questions without an answer in their text: 1 (no-answer is on in training)" in said
     assert "answer offset, repaired: 1" in said
+
+
+def test_half_a_character_is_shown_escaped(tmp_path, refused, jaxlm):
+    path = tmp_path / "train.jsonl"
+    path.write_text('{"\\ud800x": "a", "\\ud800y": "b"}\n' * 2)
+    words = ("data", "check", "--train", path, "--validation", path)
+    assert "It has \\ud800x, \\ud800y: name it" in refused(*words, "--task", "classification", code=1)
+    path.write_text('{"question": "a", "context": "b c", "answers": ["c"], "id": "\\ud800"}\n')
+    code, output, _ = jaxlm(*words)
+    assert code == 0
+    assert "id holds half a character" in output

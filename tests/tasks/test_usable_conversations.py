@@ -59,6 +59,10 @@ def test_the_others_are_learned(kind):
         np.testing.assert_array_equal(row.columns["tokens"], other.columns["tokens"])
     with pytest.raises(DataError, match=r"talks\.jsonl:2: .*no system here"):
         task.encode_usable(TOKENIZER, 60, own, "refuse")
+    with pytest.raises(DataError, match=r"cannot write 2 of 4 conversations, more than a tenth; .*--bad skip"):
+        task.encode_usable(TOKENIZER, 60, own, "few")
+    few = example_set(kind, [*TALKS[1:2], *TALKS[:1] * 19])
+    assert len(task.encode_usable(TOKENIZER, 60, few, "few")[0].examples) == 19
     with pytest.raises(DataError, match=r"talks\.jsonl:1: .*no system here"):
         task.encode_usable(TOKENIZER, 60, example_set(kind, [TALKS[1]] * 3))
 

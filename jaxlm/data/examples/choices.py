@@ -51,7 +51,7 @@ class Found:
 
     def meanings(self, label: str) -> dict[str, int]:
         """Returns which choice a label would be by each way of naming it that fits."""
-        found = {}
+        found, label = {}, label.strip()
         texts = [str(text).strip().lower() for text in self.texts]
         if texts.count(label.lower()) == 1:
             found[TEXT] = texts.index(label.lower())

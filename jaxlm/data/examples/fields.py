@@ -114,9 +114,21 @@ def _text(value: Any, column: str) -> str:
         what = "an object" if isinstance(value, dict) else "a list"
         raise _RecordError("not_text", f"{column} holds {what} instead of a text")
     text = str(value)
-    if _SURROGATE.search(text):
-        raise _RecordError("not_text", f"{column} holds half a character (a lone surrogate)")
+    _refuse_half_characters(text, column)
     return text
+
+
+def _refuse_half_characters(value: Any, place: str) -> None:
+    """Raises for a lone surrogate, which JSON can spell and no tokenizer encode, in a text or whatever holds texts."""
+    left = [value]
+    while left:
+        own = left.pop()
+        if isinstance(own, str) and _SURROGATE.search(own):
+            raise _RecordError("not_text", f"{place} holds half a character (a lone surrogate)")
+        if isinstance(own, Mapping):
+            left += [*own.keys(), *own.values()]
+        elif isinstance(own, list | tuple):
+            left += own
 
 
 def _texts(value: Any, column: str) -> list[str]:
@@ -136,9 +148,7 @@ def _talk(
     found = (conversation_of if kind == "chat" else preference_of)(values, fields)
     if isinstance(found, str):
         raise _RecordError("no_conversation", found)
-    for message in found["messages"]:
-        if isinstance(message.get("content"), str):
-            _text(message["content"], "a message")
+    _refuse_half_characters(found, "the conversation")
     if labelled or kind != "chat":
         return found
     messages = found["messages"]
@@ -209,6 +219,7 @@ def _question(
     """Returns the fields of a question; an answer that is not where it is said to be is looked for."""
     context = "" if values.get("pair") is None else _text(values["pair"], columns["pair"])
     question, name = _text(values["text"], columns["text"]), str(record.fields.get("id", record.place))
+    _refuse_half_characters(name, "id")
     if not context.strip():
         raise _RecordError("no_text", "the text that holds the answer is empty")
     answers = []

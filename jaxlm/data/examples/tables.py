@@ -3,6 +3,7 @@
 They are written down once, as JSON Lines, so that a run that goes on, and every later verb, reads the same records.
 """
 
+import datetime
 import json
 import math
 import os
@@ -82,6 +83,8 @@ def _plain(cell: Any, where: str) -> Any:
         return cell if math.isfinite(cell) else None
     if cell is None or isinstance(cell, str | int | bool) or type(cell).__name__ in ("NAType", "NaTType"):
         return cell if isinstance(cell, str | int | bool) else None
+    if isinstance(cell, datetime.date | datetime.time):
+        return cell.isoformat()
     if isinstance(cell, Mapping):
         return {str(name): _plain(own, where) for name, own in cell.items()}
     if isinstance(cell, list | tuple):

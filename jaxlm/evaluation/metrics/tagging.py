@@ -33,7 +33,12 @@ def entity_scheme(labels: Sequence[str]) -> str:
 def entities_of(tags: Sequence[str]) -> set[tuple[str, int, int]]:
     """Returns (type, first word, last word) of each entity of a sentence's tags, as conlleval and seqeval read them."""
     get_entities = library("seqeval.metrics.sequence_labeling").get_entities
-    return set(get_entities([_AS_BIOES.get(tag[:1], tag[:1]) + tag[1:] for tag in tags]))
+    return set(get_entities([as_bioes(tag) for tag in tags]))
+
+
+def as_bioes(tag: str) -> str:
+    """Returns a tag with BIOES's prefix in place of BILOU's."""
+    return _AS_BIOES.get(tag[:1], tag[:1]) + tag[1:] if tag[1:2] == "-" else tag
 
 
 class Tagging:

@@ -85,3 +85,10 @@ def test_labels_that_can_mean_two_choices_are_asked_for(tmp_path):
     labels, found = read(tmp_path, solutions * 6, [0, 1] * 5 + [0, 7], bad="skip")
     assert len(labels) == 11
     assert "the label '7' is none of the 2 choices (from_0)" in found.problems[0].problem
+
+
+@pytest.mark.parametrize("given", [[" burn", "wipe "], [" 1", "0 "], ["b ", " a"]])
+def test_spaces_around_labels_do_not_matter(tmp_path, given):
+    labels, found = read(tmp_path, [{"choices": ["wipe", "burn"]}] * 2, given)
+    assert labels == [1, 0]
+    assert not found.problems

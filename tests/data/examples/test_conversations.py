@@ -210,3 +210,29 @@ def test_conversations_are_checked_like_other_examples(tmp_path):
     pair = {"prompt": "why?", "chosen": "so", "rejected": "no"}
     found = read(tmp_path, "preference", pair, pair)
     assert check_examples({"train": found})["train"].duplicates == 1
+
+
+HALF = "\ud800"
+
+
+@pytest.mark.parametrize(
+    ("kind", "record"),
+    [
+        ("chat", {"messages": [QUESTION, {**ANSWER, "content": HALF}]}),
+        ("chat", {"messages": [QUESTION, {**ANSWER, "reasoning_content": HALF}]}),
+        (
+            "chat",
+            {"messages": [QUESTION, {"role": "assistant", "tool_calls": [{"name": "f", "arguments": {"a": [HALF]}}]}]},
+        ),
+        ("chat", {"messages": [QUESTION, ANSWER], "tools": [{"name": "f", "description": HALF}]}),
+        ("preference", {"prompt": "why?", "chosen": HALF, "rejected": "no"}),
+        ("preference", {"prompt": "why?", "chosen": "so", "rejected": f"no{HALF}"}),
+        ("preference", {"prompt": HALF, "chosen": "so", "rejected": "no"}),
+        ("question_answering", {"question": "a", "context": "a b", "answers": ["b"], "id": HALF}),
+    ],
+    ids=str,
+)
+def test_half_a_character_is_a_bad_record_wherever_it_stands(tmp_path, kind, record):
+    found = read(tmp_path, kind, record)
+    assert not found.examples
+    assert "half a character" in found.problems[0].problem

@@ -47,6 +47,12 @@ def test_a_cell_that_is_no_value_is_named():
         list(records_of([{"when": "today"}, {"when": object()}]))
 
 
+def test_times_are_texts():
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame({"text": ["a", "b"], "when": pandas.to_datetime(["2026-01-02", None])})
+    assert list(records_of(table)) == [{"text": "a", "when": "2026-01-02T00:00:00"}, {"text": "b"}]
+
+
 def test_two_columns_of_one_name_are_refused():
     pandas = pytest.importorskip("pandas")
     with pytest.raises(UsageError, match="more than one column named text: rename one"):
