@@ -152,8 +152,11 @@ class _Seen:
             self._keep(number, prediction, reference)
 
     def remark(self, split: str) -> str:
-        """Returns what is wrong: a model that says the same of everything has learned nothing of the texts."""
-        if len(self._predicted) != 1 or len(self._true) == 1:
+        """Returns what is wrong: a split of one label, or a model that says the same of everything."""
+        if len(self._true) == 1:
+            (only,) = self._true
+            return f"every {split} example has the label {self._labels[only]!r}: its scores say nothing of the others"
+        if len(self._predicted) != 1:
             return ""
         (only,) = self._predicted
         return (

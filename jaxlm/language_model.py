@@ -202,7 +202,14 @@ class LanguageModel:
     def stream(self, prompt: str, options: GenerationConfig | None = None, **fields: Any) -> Iterator[str]:
         """Yields the continuation of one prompt piece by piece; `fields` are the named arguments of `generate`."""
         pieces = stream_text(self.generator, self.tokenizer, [prompt], self._options(options, fields))
-        return (piece[0] for piece in pieces)
+
+        def texts() -> Iterator[str]:
+            with working("reading the prompt"):  # and compiling
+                first = next(pieces, None)
+            yield from () if first is None else (first[0],)
+            yield from (piece[0] for piece in pieces)
+
+        return texts()
 
     def _options(self, options: GenerationConfig | None, fields: Mapping[str, Any]) -> GenerationConfig:
         """The settings of a call, with the seed that `last_seed` keeps."""

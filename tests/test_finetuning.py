@@ -123,6 +123,26 @@ def test_what_is_learned_is_measured_and_written_down(classifier, files):
     assert "| good | " in card
     assert "model.predict(" in card
     assert f"jax {metadata.version('jax')}" in card
+    learned, labels = (
+        [line.split("\t")[1] for line in (files / name).read_text().splitlines()[1:]]
+        for name in ("train.tsv", "dev.tsv")
+    )
+    commonest = max(learned, key=learned.count)
+    share = labels.count(commonest) / len(labels)
+    assert (split.baseline.scores["accuracy"], split.remark) == (pytest.approx(share), "")
+    assert f"Baseline: always {commonest!r}." in card.replace("&#x27;", "'")
+    assert f"<dt>Baseline</dt><dd>{share:.5g}" in report
+
+
+def test_one_class_that_is_predicted_or_tested_is_said(files, tmp_path):
+    train, test = tmp_path / "train.tsv", tmp_path / "test.tsv"
+    train.write_text("text\tlabel\n" + "the film was a plot\tgood\n" * 76 + "the film\tbad\n" * 4)
+    test.write_text("text\tlabel\n" + "the film was great\tgood\n" * 5)
+    run = experiment(files, steps=10, tokenizer=TokenizerConfig("byte", special_tokens=("[CLS]", "[SEP]")))
+    run = replace(run, examples=replace(run.examples, train=(str(train),), test=(str(test),)))
+    found = finetune(run, tmp_path / "run").splits
+    assert "every validation example is predicted to be 'good'" in found["validation"].remark
+    assert found["test"].remark.startswith("every test example has the label 'good'")
 
 
 def test_the_header_of_the_card_is_what_hubs_read(classifier):

@@ -11,7 +11,10 @@ import threading
 import pytest
 
 from jaxlm.errors import UsageError
+from jaxlm.experiment import Experiment
+from jaxlm.finetuning import finetune
 from jaxlm.run_lock import LOCK, locked
+from jaxlm.training.loop import train
 
 HOLD = """
 import sys
@@ -44,6 +47,12 @@ def test_the_second_process_is_told_who_the_first_is(owner, tmp_path):
     owner.communicate("")
     with locked(tmp_path / "run"):
         assert (tmp_path / "run" / LOCK).read_text() == f"{os.getpid()} {socket.gethostname()}\n"
+
+
+@pytest.mark.parametrize("run", [train, finetune])
+def test_training_takes_the_lock_first(owner, tmp_path, run):
+    with pytest.raises(UsageError, match=f"is in use by process {owner.pid}"):
+        run(Experiment(), tmp_path / "run")
 
 
 def test_a_dead_owners_lock_is_taken_over(owner, tmp_path):

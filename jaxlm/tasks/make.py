@@ -12,6 +12,7 @@ from jaxlm.data.examples.example import Example, ExampleSet, Problem, first_prob
 from jaxlm.data.examples.reading import MOST_BAD
 from jaxlm.errors import DataError
 from jaxlm.models.config import ModelConfig
+from jaxlm.progress import counted
 from jaxlm.tasks.bert import bert
 from jaxlm.tasks.causal_lm import causal_lm
 from jaxlm.tasks.chat import answer_text, chat_prompt, encode_chat
@@ -127,7 +128,7 @@ class LabelledTask:
         problems: list[Problem] = []
         rows: list[EncodedRow] = []
         encode = _ENCODERS[self.config.kind]
-        for example in own.examples:
+        for example in counted(own.examples, "encoding", len(own.examples), "conversations"):
             try:
                 rows += encode(self.config, self.model, tokenizer, length, len(kept), example)
                 kept.append(example)

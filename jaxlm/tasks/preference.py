@@ -15,6 +15,7 @@ from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.counts import ForwardPass
 from jaxlm.models.model import score_tokens
+from jaxlm.progress import working
 from jaxlm.tasks.chat import causal_columns
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.tasks.cross_entropy import scored_losses
@@ -154,11 +155,14 @@ def reference_log_probabilities(
       length: the most ids of a row.
     """
     found = np.zeros((len(rows), 2), np.float32)
-    for part in by_width(rows, padding, length):
-        for batch in ExampleEvaluation(part).batches(32):
-            numbers = batch["example"]
-            both = np.stack(jax.device_get(_answers(objective, params, batch)), 1)
-            found[numbers[numbers != NOBODY]] = both[numbers != NOBODY]
+    with working("scoring answers by the model that is begun from", len(rows), "examples") as progress:
+        for part in by_width(rows, padding, length):
+            for batch in ExampleEvaluation(part).batches(32):
+                numbers = batch["example"]
+                both = np.stack(jax.device_get(_answers(objective, params, batch)), 1)
+                own = numbers != NOBODY
+                found[numbers[own]] = both[own]
+                progress.advance(int(own.sum()))
     return found
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxlm.errors import DataError, UsageError
+from jaxlm.progress import working
 from jaxlm.text.base import BytewiseTokenizer, Tokenizer
 from jaxlm.text.byte import ByteTokenizer
 from jaxlm.text.character import CharacterTokenizer
@@ -58,10 +59,10 @@ def train_tokenizer(config: TokenizerConfig, documents: Iterable[str]) -> Tokeni
     config.validate()
     if config.kind == "folder":
         return load_tokenizer(config.folder)
-    if config.kind in _RUST_TRAINERS:
-        return with_vocabulary_size(config, _checked(documents), _RUST_TRAINERS[config.kind])
-    if config.kind == "sentencepiece":
-        return with_vocabulary_size(config, _checked(documents), _train_sentence_piece)
+    trainers = {**_RUST_TRAINERS, "sentencepiece": _train_sentence_piece}
+    if config.kind in trainers:
+        with working(f"training a {config.kind} tokenizer"):
+            return with_vocabulary_size(config, _checked(documents), trainers[config.kind])
     plain = ByteTokenizer() if config.kind == "byte" else CharacterTokenizer.train(_checked(documents))
     return ExtendedTokenizer(plain, config.special_tokens) if config.special_tokens else plain
 

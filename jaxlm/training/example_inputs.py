@@ -21,6 +21,7 @@ from jaxlm.evaluation.metrics.text import bleu_tokenizer_for, is_latin
 from jaxlm.evaluation.scoring import ExampleScorer, bleu_tokenizer_of, task_metric
 from jaxlm.experiment import Experiment
 from jaxlm.hub.safetensors import SafetensorsFile, TensorInfo, write_safetensors
+from jaxlm.progress import working
 from jaxlm.run_folder import RunFolder
 from jaxlm.tasks.classification import class_weights
 from jaxlm.tasks.config import WRITTEN
@@ -178,7 +179,8 @@ def prepare_example_inputs(experiment: Experiment, folder: RunFolder, start: Sto
     sets = {"train": train, "validation": validation}
     rows: dict[str, list[EncodedRow]] = {}
     for name, own in sets.items():
-        sets[name], rows[name] = task.encode_usable(tokenizer, experiment.data.length, own, config.bad)
+        with working(f"encoding {len(own.examples):,} {name} examples"):
+            sets[name], rows[name] = task.encode_usable(tokenizer, experiment.data.length, own, config.bad)
     if isinstance(task.objective, Preference):
         rows = _with_references(rows, task.objective, tokenizer, experiment, folder, start)
     main = "loss" if task.generates else task_metric(experiment.task).main

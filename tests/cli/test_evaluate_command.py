@@ -30,6 +30,15 @@ def measured_while_training(run, step):
     return record
 
 
+def test_windows_are_those_that_are_asked_for_and_the_first_line_says_so(jaxlm, refused, trained_run):
+    _, whole, _ = jaxlm("evaluate", trained_run)
+    assert "tokens in windows of 16 in" in whole.splitlines()[0]
+    _, shorter, _ = jaxlm("evaluate", trained_run, "--length", 8)
+    assert "tokens in windows of 8 (the context is 16) in" in shorter.splitlines()[0]
+    assert float(shorter.split("loss")[1].split()[0]) > float(whole.split("loss")[1].split()[0])
+    assert "17 tokens were asked for; the model takes from 1 to 16" in refused("evaluate", trained_run, "--length", 17)
+
+
 @pytest.mark.parametrize("step", [20, 40])
 def test_the_result_is_that_of_training(evaluate, trained_run, step):
     result = evaluate("--step", step)
