@@ -130,10 +130,12 @@ def tokenizer_for(model: ModelConfig, kind: str, tokenizer: str | None = None) -
     Args:
       model: the model.
       kind: task.kind, which may need ids of its own.
-      tokenizer: its kind; none takes WordPiece for encoders, and SentencePiece for others.
+      tokenizer: its kind; none takes WordPiece for encoders, and SentencePiece for others. WordPiece lower-cases as
+        BERT does, but for tagging, where capitals tell names.
     """
     if model.architecture == "encoder":
-        return _of_kind(TokenizerConfig("wordpiece", special_tokens=AROUND), tokenizer)
+        plain = TokenizerConfig("wordpiece", special_tokens=AROUND, lowercase=kind != "tagging")
+        return _of_kind(plain, tokenizer)
     return _of_kind(TokenizerConfig("sentencepiece", special_tokens=SPECIAL.get(kind, ())), tokenizer)
 
 
