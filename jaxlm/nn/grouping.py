@@ -42,13 +42,13 @@ def group_rows(group_of_row: jax.Array, num_groups: int) -> Grouping:
     blocks = -(-rows // block) + min(num_groups, rows)  # each group that has rows leaves at most one block unfilled
     sizes = jnp.bincount(group_of_row, length=num_groups + 1)[:num_groups].astype(jnp.int32)
     group_blocks = -(-sizes // block)
-    ends = jnp.cumsum(group_blocks)
+    ends = jnp.cumsum(group_blocks, dtype=jnp.int32)
     first_slot = jnp.append((ends - group_blocks) * block, blocks * block)
     # Rows keep their order within a group: a row's rank is its place among all sorted rows, less its group's first.
     order = jnp.argsort(group_of_row, stable=True)
     sorted_groups = group_of_row[order]
-    first_row = jnp.append(jnp.cumsum(sizes) - sizes, jnp.sum(sizes))
-    sorted_slots = first_slot[sorted_groups] + jnp.arange(rows) - first_row[sorted_groups]
+    first_row = jnp.append(jnp.cumsum(sizes, dtype=jnp.int32) - sizes, jnp.sum(sizes, dtype=jnp.int32))
+    sorted_slots = first_slot[sorted_groups] + jnp.arange(rows, dtype=jnp.int32) - first_row[sorted_groups]
     slot_of_row = jnp.zeros(rows, jnp.int32).at[order].set(sorted_slots, unique_indices=True)
     row_of_slot = jnp.full(blocks * block, rows).at[sorted_slots].set(order, mode="drop", unique_indices=True)
     group_of_block = jnp.searchsorted(ends, jnp.arange(blocks), side="right")

@@ -54,7 +54,7 @@ class Stack(nn.Module):
             for layer, (layer_cache, local) in enumerate(zip(layer_caches, self.local, strict=True)):
                 kind = local, self.normalize_first or layer > 0
                 if self._reads_only():
-                    block = traced.setdefault(kind, self._traced_once(*kind))
+                    block = traced.setdefault(kind, self._traced_once(make, *kind))
                     x, new_cache = block(self.variables["params"][str(layer)], x, inputs, layer_cache)
                 else:
                     block = make(**fields, local=local, normalize_input=kind[1], name=str(layer))
@@ -82,9 +82,9 @@ class Stack(nn.Module):
         assert self.scope is not None
         return not (self.is_initializing() or self.has_rng("dropout") or self.scope.mutable)
 
-    def _traced_once(self, local: bool, normalize_input: bool) -> Any:
+    def _traced_once(self, make: Any, local: bool, normalize_input: bool) -> Any:
         """A block as a function of its parameters, traced and lowered once for all layers."""
-        block = Block(**self.block.keywords, local=local, normalize_input=normalize_input, parent=None)
+        block = make(**self.block.keywords, local=local, normalize_input=normalize_input, parent=None)
         return jax.jit(lambda params, *inputs: block.apply({"params": params}, *inputs))
 
 

@@ -48,6 +48,8 @@ MODELS = {
         token_types=2,
         norm_position="post",
         feed_forward="gelu",
+        qkv_bias=False,
+        attention_output_bias=False,
     ),
     "lstm": replace(BASE, architecture="lstm", positions="none"),
     "generator": replace(ENCODER, task_head="replaced_token", generator_heads=2, embedding_dim=16),
