@@ -9,8 +9,8 @@ import numpy as np
 
 from jaxlm.data.examples.conversations import messages_of
 from jaxlm.data.examples.example import Example
+from jaxlm.data.examples.tags import as_bioes
 from jaxlm.errors import UsageError
-from jaxlm.evaluation.metrics.tagging import as_bioes
 from jaxlm.tasks.config import WRITTEN, TaskConfig
 from jaxlm.tasks.question_answering import Answer
 

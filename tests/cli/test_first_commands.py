@@ -31,7 +31,7 @@ def counts(works, label):
 
 def test_a_book_is_trained_on_measured_continued_and_exchanged(jaxlm, works, tmp_path):
     book, run = tmp_path / "book.txt", tmp_path / "run"
-    book.write_text(TEXT)
+    book.write_text(f"No cache holds this line.\n{TEXT}")
     code, output, _ = jaxlm("train", book, "--dir", run, "--steps", 2, *SMALL)
     assert code == 0
     assert "100.0%" in output

@@ -59,15 +59,19 @@ def test_it_stands_beside_the_score():
     assert beside.line() == "accuracy 0.7500 [0.5000, 1.0000] (always 'x': 0.5000), ece 0.5000"
 
 
+SAME = "every test example is predicted to be 'x': the model tells no labels apart yet"
+ONE = "every test example has the label 'y': its scores say nothing of the others"
+
+
 @pytest.mark.parametrize(
-    ("predicted", "true", "warns"), [("00", "01", True), ("01", "01", False), ("00", "00", False), ("", "", False)]
+    ("predicted", "true", "expected"),
+    [("00", "01", SAME), ("01", "01", ""), ("11", "11", ONE), ("01", "11", ONE), ("", "", "")],
 )
-def test_a_model_that_says_the_same_of_everything_is_named(predicted, true, warns):
+def test_a_split_or_a_model_of_one_class_is_named(predicted, true, expected):
     passed = []
     seen = _Seen(TaskConfig("classification", labels=("x", "y")), lambda *one: passed.append(one))
     for number, (own, reference) in enumerate(zip(predicted, true, strict=True)):
         seen.keep(number, [float(own == "0"), float(own == "1")], int(reference))
     assert len(passed) == len(predicted)
-    expected = "every test example is predicted to be 'x': the model tells no labels apart yet" if warns else ""
     assert seen.remark("test").startswith(expected)
-    assert bool(seen.remark("test")) == warns
+    assert bool(seen.remark("test")) == bool(expected)

@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from jaxlm.data.examples.tags import as_bioes
 from jaxlm.errors import DataError
 from jaxlm.evaluation.metrics.classification import f1_of, matrix_scores
 from jaxlm.evaluation.metrics.metric import library
-
-_AS_BIOES = {"L": "E", "U": "S"}  # BILOU's names for the last word of several, and for a unit of one
 
 
 def entity_scheme(labels: Sequence[str]) -> str:
@@ -34,11 +33,6 @@ def entities_of(tags: Sequence[str]) -> set[tuple[str, int, int]]:
     """Returns (type, first word, last word) of each entity of a sentence's tags, as conlleval and seqeval read them."""
     get_entities = library("seqeval.metrics.sequence_labeling").get_entities
     return set(get_entities([as_bioes(tag) for tag in tags]))
-
-
-def as_bioes(tag: str) -> str:
-    """Returns a tag with BIOES's prefix in place of BILOU's."""
-    return _AS_BIOES.get(tag[:1], tag[:1]) + tag[1:] if tag[1:2] == "-" else tag
 
 
 class Tagging:
