@@ -49,7 +49,7 @@ from jaxlm.progress import Progress, counted, working
 from jaxlm.run_folder import RunFolder, identity
 from jaxlm.tasks.config import LABELLED
 from jaxlm.tasks.labelled import EncodedRow, LabelledSplit, padding_of
-from jaxlm.tasks.make import LabelledTask, make_labelled_task, make_task
+from jaxlm.tasks.make import TALKS, LabelledTask, make_labelled_task, make_task
 from jaxlm.tasks.preference import Preference, reference_log_probabilities, with_reference
 from jaxlm.text.tokenizer import Tokenizer
 from jaxlm.training.checkpoints import Checkpoints
@@ -201,13 +201,14 @@ class LanguageModel:
 
     def stream(self, prompt: str, options: GenerationConfig | None = None, **fields: Any) -> Iterator[str]:
         """Yields the continuation of one prompt piece by piece; `fields` are the named arguments of `generate`."""
-        pieces = stream_text(self.generator, self.tokenizer, [prompt], self._options(options, fields))
+        rows = stream_text(self.generator, self.tokenizer, [prompt], self._options(options, fields))
+        pieces = (row[0] for row in rows)
 
         def texts() -> Iterator[str]:
             with working("reading the prompt"):  # and compiling
-                first = next(pieces, None)
-            yield from () if first is None else (first[0],)
-            yield from (piece[0] for piece in pieces)
+                first = next(pieces, "")
+            yield first
+            yield from pieces
 
         return texts()
 
@@ -405,6 +406,8 @@ class LanguageModel:
         Raises:
           DataError: there is none, or a bad one where the settings refuse it.
         """
+        if self.labelled_task.config.kind not in TALKS:
+            return found
         length, bad = self.experiment.data.length, self.experiment.examples.bad
         return self.labelled_task.encode_usable(self.tokenizer, length, found, bad)[0]
 
@@ -509,8 +512,7 @@ class LanguageModel:
     def _encoded(self, examples: Sequence[Example]) -> list[EncodedRow]:
         """What examples are to the model; those of preferences with what the model says that it began from."""
         task, length = self.labelled_task, self.experiment.data.length
-        with working(f"encoding {len(examples):,} examples"):
-            rows = task.encode(self.tokenizer, length, examples)
+        rows = task.encode(self.tokenizer, length, examples)
         if not isinstance(task.objective, Preference) or not rows:
             return rows
         try:

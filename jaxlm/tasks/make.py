@@ -12,7 +12,7 @@ from jaxlm.data.examples.example import Example, ExampleSet, Problem, first_prob
 from jaxlm.data.examples.reading import MOST_BAD
 from jaxlm.errors import DataError
 from jaxlm.models.config import ModelConfig
-from jaxlm.progress import counted
+from jaxlm.progress import counted, working
 from jaxlm.tasks.bert import bert
 from jaxlm.tasks.causal_lm import causal_lm
 from jaxlm.tasks.chat import answer_text, chat_prompt, encode_chat
@@ -67,6 +67,7 @@ _ENCODERS: dict[str, Callable[[TaskConfig, ModelConfig, Tokenizer, int, int, Exa
     "multiple_choice": encode_choices,
     "sentence_embedding": encode_pair,
 }
+TALKS = ("chat", "preference")  # kinds whose examples a chat template writes
 _TRIED = 100  # conversations in a row that a template may refuse before it is taken to refuse all
 
 Decoder = Callable[[Mapping[str, np.ndarray]], Iterator[tuple[int, Any]]]
@@ -99,11 +100,12 @@ class LabelledTask:
           DataError: an example that the tokenizer cannot represent or that does not fit.
         """
         if self.config.kind in KINDS:
-            return encode_labelled_texts(self.config, self.model, tokenizer, length, examples)
+            with working(f"encoding {len(examples):,} examples"):  # together
+                return encode_labelled_texts(self.config, self.model, tokenizer, length, examples)
         encode = _ENCODERS[self.config.kind]
         rows = [
             row
-            for number, example in enumerate(examples)
+            for number, example in enumerate(counted(examples, "encoding", len(examples), "examples"))
             for row in encode(self.config, self.model, tokenizer, length, number, example)
         ]
         return same_choices(rows, tokenizer.pad_id or 0) if self.config.kind == "multiple_choice" else rows
@@ -122,7 +124,7 @@ class LabelledTask:
         Raises:
           UsageError, DataError: as `encode`; and where the template writes none of the examples.
         """
-        if self.config.kind not in ("chat", "preference"):
+        if self.config.kind not in TALKS:
             return own, self.encode(tokenizer, length, own.examples)
         kept: list[Example] = []
         problems: list[Problem] = []

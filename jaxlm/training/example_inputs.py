@@ -14,14 +14,13 @@ from jaxlm.data.cache import digest
 from jaxlm.data.examples.checks import has_one_class, unanswerable
 from jaxlm.data.examples.example import Example, ExampleSet, columns_line, first_line, first_problem, problem_lines
 from jaxlm.data.examples.reading import read_examples
+from jaxlm.data.examples.tags import entity_scheme
 from jaxlm.data.step_rows import StepRows
 from jaxlm.errors import DataError, UsageError
-from jaxlm.evaluation.metrics.tagging import entity_scheme
 from jaxlm.evaluation.metrics.text import bleu_tokenizer_for, is_latin
 from jaxlm.evaluation.scoring import ExampleScorer, bleu_tokenizer_of, task_metric
 from jaxlm.experiment import Experiment
 from jaxlm.hub.safetensors import SafetensorsFile, TensorInfo, write_safetensors
-from jaxlm.progress import working
 from jaxlm.run_folder import RunFolder
 from jaxlm.tasks.classification import class_weights
 from jaxlm.tasks.config import WRITTEN
@@ -179,8 +178,7 @@ def prepare_example_inputs(experiment: Experiment, folder: RunFolder, start: Sto
     sets = {"train": train, "validation": validation}
     rows: dict[str, list[EncodedRow]] = {}
     for name, own in sets.items():
-        with working(f"encoding {len(own.examples):,} {name} examples"):
-            sets[name], rows[name] = task.encode_usable(tokenizer, experiment.data.length, own, config.bad)
+        sets[name], rows[name] = task.encode_usable(tokenizer, experiment.data.length, own, config.bad)
     if isinstance(task.objective, Preference):
         rows = _with_references(rows, task.objective, tokenizer, experiment, folder, start)
     main = "loss" if task.generates else task_metric(experiment.task).main

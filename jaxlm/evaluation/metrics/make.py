@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Literal, get_args
 
+from jaxlm.data.examples.tags import entity_scheme
 from jaxlm.errors import unknown_name
 from jaxlm.evaluation.metrics.classification import Chosen, Classification, MultiLabel, Preferred, Regression, Retrieval
 from jaxlm.evaluation.metrics.metric import Metric
-from jaxlm.evaluation.metrics.tagging import Entities, Tagging, entity_scheme
+from jaxlm.evaluation.metrics.tagging import Entities, Tagging
 from jaxlm.evaluation.metrics.text import BleuTokenizer, QuestionAnswering, Summarisation, Translation
 
 MetricKind = Literal[

@@ -10,25 +10,6 @@ from jaxlm.evaluation.metrics.classification import f1_of, matrix_scores
 from jaxlm.evaluation.metrics.metric import library
 
 
-def entity_scheme(labels: Sequence[str]) -> str:
-    """Returns how all tags of the data mark entities: 'BIO', 'IOB1', 'BIOES' or 'BILOU'; empty where they do not.
-
-    Tags are O and a prefix with a type. IOB1 has B- only where an entity follows another of its type, so data without
-    one is told by having I- alone; where both occur the two are read alike, as conlleval does.
-    """
-    prefixes = {label[:1] for label in labels if label != "O"}
-    if not prefixes or any(label != "O" and (label[1:2] != "-" or not label[2:]) for label in labels):
-        return ""
-    if prefixes == {"I"}:
-        return "IOB1" if "O" in labels else ""
-    if not prefixes & {"B", "S", "U"}:
-        return ""
-    for name, known in (("BIO", "BI"), ("BIOES", "BIES"), ("BILOU", "BILU")):
-        if prefixes <= set(known):
-            return name
-    return ""
-
-
 def entities_of(tags: Sequence[str]) -> set[tuple[str, int, int]]:
     """Returns (type, first word, last word) of each entity of a sentence's tags, as conlleval and seqeval read them."""
     get_entities = library("seqeval.metrics.sequence_labeling").get_entities

@@ -10,10 +10,11 @@ import sklearn.metrics
 from rouge_score.rouge_scorer import RougeScorer
 from seqeval.metrics import accuracy_score, f1_score, precision_score, recall_score
 
+from jaxlm.data.examples.tags import entity_scheme
 from jaxlm.errors import DataError, UsageError
 from jaxlm.evaluation.metrics.classification import BINS
 from jaxlm.evaluation.metrics.make import make_metric
-from jaxlm.evaluation.metrics.tagging import entities_of, entity_scheme
+from jaxlm.evaluation.metrics.tagging import entities_of
 from jaxlm.evaluation.metrics.text import is_latin, normalized, word_f1
 
 CASES = 250
