@@ -14,6 +14,7 @@ from jaxlm.cli.main import VERBS, main, step_of
 from jaxlm.cli.options import option_names
 from jaxlm.cli.train import TrainOptions
 from jaxlm.errors import UsageError
+from jaxlm.training.progress import COLUMNS
 
 from ..small_runs import Process
 
@@ -34,6 +35,18 @@ def test_help_lists_the_verbs(jaxlm, words):
 
 def test_the_version_is_that_of_the_package(jaxlm):
     assert jaxlm("--version") == (0, f"jaxlm {metadata.version('jaxlm')}\n", "")
+
+
+def test_help_explains_each_column_of_the_progress(capsys):
+    def help_of(verb):
+        with pytest.raises(SystemExit):
+            main([verb, "--help"])
+        return " ".join(capsys.readouterr().out.split())
+
+    explained = re.search(r"Each line of progress shows: (.*?)\.", help_of("train"))[1]
+    titles = [part.split(",")[0].strip() for part in explained.split(";")]
+    assert titles == [title for title, _ in COLUMNS]
+    assert "`jaxlm train --help` explains the lines of progress." in help_of("finetune")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from html.parser import HTMLParser
 import pytest
 
 from jaxlm.errors import DataError, UsageError
+from jaxlm.experiment import Experiment
+from jaxlm.models.config import ModelConfig
 from jaxlm.training import report
 from jaxlm.training.metrics_log import MetricsLog
 from jaxlm.training.report import render_report, write_report
@@ -196,6 +198,47 @@ def test_values_that_are_not_finite_are_counted_not_drawn():
     page = Page(render_report({}, given, "run"))
     assert page.charts["Loss"]["series"][0]["x"] == list(range(8))
     assert "2 train values are not finite, first at step 8." in page.text
+
+
+def test_one_value_has_no_chart_and_every_chart_names_its_axis():
+    one = Page(render_report(EXPERIMENT, records(steps=10), "run"))
+    assert one.charts == {}
+    assert "figure" not in one.tags
+    assert "Nothing has been measured yet." in one.text
+
+    # At step 100 there is one evaluation beside ten steps: perplexity would be one dot, the loss is a curve.
+    charts = Page(render_report(EXPERIMENT, records(steps=100), "run")).charts
+    assert {title: chart["axis"] for title, chart in charts.items()} == {
+        "Loss": "loss",
+        "Learning rate": "learning rate",
+        "Gradient norm": "gradient norm",
+        "Throughput": "tokens per second",
+    }
+
+
+def test_changed_settings_come_first_and_the_others_are_folded():
+    own = Experiment(steps=400, model=ModelConfig(num_layers=3)).to_dict()
+    page = render_report({"experiment": own, "parameters": 12}, records(), "run")
+    changed = page.index("Settings other than the defaults")
+    folded = page.index("<details>")
+    assert changed < folded
+    table = page[changed:folded]
+    names = re.findall(r'<th scope="row">(.*?)</th>', table)
+    default = Experiment()
+    assert f"<td>3</td><td>{default.model.num_layers}</td>" in table
+    assert sorted(names) == ["model.num_layers", "steps"]
+    assert '<th scope="row">embed_dim</th>' in page[folded:]
+    assert "<details open" not in page
+
+
+def test_the_head_tells_the_date_the_command_and_what_to_type_next():
+    told = {"started": "2026-05-04 09:30 UTC", "command": "jaxlm train book.txt --dir 'my run'"}
+    own = Experiment(steps=400).to_dict()
+    for steps, following in ((200, "jaxlm train --dir 'my run'"), (400, "jaxlm generate 'my run' --prompt \"...\"")):
+        page = Page(render_report({**told, "experiment": own}, records(steps=steps), "run", folder="my run"))
+        assert "started 2026-05-04 09:30 UTC" in page.text
+        assert "Command jaxlm train book.txt --dir 'my run'" in page.text
+        assert f"Next {following}" in page.text
 
 
 @pytest.mark.slow
