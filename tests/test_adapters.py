@@ -4,6 +4,7 @@ import shutil
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -91,9 +92,28 @@ def test_optimizer_state_is_that_of_what_learns(files, base, tmp_path, capsys): 
     assert jaxlm.load(tmp_path / "run").experiment.adapter.kind == "none"
 
 
+def with_base_in(experiment, dtype):
+    return replace(experiment, optimizer=replace(experiment.optimizer, frozen_dtype=dtype))
+
+
+def test_a_base_in_bfloat16_takes_half(files, base, tmp_path):  # noqa: F811
+    train(with_base_in(adapted(files, base, steps=2), "bfloat16"), tmp_path / "run")
+    found = leaves(read_stored(tmp_path / "run", apart=True).params)
+    frozen = {name: leaf for name, leaf in found.items() if leaf.dtype == jnp.bfloat16}
+    before = leaves(read_stored(base).params)
+    matrices = [name for name in frozen if name.endswith("['base']")]
+    assert matrices
+    for name in matrices:
+        np.testing.assert_array_equal(frozen[name], before[name.removesuffix("['base']")].astype(jnp.bfloat16))
+    learned = {name: leaf for name, leaf in found.items() if name not in frozen}
+    assert all("lora" in name or "classifier" in name or "pooler" in name for name in learned), learned.keys()
+    assert {leaf.dtype for leaf in learned.values()} == {np.dtype("float32")}
+
+
 @pytest.mark.slow
-def test_a_stopped_run_ends_with_the_same_bits(files, base, tmp_path):  # noqa: F811
-    whole = adapted(files, base, steps=4, checkpoints=CheckpointConfig(every=2))
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_stopped_run_ends_with_the_same_bits(files, base, tmp_path, dtype):  # noqa: F811
+    whole = with_base_in(adapted(files, base, steps=4, checkpoints=CheckpointConfig(every=2)), dtype)
     train(whole, tmp_path / "whole")
     shutil.copytree(tmp_path / "whole", tmp_path / "parts")
     (tmp_path / "parts" / "checkpoints" / "4" / "manifest.json").unlink()
