@@ -20,7 +20,7 @@ from jaxlm.generation.config import GenerationConfig
 from jaxlm.models.adapter_config import AdapterConfig
 from jaxlm.models.config import ModelConfig
 from jaxlm.parallel.config import MeshConfig
-from jaxlm.tasks.config import LABELLED, TaskConfig
+from jaxlm.tasks.config import LABELLED, WRITTEN, TaskConfig
 from jaxlm.text.config import TokenizerConfig
 from jaxlm.training.config import CheckpointConfig, OptimizerConfig, suited_rate
 
@@ -183,14 +183,20 @@ class Experiment:
         )
         optimizer = self.optimizer
         if optimizer.learning_rate is None:
-            pretrained = bool(self.start_from) and self.start_with == "weights"
-            rate = suited_rate(model.embed_dim, pretrained, self.adapter.kind != "none", optimizer.name)
+            rate = suited_rate(model.embed_dim, self.learned, optimizer.name)
             optimizer = dataclasses.replace(optimizer, learning_rate=rate)
         resolved = dataclasses.replace(self, model=model, optimizer=optimizer)
         if not self.epochs:
             resolved = resolved.with_intervals(*INTERVALS)
         # By way of plain values, so that a list of files or a whole learning rate equals what a run folder gives back.
         return Experiment.from_dict(resolved.to_dict())
+
+    @property
+    def learned(self) -> Literal["text", "labels", "pretrained", "adapters"]:
+        """What is learned: a new model, from text or from labels, a pretrained one, or adapters of one."""
+        if self.start_from and self.start_with == "weights":
+            return "pretrained" if self.adapter.kind == "none" else "adapters"
+        return "labels" if self.task.kind in LABELLED and self.task.kind not in WRITTEN else "text"
 
     def with_intervals(self, evaluations: int, checkpoints: int) -> "Experiment":
         """Returns this with so many steps between evaluations, and between checkpoints, where none are named."""

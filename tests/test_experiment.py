@@ -19,6 +19,7 @@ from jaxlm.generation.config import GenerationConfig
 from jaxlm.models.adapter_config import AdapterConfig
 from jaxlm.models.config import ModelConfig
 from jaxlm.parallel.config import MeshConfig
+from jaxlm.tasks.config import TaskConfig
 from jaxlm.text.config import TokenizerConfig
 from jaxlm.training.config import CheckpointConfig, OptimizerConfig
 
@@ -234,7 +235,10 @@ def test_resolving_takes_a_rate_that_suits_the_width_and_the_start():
     wide = ModelConfig(embed_dim=768, num_heads=12, vocab_size=65, max_length=64)
     assert rate() == 3e-3
     assert rate(model=wide) == 5e-4
+    assert rate(task=TaskConfig("tagging")) == 1e-3
+    assert rate(task=TaskConfig("sequence_to_sequence")) == 3e-3
     assert rate(model=wide, start_from="a", start_with="shape") == 5e-4
+    assert rate(model=wide, start_from="a", start_with="shape", task=TaskConfig("classification")) == 3.3e-4
     assert rate(model=wide, start_from="a") == 6.4e-5
     assert rate(model=wide, start_from="a", adapter=AdapterConfig("lora")) == 6.4e-4
     assert rate(model=wide, optimizer=OptimizerConfig(learning_rate=1e-3)) == 1e-3

@@ -15,7 +15,8 @@ class OptimizerConfig:
     name: Literal["adamw", "lion", "adafactor", "muon"] = "adamw"
     """Update rule; muon orthogonalises the matrices of the blocks and leaves the rest to AdamW."""
     learning_rate: float | None = None
-    """Peak learning rate; none takes one that suits the model's width, and whether it is pretrained or adapted."""
+    """Peak learning rate; none takes one that suits the model's width, what it learns, and whether it is pretrained or
+    adapted."""
     schedule: Literal["cosine", "linear", "wsd", "constant"] = "cosine"
     """Course after the warmup: decay to the end (cosine, linear), stay and decay late (wsd), or stay (constant)."""
     warmup_steps: int | None = None
@@ -90,12 +91,16 @@ class OptimizerConfig:
 
 
 def suited_rate(
-    width: int, pretrained: bool, adapted: bool, name: Literal["adamw", "lion", "adafactor", "muon"] = "adamw"
+    width: int,
+    learned: Literal["text", "labels", "pretrained", "adapters"],
+    name: Literal["adamw", "lion", "adafactor", "muon"] = "adamw",
 ) -> float:
     """Returns a peak learning rate to begin with, where none is named; two significant digits.
 
-    A new model takes 3e-3 up to a width of 128, and less in proportion beyond: what the experiments of this project
-    train with (3e-3 at 128, 2e-3 at 256), and close to GPT-2's 6e-4 at 768 (Radford et al. 2019; nanoGPT).
+    A new model that learns to predict text takes 3e-3 up to a width of 128, and less in proportion beyond: what the
+    experiments of this project train with (3e-3 at 128, 2e-3 at 256), and close to GPT-2's 6e-4 at 768 (Radford et al.
+    2019; nanoGPT). One that learns labels alone has far fewer targets a step, and takes 1e-3 up to a width of 256: at
+    3e-3 taggers of names learn nothing, and classifiers no more than at 1e-3 (experiments/README.md).
     A pretrained one is moved by less, the more the wider it is: 1e-3 at 256 (experiments/README.md), and by the power
     -2.5 of the width beyond, which is 6e-5 at 768 and 3e-5 at 1,024, within what was published for BERT (Devlin et al.
     2019: 5e-5, 3e-5, 2e-5), and no less than the 1e-5 of models of billions.
@@ -104,15 +109,16 @@ def suited_rate(
 
     Args:
       width: model.embed_dim.
-      pretrained: whether training begins from weights.
-      adapted: whether low-rank adapters are learned instead of these.
+      learned: what is: a new model, from text or from labels; a pretrained one; or low-rank adapters of one.
       name: the optimizer.
     """
-    if pretrained:
-        rate = min(1e-3, max(1e-5, 1e-3 * (256 / width) ** 2.5))
-        rate = min(10 * rate, 3e-3) if adapted else rate
-    else:
-        rate = 3e-3 * min(1.0, 128 / width)
+    pretrained = min(1e-3, max(1e-5, 1e-3 * (256 / width) ** 2.5))
+    rate = {
+        "text": 3e-3 * min(1.0, 128 / width),
+        "labels": 1e-3 * min(1.0, 256 / width),
+        "pretrained": pretrained,
+        "adapters": min(10 * pretrained, 3e-3),
+    }[learned]
     return float(f"{rate / 5 if name == 'lion' else rate:.1e}")
 
 

@@ -136,14 +136,15 @@ def _train(experiment: Experiment, run_folder: RunFolder, watch: PreemptionWatch
 
 
 def _rate_and_why(experiment: Experiment) -> str:
-    pretrained = experiment.start_from and experiment.start_with == "weights"
-    kind = (
-        "adapters of a pretrained" if experiment.adapter.kind != "none" else "a pretrained" if pretrained else "a new"
-    )
-    return (
-        f"{experiment.optimizer.learning_rate:g} at most, which suits {kind} model {experiment.model.embed_dim} wide "
-        "(optimizer.learning_rate names another)"
-    )
+    width = experiment.model.embed_dim
+    suited = {
+        "text": f"a new model {width} wide that learns from text",
+        "labels": f"a new model {width} wide that learns labels",
+        "pretrained": f"a pretrained model {width} wide",
+        "adapters": f"adapters of a pretrained model {width} wide",
+    }[experiment.learned]
+    rate = experiment.optimizer.learning_rate
+    return f"{rate:g} at most, which suits {suited} (optimizer.learning_rate names another)"
 
 
 def _refuse_changes(inputs: Inputs, folder: RunFolder) -> None:

@@ -68,10 +68,14 @@ def test_warmup_is_a_share_of_the_run_unless_steps_are_named():
 
 def test_the_rate_falls_with_the_width_and_rises_for_adapters():
     widths = (64, 128, 256, 576, 768, 1024, 4096)
-    assert [suited_rate(width, False, False) for width in widths] == [3e-3, 3e-3, 1.5e-3, 6.7e-4, 5e-4, 3.8e-4, 9.4e-5]
-    assert [suited_rate(width, True, False) for width in widths] == [1e-3, 1e-3, 1e-3, 1.3e-4, 6.4e-5, 3.1e-5, 1e-5]
-    assert [suited_rate(width, True, True) for width in widths] == [3e-3, 3e-3, 3e-3, 1.3e-3, 6.4e-4, 3.1e-4, 1e-4]
-    assert suited_rate(768, False, False, "lion") == 1e-4
+    for learned, rates in {
+        "text": [3e-3, 3e-3, 1.5e-3, 6.7e-4, 5e-4, 3.8e-4, 9.4e-5],
+        "labels": [1e-3, 1e-3, 1e-3, 4.4e-4, 3.3e-4, 2.5e-4, 6.3e-5],
+        "pretrained": [1e-3, 1e-3, 1e-3, 1.3e-4, 6.4e-5, 3.1e-5, 1e-5],
+        "adapters": [3e-3, 3e-3, 3e-3, 1.3e-3, 6.4e-4, 3.1e-4, 1e-4],
+    }.items():
+        assert [suited_rate(width, learned) for width in widths] == rates
+    assert suited_rate(768, "text", "lion") == 1e-4
 
 
 @pytest.mark.parametrize("name", ["adamw", "lion", "adafactor", "muon"])
