@@ -1,6 +1,6 @@
 """The module that a configuration describes."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -51,38 +51,52 @@ def init_params(config: ModelConfig, key: jax.Array) -> Any:
     return params
 
 
-def apply_model(config: ModelConfig, params: Any, tokens: jax.Array, **inputs: Any) -> ModelOutput:
+def apply_model(
+    config: ModelConfig, params: Any, tokens: jax.Array, *, dropout_key: jax.Array | None = None, **inputs: Any
+) -> ModelOutput:
     """Runs the model that a configuration describes (of a generator and a discriminator, the latter).
 
     Args:
       config: which.
       params: its parameters.
       tokens: [batch, time] int32.
-      **inputs: other inputs of the module, and `rngs` for dropout.
+      dropout_key: for dropout; none turns it off.
+      **inputs: other inputs of the module.
     """
+    if dropout_key is not None:
+        inputs |= {"deterministic": False, "rngs": {"dropout": dropout_key}}
     with product_precision(config):
         output: Any = make_model(config).apply({"params": params}, tokens, **inputs)
     return output
 
 
-def score_tokens(
-    config: ModelConfig, params: Any, tokens: jax.Array, *, mutable: Any = (), **inputs: Any
-) -> tuple[TokenScores, Any]:
+class Scored(NamedTuple):
+    """A forward pass whose scores of the vocabulary are not computed yet.
+
+    Attributes:
+      scores: these.
+      output: everything else; to touch its `logits` is to compute all of them.
+      collections: of the modules, those that were asked for.
+    """
+
+    scores: TokenScores
+    output: ModelOutput
+    collections: Any
+
+
+def score_tokens(config: ModelConfig, params: Any, tokens: jax.Array, *, mutable: Any = (), **inputs: Any) -> Scored:
     """Runs a model up to the scores of the vocabulary, which are left to be computed as far as they are needed.
 
     Only inside `jax.jit` is anything spared.
 
     Args:
       config: of a model with a head of tokens.
-      params, tokens, **inputs: as for `apply_model`.
+      params, tokens, **inputs: as for `apply_model`, dropout_key among them.
       mutable: names of collections of the modules to be returned.
-
-    Returns:
-      The scores, and the collections.
     """
     found: Any = apply_model(config, params, tokens, mutable=[*mutable, COLLECTION], **inputs)
-    _, state = found
-    return state[COLLECTION]["head"][COLLECTION], state
+    output, collections = found
+    return Scored(collections[COLLECTION]["head"][COLLECTION], output, collections)
 
 
 def init_cache(config: ModelConfig, batch: int, capacity: int) -> Cache:

@@ -12,7 +12,7 @@ from jaxlm.models.config import ModelConfig
 from jaxlm.models.model import score_tokens
 from jaxlm.prediction.batches import bucket
 from jaxlm.progress import counted as shown
-from jaxlm.tasks.cross_entropy import token_losses
+from jaxlm.tasks.cross_entropy import losses_and_hits
 
 SHORTEST = 32
 
@@ -100,10 +100,6 @@ def _scores(
     counted: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """Log probabilities of the targets that count, and whether all of them are the greedy ones: [rows] each."""
-    scores, _ = score_tokens(config, params, tokens, segment_ids=segment_ids)
-
-    def measured(logits: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return token_losses(logits, targets), jnp.argmax(logits, -1) == targets
-
-    losses, greedy = scores.each(measured, targets)
+    scores = score_tokens(config, params, tokens, segment_ids=segment_ids).scores
+    losses, greedy = scores.each(losses_and_hits, targets)
     return -jnp.where(counted, losses, 0.0).sum(-1), jnp.all(greedy | ~counted, -1)

@@ -11,9 +11,9 @@ from jaxlm.data.config import DataConfig
 from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.counts import ForwardPass
-from jaxlm.models.model import apply_model
+from jaxlm.models.model import score_tokens
 from jaxlm.tasks.config import TaskConfig
-from jaxlm.tasks.cross_entropy import token_losses
+from jaxlm.tasks.cross_entropy import losses_and_hits, token_losses
 from jaxlm.tasks.masked_lm import hidden_tokens, masked_sums, num_slots
 from jaxlm.tasks.masking import Masker
 from jaxlm.tasks.sentence_pairs import PairFeed
@@ -70,7 +70,7 @@ class Bert(SumOfRows):
           dropout_rng: key for dropout; none turns it off.
         """
         slots, hidden = hidden_tokens(batch, self.most)
-        output = apply_model(
+        scores, output, _ = score_tokens(
             self.model,
             params,
             batch["tokens"],
@@ -78,14 +78,13 @@ class Bert(SumOfRows):
             segment_ids=batch["segment_ids"],
             token_types=batch["token_types"],
             logit_slots=slots,
-            deterministic=dropout_rng is None,
-            rngs=None if dropout_rng is None else {"dropout": dropout_rng},
+            dropout_key=dropout_rng,
         )
-        assert output.logits is not None
         assert output.next_sentence_logits is not None
         labels, weights = batch["next_sentence"], batch["sentence_weights"]
         right = (jnp.argmax(output.next_sentence_logits, -1) == labels).astype(jnp.float32)
-        return masked_sums(output.logits, hidden) | {
+        masked = masked_sums(*scores.each(losses_and_hits, hidden["targets"]), hidden["loss_weights"])
+        return masked | {
             "next_sentence_loss": token_losses(output.next_sentence_logits, labels) * weights,
             "next_sentence_loss_weight": weights,
             "next_sentence_accuracy": right * weights,

@@ -12,7 +12,7 @@ from jaxlm.data.rows import TrainingRows, training_rows
 from jaxlm.data.token_stream import TokenStream
 from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
-from jaxlm.models.model import score_tokens
+from jaxlm.models.model import Scored, score_tokens
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.tasks.cross_entropy import scored_losses
 from jaxlm.tasks.load_balance import load_balance_loss
@@ -69,8 +69,7 @@ class CausalLM(SumOfRows):
           batch: tokens, positions, segment_ids and targets, each [batch, time] int32.
           dropout_rng: key for dropout; none turns it off.
         """
-        scores, _ = self._scores(params, batch, dropout_rng)
-        return scored_losses(scores, batch["targets"])
+        return scored_losses(self._scored(params, batch, dropout_rng).scores, batch["targets"])
 
     def row_sums(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> Sums:
         """Sums of each row: `loss` in nats and `weight`, without what balances experts."""
@@ -88,19 +87,18 @@ class CausalLM(SumOfRows):
         if not (self.model.num_experts and self.model.router_loss_weight):
             losses = self.token_losses(params, batch, dropout_rng)
             return {"loss": jnp.sum(losses * weights), "weight": weight}
-        scores, state = self._scores(params, batch, dropout_rng, mutable=["router"])
-        losses = scored_losses(scores, batch["targets"])
-        balance = self.model.router_loss_weight * load_balance_loss(state["router"])
+        scored = self._scored(params, batch, dropout_rng, mutable=["router"])
+        losses = scored_losses(scored.scores, batch["targets"])
+        balance = self.model.router_loss_weight * load_balance_loss(scored.collections["router"])
         return {"loss": jnp.sum(losses * weights) + balance * weight, "weight": weight}
 
-    def _scores(self, params: dict, batch: Batch, dropout_rng: jax.Array | None, **options: Any) -> Any:
+    def _scored(self, params: dict, batch: Batch, dropout_rng: jax.Array | None, **options: Any) -> Scored:
         return score_tokens(
             self.model,
             params,
             batch["tokens"],
             positions=batch["positions"] if self.segmented else None,
             segment_ids=batch["segment_ids"] if self.segmented else None,
-            deterministic=dropout_rng is None,
-            rngs=None if dropout_rng is None else {"dropout": dropout_rng},
+            dropout_key=dropout_rng,
             **options,
         )

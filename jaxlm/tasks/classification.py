@@ -102,8 +102,7 @@ def classifier_scores(
         batch["tokens"],
         segment_ids=batch["segment_ids"],
         **({"token_types": batch["token_types"]} if model.token_types else {}),
-        deterministic=dropout_rng is None,
-        rngs=None if dropout_rng is None else {"dropout": dropout_rng},
+        dropout_key=dropout_rng,
     )
     assert output.logits is not None
     return output.logits

@@ -57,6 +57,11 @@ def _by_products(logits: jax.Array) -> jax.Array:
     return largest[..., 0] + jnp.log(sums.sum(-1))
 
 
+def losses_and_hits(logits: jax.Array, targets: jax.Array, label_smoothing: float = 0.0) -> tuple[jax.Array, jax.Array]:
+    """What `token_losses` gives, and whether each target is the most likely token: bool [...]."""
+    return token_losses(logits, targets, label_smoothing), jnp.argmax(logits, -1) == targets
+
+
 def scored_losses(
     scores: TokenScores, targets: jax.Array, label_smoothing: float = 0.0, wanted: jax.Array | None = None
 ) -> jax.Array:

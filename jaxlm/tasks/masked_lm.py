@@ -18,9 +18,9 @@ from jaxlm.data.token_stream import TokenStream
 from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.counts import ForwardPass
-from jaxlm.models.model import apply_model
+from jaxlm.models.model import score_tokens
 from jaxlm.tasks.config import TaskConfig
-from jaxlm.tasks.cross_entropy import token_losses
+from jaxlm.tasks.cross_entropy import losses_and_hits
 from jaxlm.tasks.example_feed import ExampleFeed
 from jaxlm.tasks.masking import Masker
 from jaxlm.tasks.task import Batch, Shapes, SumOfRows, Sums, Task, pass_over, weighted
@@ -73,18 +73,16 @@ class MaskedLM(SumOfRows):
           dropout_rng: key for dropout; none turns it off.
         """
         slots, hidden = hidden_tokens(batch, self.most)
-        output = apply_model(
+        scores = score_tokens(
             self.model,
             params,
             batch["tokens"],
             positions=batch["positions"],
             segment_ids=batch["segment_ids"],
             logit_slots=slots,
-            deterministic=dropout_rng is None,
-            rngs=None if dropout_rng is None else {"dropout": dropout_rng},
-        )
-        assert output.logits is not None
-        return masked_sums(output.logits, hidden)
+            dropout_key=dropout_rng,
+        ).scores
+        return masked_sums(*scores.each(losses_and_hits, hidden["targets"]), hidden["loss_weights"])
 
     def passes(self, batch: Shapes) -> list[ForwardPass]:
         """One, in which as many positions are scored as can be hidden."""
@@ -112,13 +110,11 @@ def hidden_tokens(batch: Batch, most: int | None) -> tuple[jax.Array | None, Bat
     return slots, {name: jnp.take_along_axis(value, slots, axis=1) for name, value in found.items()}
 
 
-def masked_sums(logits: jax.Array, batch: Batch) -> Sums:
-    """What `MaskedLM.row_sums` gives, of logits [batch, time, vocab_size], targets and loss_weights [batch, time]."""
-    weights = batch["loss_weights"]
+def masked_sums(losses: jax.Array, right: jax.Array, weights: jax.Array) -> Sums:
+    """What `MaskedLM.row_sums` gives, of the loss of each target, whether it was predicted, and its weight."""
     weight = weights.sum(-1)
-    right = (jnp.argmax(logits, -1) == batch["targets"]).astype(jnp.float32)
     return {
-        "loss": weighted(token_losses(logits, batch["targets"]), weights),
+        "loss": weighted(losses, weights),
         "weight": weight,
         "masked_accuracy": weighted(right, weights),
         "masked_accuracy_weight": weight,

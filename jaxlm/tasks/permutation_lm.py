@@ -63,7 +63,7 @@ class PermutationLM(SumOfRows):
           dropout_rng: key for dropout; none turns it off.
         """
         turn, time = batch["turns"], batch["tokens"].shape[1]
-        scores, _ = score_tokens(
+        scores = score_tokens(
             self.model,
             params,
             batch["tokens"],
@@ -71,9 +71,8 @@ class PermutationLM(SumOfRows):
             # Context has turn 0 and is seen by all; a predicted token is seen by those whose turn is later.
             permutation_mask=(turn[:, None, :] == 0) | (turn[:, None, :] < turn[:, :, None]),
             target_mapping=jax.nn.one_hot(batch["slots"], time, dtype=jnp.dtype(self.model.dtype)),
-            deterministic=dropout_rng is None,
-            rngs=None if dropout_rng is None else {"dropout": dropout_rng},
-        )
+            dropout_key=dropout_rng,
+        ).scores
         weights = batch["loss_weights"]
         return {"loss": weighted(scored_losses(scores, batch["targets"]), weights), "weight": weights.sum(-1)}
 

@@ -71,15 +71,14 @@ class Preference(LabelledObjective):
             return jnp.concatenate([jnp.pad(own, ((0, 0), (0, width - own.shape[1]))) for own in rows])
 
         columns = {name: both(name) for name in _COLUMNS}
-        scores, _ = score_tokens(
+        scores = score_tokens(
             self.model,
             params,
             columns["tokens"],
             positions=columns["positions"],
             segment_ids=columns["segment_ids"],
-            deterministic=dropout_rng is None,
-            rngs=None if dropout_rng is None else {"dropout": dropout_rng},
-        )
+            dropout_key=dropout_rng,
+        ).scores
         found = -weighted(
             scored_losses(scores, columns["targets"], wanted=columns["loss_weights"] > 0), columns["loss_weights"]
         )

@@ -14,6 +14,7 @@ from jaxlm.data.origins import Origin
 from jaxlm.data.token_stream import TokenStream
 from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
+from jaxlm.models.model import Scored
 from jaxlm.tasks.causal_lm import CausalLM
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.tasks.example_feed import ExampleFeed
@@ -45,8 +46,8 @@ def prefix_lm(config: TaskConfig, model: ModelConfig, data: DataConfig, tokenize
 class PrefixLM(CausalLM):
     """Next-token prediction behind a prefix, which `batch["prefix"]` [batch, time] marks by 1."""
 
-    def _scores(self, params: dict, batch: Batch, dropout_rng: jax.Array | None, **options: Any) -> Any:
-        return super()._scores(params, batch, dropout_rng, prefix=batch["prefix"] > 0, **options)
+    def _scored(self, params: dict, batch: Batch, dropout_rng: jax.Array | None, **options: Any) -> Scored:
+        return super()._scored(params, batch, dropout_rng, prefix=batch["prefix"] > 0, **options)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.counts import ForwardPass
 from jaxlm.models.generator import GENERATOR, generator_config, generator_params, without_generator
-from jaxlm.models.model import apply_model
+from jaxlm.models.model import apply_model, score_tokens
 from jaxlm.tasks.config import TaskConfig
+from jaxlm.tasks.cross_entropy import losses_and_hits
 from jaxlm.tasks.masked_lm import MaskedExamples, MaskedFeed, masked_sums
 from jaxlm.tasks.masking import Masker
 from jaxlm.tasks.task import Batch, Shapes, SumOfRows, Sums, Task, pass_over, weighted
@@ -97,36 +98,35 @@ class ReplacedToken(SumOfRows):
         keys = None if dropout_rng is None else jax.random.split(dropout_rng)
         places = {name: batch[name] for name in ("positions", "segment_ids")}
         slots = batch["hidden_slots"]
-        logits = apply_model(
+        scores = score_tokens(
             generator_config(self.model),
             generator_params(params),
             batch["tokens"],
             **places,
             logit_slots=slots,
-            deterministic=keys is None,
-            rngs=None if keys is None else {"dropout": keys[0]},
-        ).logits
-        assert logits is not None
+            dropout_key=None if keys is None else keys[0],
+        ).scores
         originals = batch["targets"]
-        seen = put(originals, slots, sample(logits, batch["sampling_seeds"]))
-        scores = apply_model(
+        hidden = {name: at(batch[name], slots) for name in ("targets", "loss_weights")}
+        noise = sampling_noise(batch["sampling_seeds"], slots.shape[1], self.model.vocab_size or 0)
+        (losses, predicted), sampled = scores.each(losses_and_sample, hidden["targets"], noise)
+        generated = masked_sums(losses, predicted, hidden["loss_weights"])
+        seen = put(originals, slots, sampled)
+        log_odds = apply_model(
             self.model,
             without_generator(params),
             seen,
             **places,
-            deterministic=keys is None,
-            rngs=None if keys is None else {"dropout": keys[1]},
+            dropout_key=None if keys is None else keys[1],
         ).logits
-        assert scores is not None
+        assert log_odds is not None
 
-        hidden = {name: at(batch[name], slots) for name in ("targets", "loss_weights")}
-        generated = masked_sums(logits, hidden)
         weights = batch["token_weights"]
         replaced = seen != originals
-        called = scores > 0
+        called = log_odds > 0
         right = (called == replaced).astype(jnp.float32)
         means = {
-            "discriminator_loss": (binary_losses(scores, replaced), weights),
+            "discriminator_loss": (binary_losses(log_odds, replaced), weights),
             "discriminator_accuracy": (right, weights),
             "replaced": (replaced.astype(jnp.float32), weights),
             "discriminator_precision": (right, weights * called),
@@ -162,16 +162,32 @@ class ReplacedToken(SumOfRows):
         ]
 
 
-def sample(logits: jax.Array, seeds: jax.Array) -> jax.Array:
+def sampling_noise(seeds: jax.Array, slots: int, vocab_size: int) -> jax.Array:
+    """Noise for `sample`, [batch, slots, groups + GROUP] float32, of the seeds [batch] uint32 of the rows.
+
+    Each row's is a function of its own seed, so that the draw depends neither on the rest of a batch nor on how a batch
+    is divided.
+    """
+    shape = (slots, math.ceil(vocab_size / GROUP) + GROUP)
+    return jax.vmap(lambda seed: jax.random.gumbel(jax.random.key(seed), shape, jnp.float32))(seeds)
+
+
+def losses_and_sample(
+    logits: jax.Array, targets: jax.Array, noise: jax.Array
+) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+    """What `losses_and_hits` gives of logits and targets, and what `sample` draws."""
+    return losses_and_hits(logits, targets), sample(logits, noise)
+
+
+def sample(logits: jax.Array, noise: jax.Array) -> jax.Array:
     """Draws a token from the softmax of each place's logits: by the Gumbel-max trick a group of tokens, then one of it.
 
-    Each row's noise is a function of its own seed, so that the draw depends neither on the rest of a batch nor on how a
-    batch is divided. The largest of perturbed logits is rarely changed by rounding, unlike the place of a uniform
-    number in their cumulated softmax. Groups spare most of the noise, which took a fifth of a step on CPU.
+    The largest of perturbed logits is rarely changed by rounding, unlike the place of a uniform number in their
+    cumulated softmax. Groups spare most of the noise, which took a fifth of a step on CPU.
 
     Args:
       logits: [batch, slots, vocab_size] float32; no gradient passes.
-      seeds: [batch] uint32.
+      noise: see `sampling_noise`.
 
     Returns:
       [batch, slots] int32.
@@ -180,8 +196,7 @@ def sample(logits: jax.Array, seeds: jax.Array) -> jax.Array:
     missing = -logits.shape[-1] % GROUP
     grouped = jnp.pad(logits, ((0, 0), (0, 0), (0, missing)), constant_values=-jnp.inf)
     grouped = grouped.reshape(*logits.shape[:-1], -1, GROUP)
-    slots, groups = grouped.shape[1:3]
-    noise = jax.vmap(lambda seed: jax.random.gumbel(jax.random.key(seed), (slots, groups + GROUP), jnp.float32))(seeds)
+    groups = grouped.shape[2]
     group = jnp.argmax(jax.nn.logsumexp(grouped, -1) + noise[..., :groups], -1)
     inside = jnp.take_along_axis(grouped, group[..., None, None], axis=2)[..., 0, :]
     return (group * GROUP + jnp.argmax(inside + noise[..., groups:], -1)).astype(jnp.int32)

@@ -90,8 +90,7 @@ class SentenceEmbedding(LabelledObjective):
                 params,
                 tokens,
                 segment_ids=segment_ids,
-                deterministic=key is None,
-                rngs=None if key is None else {"dropout": key},
+                dropout_key=key,
                 **({"token_types": jnp.zeros_like(tokens)} if self.model.token_types else {}),
             )
             states = pooled_states(output.hidden_states, segment_ids, self.model.pooling).astype(jnp.float32)

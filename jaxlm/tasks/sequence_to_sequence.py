@@ -70,15 +70,14 @@ class SequenceToSequence(SumOfRows):
           dropout_rng: key for dropout; none turns it off.
         """
         optional = ("positions", "segment_ids", "encoder_positions", "encoder_segment_ids")
-        scores, _ = score_tokens(
+        scores = score_tokens(
             self.model,
             params,
             batch["tokens"],
             encoder_tokens=batch["encoder_tokens"],
             **{name: batch[name] if self.segmented else None for name in optional},
-            deterministic=dropout_rng is None,
-            rngs=None if dropout_rng is None else {"dropout": dropout_rng},
-        )
+            dropout_key=dropout_rng,
+        ).scores
         return scored_losses(scores, batch["targets"], self.label_smoothing)
 
     def row_sums(self, params: dict, batch: Batch, dropout_rng: jax.Array | None = None) -> Sums:

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxlm.data.examples.example import Example
@@ -13,7 +13,7 @@ from jaxlm.models.config import ModelConfig
 from jaxlm.models.model import score_tokens
 from jaxlm.models.token_scores import TokenScores
 from jaxlm.tasks.config import TaskConfig
-from jaxlm.tasks.cross_entropy import token_losses
+from jaxlm.tasks.cross_entropy import losses_and_hits
 from jaxlm.tasks.labelled import EncodedRow, LabelledObjective, int32
 from jaxlm.tasks.task import Batch, Sums, weighted
 from jaxlm.text.tokenizer import Tokenizer
@@ -59,24 +59,18 @@ class TextToText(LabelledObjective):
           dropout_rng: key for dropout; none turns it off.
         """
         names = (*_INPUTS, *_SOURCE) if self.model.architecture == "encoder_decoder" else _INPUTS
-        scores, _ = score_tokens(
+        return score_tokens(
             self.model,
             params,
             batch["tokens"],
             **{name: batch[name] for name in names},
-            deterministic=dropout_rng is None,
-            rngs=None if dropout_rng is None else {"dropout": dropout_rng},
-        )
-        return scores
+            dropout_key=dropout_rng,
+        ).scores
 
     def sums(self, outputs: TokenScores, batch: Batch) -> Sums:
         """Sums of each row: `loss` in nats and `weight`, whose quotient is the mean loss of a token of the target."""
         weights = batch["loss_weights"]
-
-        def measured(logits: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
-            right = (jnp.argmax(logits, -1) == targets).astype(jnp.float32)
-            return token_losses(logits, targets, self.config.label_smoothing), right
-
+        measured = partial(losses_and_hits, label_smoothing=self.config.label_smoothing)
         losses, right = outputs.each(measured, batch["targets"], wanted=weights > 0)
         total = weights.sum(-1)
         return {

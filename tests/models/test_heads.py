@@ -18,9 +18,7 @@ TOKENS = np.arange(8, dtype=np.int32).reshape(1, 8)
 def test_the_dropout_of_labels_is_its_own():
     config = replace(CONFIG, task_head="token_classification", classifier_dropout_rate=0.5)
     params = random_params(config)
-    run = quick_jit(
-        lambda key: apply_model(config, params, TOKENS, deterministic=False, rngs={"dropout": jax.random.key(key)})
-    )
+    run = quick_jit(lambda seed: apply_model(config, params, TOKENS, dropout_key=jax.random.key(seed)))
     outputs = [run(seed) for seed in (0, 1)]
     np.testing.assert_array_equal(outputs[0].hidden_states, outputs[1].hidden_states)
     assert np.abs(outputs[0].logits - outputs[1].logits).max() > 1e-3

@@ -51,8 +51,7 @@ def program(name: str, time: int) -> Any:
         inputs |= {"encoder_tokens": ids, "encoder_segment_ids": ids}
 
     def loss(params: Any, inputs: dict) -> jax.Array:
-        rngs = {"dropout": jax.random.key(0)}
-        return apply_model(config, params, **inputs, deterministic=False, rngs=rngs).logits.sum()
+        return apply_model(config, params, **inputs, dropout_key=jax.random.key(0)).logits.sum()
 
     return jax.make_jaxpr(jax.grad(loss))(abstract_params(config), inputs).jaxpr
 

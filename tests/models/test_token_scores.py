@@ -22,7 +22,7 @@ TARGETS = jax.random.randint(jax.random.key(2), (3, 13), 0, 23)
 
 
 def loss_in_pieces(config, params):
-    scores, _ = score_tokens(config, params, TOKENS)
+    scores = score_tokens(config, params, TOKENS).scores
     return (scored_losses(scores, TARGETS, 0.1) * jnp.arange(13)).sum()
 
 
@@ -52,7 +52,7 @@ def test_what_is_not_wanted_is_zero_and_changes_no_gradient(monkeypatch):
     computed = []
 
     def losses(params, wanted):
-        scores, _ = score_tokens(CONFIG, params, TOKENS)
+        scores = score_tokens(CONFIG, params, TOKENS).scores
 
         def measured(logits, targets):
             jax.debug.callback(lambda: computed.append(1))
@@ -80,7 +80,7 @@ def test_a_program_holds_no_more_logits_than_a_piece(monkeypatch):
     tokens = jax.ShapeDtypeStruct((1, 256), "int32")
 
     def loss(params, tokens):
-        scores, _ = score_tokens(config, params, tokens)
+        scores = score_tokens(config, params, tokens).scores
         return scored_losses(scores, tokens).sum()
 
     all_logits = 256 * 4096 * 4

@@ -23,7 +23,7 @@ from jaxlm.parallel.mesh import batch_sharding, make_mesh, on_mesh, param_shardi
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.tasks.make import make_task
 from jaxlm.tasks.masked_lm import MaskedLM
-from jaxlm.tasks.replaced_token import ReplacedToken, sample
+from jaxlm.tasks.replaced_token import ReplacedToken, sample, sampling_noise
 from jaxlm.text.config import TokenizerConfig
 from jaxlm.text.tokenizer import train_tokenizer
 from jaxlm.training.loop import train
@@ -188,7 +188,8 @@ def test_a_sampled_token_that_is_the_original_counts_as_original():
 @pytest.mark.parametrize("size", [4, 128, 300])
 def test_samples_have_the_shares_of_the_softmax(size):
     logits = 2 * np.random.default_rng(size).normal(size=size).astype(np.float32)
-    drawn = sample(np.broadcast_to(logits, (50, 400, size)), np.arange(50, dtype=np.uint32))
+    noise = sampling_noise(np.arange(50, dtype=np.uint32), 400, size)
+    drawn = sample(np.broadcast_to(logits, (50, 400, size)), noise)
     shares = np.bincount(np.ravel(drawn), minlength=size) / drawn.size
     expected = np.exp(logits) / np.exp(logits).sum()
     np.testing.assert_array_less(np.abs(shares - expected), 5 * np.sqrt(expected / drawn.size))
