@@ -67,6 +67,13 @@ def test_top_p_of_nearly_nothing_keeps_the_most_likely_token_alone(logits):
     assert kept(logits, top_p(logits, 1e-9)) == {i for i in range(VOCAB) if logits[i] == logits.max()}
 
 
+def test_top_p_stops_where_the_probability_is_reached():
+    logits = np.array([3.0, 0.0, 0.0, -np.inf], np.float32)
+    reached = float(jax.jit(jax.nn.softmax)(logits)[0])
+    assert kept(logits, top_p(logits, reached)) == {0}
+    assert kept(logits, top_p(logits, np.nextafter(np.float32(reached), np.float32(1)))) == {0, 1, 2}
+
+
 def test_rows_are_restricted_each_by_itself():
     logits = np.random.default_rng(0).normal(size=(5, VOCAB)).astype(np.float32)
     np.testing.assert_array_equal(top_k(logits, 3), np.stack([top_k(row, 3) for row in logits]))

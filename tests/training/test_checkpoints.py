@@ -82,6 +82,28 @@ def test_latest_and_best_are_kept(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "5", "6"]
 
 
+def test_a_checkpoint_that_is_half_deleted_is_none(tmp_path, monkeypatch):
+    """Deleting one that is no longer kept ends early."""
+    _, _, state = make_state()
+    checkpoints = Checkpoints(tmp_path, keep_latest=1, keep_best=0)
+    checkpoints.save(state, 1, None)
+    checkpoints.wait()
+
+    def broken(folder):
+        raise OSError("Input/output error")
+
+    def save_another():
+        checkpoints.save(state, 2, None)
+        checkpoints.wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jaxlm.training.checkpoints.shutil.rmtree", broken)
+        with pytest.raises(CheckpointError):
+            save_another()
+    assert (tmp_path / "1").is_dir()
+    assert [info.step for info in Checkpoints(tmp_path).all()] == [2]
+
+
 def write_manifest(folder, step, **facts):
     """A checkpoint, as far as one sees without reading its arrays."""
     (folder / str(step)).mkdir()

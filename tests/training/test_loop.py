@@ -19,6 +19,7 @@ from jaxlm.training.checkpoints import Checkpoints
 from jaxlm.training.loop import train
 from jaxlm.training.metrics_log import MetricsLog
 from jaxlm.training.preemption import PreemptionWatch
+from jaxlm.training.schedules import learning_rate_schedule
 
 from ..slow_cases import slow_after
 from ..small_runs import small_experiment
@@ -86,7 +87,9 @@ def test_a_record_says_what_was_trained_and_how_fast(trained_run):
     record = records(trained_run, "train")[3]
     assert record["step"] == 20
     assert record["tokens"] == 20 * 8 * 16
-    assert 0 < record["learning_rate"] <= 1e-2
+    optimizer = RunFolder(trained_run).read_experiment().optimizer
+    # The update that made step 20 is number 19 from 0 on.
+    assert record["learning_rate"] == pytest.approx(float(learning_rate_schedule(optimizer, 40)(19)), rel=1e-6)
     assert record["gradient_norm"] > 0
     assert record["tokens_per_second"] == pytest.approx(5 * 8 * 16 / record["seconds"])
     step = training_flops([ForwardPass(jaxlm.load(trained_run).config, rows=8, length=16)])

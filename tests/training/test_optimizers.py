@@ -131,6 +131,15 @@ def test_clipping_bounds_the_global_norm():
     assert float(optax.tree.norm(updates)) < 1.1e-3
 
 
+def test_clipping_comes_before_the_rule():
+    """Adam's first update is the rate everywhere, however small the clipped gradient: it is no update that is cut."""
+    config = OptimizerConfig(clip_norm=1.0, learning_rate=0.5, schedule="constant", warmup_steps=0, weight_decay=0)
+    optimizer = make_optimizer(config, learning_rate_schedule(config, 10))
+    huge = jax.tree.map(lambda x: 1e3 * jnp.ones_like(x), PARAMS)
+    updates, _ = optimizer.update(huge, optimizer.init(PARAMS), PARAMS)
+    jax.tree.map(lambda update: np.testing.assert_allclose(update, -0.5, rtol=1e-3), updates)
+
+
 @pytest.mark.parametrize(
     ("config", "word"),
     [

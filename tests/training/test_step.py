@@ -11,7 +11,7 @@ from jaxlm.tasks.causal_lm import CausalLM
 from jaxlm.training.config import OptimizerConfig
 from jaxlm.training.optimizers import make_optimizer
 from jaxlm.training.schedules import learning_rate_schedule
-from jaxlm.training.state import init_state, state_shardings
+from jaxlm.training.state import TrainState, init_state, state_shardings
 from jaxlm.training.step import make_train_step
 
 from ..slow_cases import slow_after
@@ -106,6 +106,24 @@ def test_every_optimizer_trains_the_same_on_a_mesh(name):
     meshed, _ = run(MeshConfig(2, 2, 2), devices=8, optimizer=optimizer)
     np.testing.assert_allclose(meshed, alone, atol=2e-5, rtol=0)
     assert len(set(alone)) == STEPS
+
+
+def test_each_microbatch_draws_its_own_dropout():
+    config = OptimizerConfig(learning_rate=1e-3, warmup_steps=0)
+    transform = make_optimizer(config, learning_rate_schedule(config, STEPS))
+    params = {"kernel": np.float32(1.0)}
+    state = TrainState(np.int32(5), params, transform.init(params))
+
+    def loss(params, batch, key):
+        drawn = jax.random.uniform(key)
+        rows = len(batch["rows"])
+        return {"loss": rows * drawn * params["kernel"], "weight": np.float32(rows)}
+
+    _, metrics = make_train_step(loss, transform, seed=3, accumulation=4, dropout=True)(state, {"rows": np.zeros(8)})
+    key = jax.random.fold_in(jax.random.key(3), 5)
+    drawn = [float(jax.random.uniform(jax.random.fold_in(key, index))) for index in range(4)]
+    assert len(set(drawn)) == 4
+    assert float(metrics["loss"]) == pytest.approx(np.mean(drawn), rel=1e-6)
 
 
 @pytest.mark.slow
