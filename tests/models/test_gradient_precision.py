@@ -33,13 +33,19 @@ ENCODER = replace(
 MODELS = {
     "learned positions": replace(BASE, head_bias=True),
     "rotary, gated, untied": replace(RMS, positions="rotary", num_kv_heads=2, qkv_bias=True, qk_norm=True),
-    "alibi, unrolled": replace(BASE, positions="alibi", layers="unrolled"),
+    "alibi, unrolled": replace(BASE, positions="alibi", layers="unrolled", embed_dim=64, mlp_dim=128),
     "relative buckets": replace(RMS, positions="relative_buckets", relative_buckets=8, relative_max_distance=20),
     # Each token takes all experts: which of them it takes would depend on the rounding.
     "experts": replace(RMS, positions="rotary", num_experts=3, experts_per_token=3),
     "encoder": replace(ENCODER, head_bias=True, layers="unrolled"),
     "encoder_decoder": replace(
-        RMS, architecture="encoder_decoder", positions="relative_buckets", relative_buckets=8, relative_max_distance=20
+        RMS,
+        architecture="encoder_decoder",
+        embed_dim=64,
+        mlp_dim=128,
+        positions="relative_buckets",
+        relative_buckets=8,
+        relative_max_distance=20,
     ),
     "permutation": replace(
         BASE,
@@ -89,11 +95,6 @@ def loss(config: ModelConfig, params: Any, batch: dict[str, Any]) -> jax.Array:
     replaced = apply_model(config, without_generator(params), **inputs).logits
     signs = jnp.where(batch["tokens"] == targets, 1, -1)
     return token_losses(scores, targets).mean() + jax.nn.softplus(replaced * signs).mean()
-
-
-# The gradient of an encoder's position bias adds up what a softmax's rows, each summing to zero, leave in a bucket. It
-# is off by 1.3 %, of which 1.0 % are there when nothing but the factors of products is rounded.
-BFLOAT16_LIMITS = {"encoder_decoder": 0.02}
 
 
 @contextmanager
@@ -155,8 +156,7 @@ def check(name: str, rows: int, length: int) -> None:
     exact, rounded, rounded_factors = relative_errors(
         MODELS[name], rows, length, {}, {"dtype": "bfloat16"}, {"matmul_precision": "bfloat16"}
     )
-    limits = ((exact, 1e-5), (rounded, BFLOAT16_LIMITS.get(name, 0.01)), (rounded_factors, 0.02))
-    for errors, limit in limits:
+    for errors, limit in ((exact, 1e-5), (rounded, 0.01), (rounded_factors, 0.01)):
         assert max(errors.values()) <= limit, max(errors.items(), key=lambda item: item[1])
 
 

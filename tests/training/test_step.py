@@ -1,7 +1,11 @@
 """The step is one function of state and batch: on any mesh, in any number of microbatches."""
 
+from dataclasses import replace
+
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxlm.models.config import ModelConfig
@@ -106,6 +110,38 @@ def test_every_optimizer_trains_the_same_on_a_mesh(name):
     meshed, _ = run(MeshConfig(2, 2, 2), devices=8, optimizer=optimizer)
     np.testing.assert_allclose(meshed, alone, atol=2e-5, rtol=0)
     assert len(set(alone)) == STEPS
+
+
+# Keeps the gradient as its state, and moves nothing.
+KEEPING = optax.GradientTransformation(
+    lambda params: jax.tree.map(jnp.zeros_like, params),
+    lambda gradients, _, params: (jax.tree.map(jnp.zeros_like, params), gradients),
+)
+
+
+def gradients_in_bfloat16(mesh_config, devices, accumulation):
+    model = replace(MODEL, dtype="bfloat16")
+    mesh = make_mesh(mesh_config, jax.devices()[:devices])
+    with on_mesh(mesh):
+        _, shardings, _ = state_shardings(model, KEEPING, mesh)
+        step = jax.jit(
+            make_train_step(CausalLM(model, segmented=True).loss, KEEPING, 0, accumulation),
+            in_shardings=(shardings, batch_sharding(mesh)),
+            out_shardings=(shardings, replicated(mesh)),
+        )
+        state = init_state(model, KEEPING, shardings, seed=0)
+        return jax.device_get(step(state, jax.device_put(batch_of_step(0), batch_sharding(mesh)))[0].opt_state)
+
+
+def test_sums_over_microbatches_and_devices_are_float32_in_bfloat16_too():
+    """Each token adds what it would in one batch; sums that were kept in bfloat16 would be off by more."""
+    whole = gradients_in_bfloat16(MeshConfig(), 1, 1)
+    del whole["layers"]["stacked"]["attention"]["key"]["bias"]  # zero, but for rounding
+    for parts in ((MeshConfig(), 1, 8), (MeshConfig(data=4, fsdp=2), 8, 1)):
+        found = gradients_in_bfloat16(*parts)
+        del found["layers"]["stacked"]["attention"]["key"]["bias"]
+        errors = jax.tree.map(lambda a, b: np.linalg.norm(a - b) / np.linalg.norm(b), found, whole)
+        assert max(jax.tree.leaves(errors)) < 1e-3  # a product of another size may round a value the other way
 
 
 def test_each_microbatch_draws_its_own_dropout():
