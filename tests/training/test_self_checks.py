@@ -48,9 +48,9 @@ def test_what_is_right_passes(kind, model):
 class Acausal(CausalLM):
     """An objective whose model sees what is to come."""
 
-    def _scores(self, params, batch, dropout_rng, **options):
+    def _scored(self, params, batch, dropout_rng, **options):
         seen = {**batch, "tokens": batch["tokens"][:, ::-1], "segment_ids": batch["segment_ids"][:, ::-1]}
-        return super()._scores(params, seen, dropout_rng, **options)
+        return super()._scored(params, seen, dropout_rng, **options)
 
 
 def test_documents_that_see_each_other_are_found():
