@@ -36,19 +36,21 @@ SMALL: dict[str, Any] = {
 
 
 def experiment_on_text(
-    kind: str, files: Sequence[str] = (), name: str = "", tokenizer: str | None = None
+    kind: str = "", files: Sequence[str] = (), name: str = "", tokenizer: str | None = None, preset: str = ""
 ) -> Experiment:
     """Returns the experiment of `jaxlm train` where no file of one says another.
 
     Args:
-      kind: task.kind.
+      kind: task.kind; none takes what the preset was pretrained by, and without one "causal_lm".
       files: paths and globs of text, or of JSON Lines; none takes the corpus in the package.
       name: title of the run.
       tokenizer: kind of the tokenizer; none takes one that suits the size of the text.
+      preset: the published model whose make and size a new one has; none takes a small one that suits the task.
 
     Raises:
-      UsageError: a file that is not there, or one that holds no text.
+      UsageError: a file that is not there, one that holds no text, or an unknown preset.
     """
+    kind = kind or (pretraining_of(preset) if preset else "causal_lm")
     data = DataConfig(source=_source(files), files=tuple(files)) if files else DataConfig()
     size = sum(path.stat().st_size for path in source_files(data)) if files else 1_100_000
     base = Experiment(name=name or ("gpt" if kind == "causal_lm" else kind), data=data)
@@ -61,17 +63,20 @@ def experiment_on_text(
         task = task if files else replace(task, sentence_pairs="order")  # the corpus in the package is one document
     optimizer = replace(base.optimizer, final_fraction=0.0)
     data = replace(data, length=128)
-    if not files and kind == "causal_lm":
+    if not files and kind == "causal_lm" and not preset:
         return replace(base, tokenizer=_of_kind(base.tokenizer, tokenizer))
-    if kind in ("causal_lm", "fill_in_the_middle") and size < SMALL_TEXT:
+    if kind in ("causal_lm", "fill_in_the_middle") and size < SMALL_TEXT and not preset:
         own = _of_kind(TokenizerConfig(special_tokens=SPECIAL.get(kind, ())), tokenizer)
         model = replace(base.model, layers="unrolled")
         return replace(base, model=model, tokenizer=own, data=data, task=task, optimizer=optimizer)
+    model = preset_for(preset, data.length) if preset else model_for(kind)
+    if kind == "replaced_token" and not model.generator_heads:
+        model = replace(model, generator_heads=max(1, model.num_heads // 4))  # Clark et al. 2020, section 3.2
     return replace(
         base,
         task=task,
-        model=model_for(kind),
-        tokenizer=tokenizer_for(model_for(kind), kind, tokenizer),
+        model=model,
+        tokenizer=tokenizer_for(model, kind, tokenizer),
         data=data,
         batch_size=16,
         optimizer=optimizer,
@@ -112,6 +117,27 @@ def model_for(kind: str) -> ModelConfig:
         return replace(llama(4, 256, 4, 704, head="tied"), **SMALL)
     # Rotary positions and windows learn from little text far sooner than BERT's table (experiments/README.md).
     return replace(modernbert(2, 128, 4, 256), **SMALL, window=16, pooling="mean")
+
+
+def pretraining_of(name: str) -> str:
+    """Returns the task.kind by which a published model was pretrained.
+
+    Raises:
+      UsageError: an unknown name, or a model that learned from pairs of texts.
+    """
+    model = preset(name)
+    if model.task_head in ("pretraining", "replaced_token"):
+        return "bert" if model.task_head == "pretraining" else "replaced_token"
+    if model.architecture != "encoder_decoder":
+        return {"encoder": "masked_lm", "permutation": "permutation_lm"}.get(model.architecture, "causal_lm")
+    if model.family in ("t5", "mt5"):
+        return "span_corruption"
+    if model.family in ("bart", "mbart"):
+        return "denoising"
+    raise UsageError(
+        f"{name} learned from pairs of texts, and a text has none: jaxlm finetune --task sequence_to_sequence --preset "
+        f"{name} --train FILE, or name another --task.kind"
+    )
 
 
 def preset_for(name: str, length: int) -> ModelConfig:

@@ -9,11 +9,14 @@ from jaxlm.defaults import experiment_on_text, model_for, preset_for, tokenizer_
 from jaxlm.errors import UsageError
 from jaxlm.experiment import DEFAULT_MODEL, Experiment
 from jaxlm.hub.registry import family_for
+from jaxlm.models.presets import preset
+from jaxlm.run_folder import RunFolder
 from jaxlm.tasks.config import LABELLED, TaskKind
 from jaxlm.tasks.make import make_task
 from jaxlm.text.config import TokenizerConfig
 from jaxlm.text.tokenizer import train_tokenizer
 
+from .slow_cases import slow_after
 from .small_runs import TEXT, small_experiment, write_experiment_file
 
 OF_TEXT = [kind for kind in get_args(TaskKind) if kind not in LABELLED]
@@ -69,6 +72,52 @@ def test_without_a_text_nothing_has_changed():
     found = parse(["--dir", "x", "--start-from", "a", "--task.kind", "masked_lm"]).experiment
     assert found.model is DEFAULT_MODEL
     found.validate()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    slow_after(
+        4,
+        [
+            ("electra-small-discriminator", "replaced_token"),
+            ("gpt2", "causal_lm"),
+            ("t5-v1.1-small", "span_corruption"),
+            ("bart-base", "denoising"),
+            ("bert-tiny", "bert"),
+            ("roberta-base", "masked_lm"),
+            ("modernbert-base", "masked_lm"),
+            ("electra-small-generator", "masked_lm"),
+            ("llama-3.2-1b", "causal_lm"),
+            ("mixtral-8x7b-v0.1", "causal_lm"),
+            ("gemma-3-1b", "causal_lm"),
+            ("lstm-medium", "causal_lm"),
+            ("xlnet-base-cased", "permutation_lm"),
+        ],
+    ),
+)
+def test_a_preset_on_a_text_learns_what_it_was_pretrained_by(book, name, kind):
+    experiment = parse([str(book), "--preset", name, "--dir", "new"]).experiment
+    experiment.validate()
+    assert experiment.task.kind == kind
+    tokenizer = train_tokenizer(experiment.tokenizer, [TEXT])
+    resolved = experiment.resolve(tokenizer.vocab_size)
+    published = preset(name)
+    assert (resolved.model.num_layers, resolved.model.mlp_dim) == (published.num_layers, published.mlp_dim)
+    assert resolved.model.vocab_size == tokenizer.vocab_size
+    make_task(resolved.task, resolved.model, resolved.data, tokenizer)
+
+
+def test_a_preset_is_passed_over_nowhere(book, tmp_path):
+    RunFolder(tmp_path / "run").write_experiment(Experiment().resolve(65), {})
+    for name in ("transformer-base", "opus-mt-en-de"):
+        with pytest.raises(UsageError, match=f"{name} learned from pairs of texts, and a text has none"):
+            parse([str(book), "--preset", name])
+    with pytest.raises(UsageError, match="goes on with the model that it has: leave --preset out"):
+        parse(["--dir", str(tmp_path / "run"), "--preset", "gpt2"])
+    with pytest.raises(UsageError, match="--preset is for new models on texts"):
+        parse([str(book), "--preset", "gpt2", "--start-from", "runs/a"])
+    with pytest.raises(UsageError, match=r"unknown preset 'gpt-2' \(did you mean 'gpt2'\?\)"):
+        parse([str(book), "--preset", "gpt-2"])
 
 
 def test_a_preset_is_a_shape_for_another_vocabulary():

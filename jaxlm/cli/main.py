@@ -19,6 +19,7 @@ VERBS = {
     "harness": "measure a model on tasks of EleutherAI's evaluation harness",
     "generate": "continue a prompt",
     "adapter": "write the adapter of a run alone, or merge one into its base",
+    "presets": "list published models: sizes to train from scratch",
     "average": "write the mean of several models, or of the checkpoints of a run",
     "import": "make a run folder of a Hugging Face directory or a llama2.c checkpoint",
     "export": "write a model as a Hugging Face directory",

@@ -41,6 +41,9 @@ class TrainOptions:
 
     dir: str = ""
     """Run folder, created or gone on with; by default runs/ and the experiment's name."""
+    preset: str = ""
+    """Of a new model: the published one whose make, size and, unless another is named, pretraining task it has, such as
+    bert-tiny, gpt2 or llama-3.2-1b; `jaxlm presets` lists them."""
     experiment: Annotated[Experiment, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = dataclasses.field(
         default_factory=Experiment
     )
@@ -94,6 +97,9 @@ def parse(arguments: Sequence[str]) -> TrainOptions:
 
 def _base(files: list[str], words: Sequence[str]) -> Experiment:
     """The experiment that options change: of a file, of texts, of the run folder, or the default one."""
+    preset = value_named(words, "preset") or ""
+    if preset and (value_named(words, "start_from") or (files and files[0].endswith(".py"))):
+        raise UsageError("--preset is for new models on texts: an experiment file and --start-from bring their own")
     if files and files[0].endswith(".py"):
         if len(files) > 1:
             raise UsageError(f"unexpected argument {files[1]!r}: an experiment file comes alone (see {PROGRAM} --help)")
@@ -105,12 +111,14 @@ def _base(files: list[str], words: Sequence[str]) -> Experiment:
             raise UsageError(f"there is no text {file} (did you mean {f'{file}.py'!r}?)")
     folder = value_named(words, "dir")
     if not files and folder and RunFolder(folder).exists():
+        if preset:
+            raise UsageError(f"{folder} goes on with the model that it has: leave --preset out")
         return RunFolder(folder).read_experiment()
-    kind = value_named(words, "task.kind") or "causal_lm"
-    if kind not in get_args(TaskKind):
+    kind = value_named(words, "task.kind") or ""
+    if kind and kind not in get_args(TaskKind):
         return Experiment()  # the parser says which there are
     name = Path(files[0]).stem if files else ""
-    base = experiment_on_text(kind, files, name, value_named(words, "tokenizer.kind"))
+    base = experiment_on_text(kind, files, name, value_named(words, "tokenizer.kind"), preset)
     if value_named(words, "start_from"):  # brings its model and its tokenizer
         return dataclasses.replace(base, model=DEFAULT_MODEL, tokenizer=TokenizerConfig())
     return base
