@@ -77,6 +77,17 @@ def test_a_command_of_the_documents_is_understood(document, words, monkeypatch, 
         importlib.import_module(f"jaxlm.cli.{words[0]}").run(words[1:])
 
 
+def test_what_the_architecture_points_at_is_there():
+    page = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
+    places = re.findall(r"`([\w/]+\.py)`: `(\w+)`", page)
+    assert len(places) >= 15
+    for file, name in places:
+        text = (ROOT / "jaxlm" / file).read_text("utf-8")
+        assert re.search(rf"^ *(def|class) {name}\b|^ *{name}\b.*=", text, re.MULTILINE), (file, name)
+    for file in re.findall(r"[`(]([a-z_]+(?:/[a-z_]+)+\.py)\b", page):
+        assert (ROOT / "jaxlm" / file).is_file() or (ROOT / file).is_file(), file
+
+
 SMALL = """
 import jaxlm
 from jaxlm.data.config import *
