@@ -11,7 +11,7 @@ import pytest
 import jaxlm
 from jaxlm.adapters import WEIGHTS, save_adapter, with_adapter, without_adapter
 from jaxlm.cli.main import main
-from jaxlm.errors import UsageError
+from jaxlm.errors import CheckpointError, UsageError
 from jaxlm.finetuning import finetune
 from jaxlm.models.adapter_config import AdapterConfig
 from jaxlm.parallel.config import MeshConfig
@@ -19,6 +19,9 @@ from jaxlm.training.config import CheckpointConfig
 from jaxlm.training.loop import train
 from jaxlm.training.stored import read_stored
 
+from .slow_cases import slow_after
+from .small_exports import export_small
+from .small_runs import small_experiment
 from .test_finetuning import begun_from, experiment, files  # noqa: F401  (a fixture)
 
 
@@ -108,6 +111,55 @@ def test_a_base_in_bfloat16_takes_half(files, base, tmp_path):  # noqa: F811
     learned = {name: leaf for name, leaf in found.items() if name not in frozen}
     assert all("lora" in name or "classifier" in name or "pooler" in name for name in learned), learned.keys()
     assert {leaf.dtype for leaf in learned.values()} == {np.dtype("float32")}
+
+
+def on_a_directory(folder, dtype, **changes):
+    """Adapters on a Hugging Face directory, which is written to `folder`."""
+    export_small("causal_lm", folder / "hf")
+    lora = AdapterConfig("lora", rank=2)
+    made = small_experiment(folder, **begun_from(folder / "hf"), adapter=lora, evaluation__every=2, **changes)
+    return with_base_in(made, dtype)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "stored"])
+def test_a_run_on_a_directory_goes_on_with_the_same_bits(tmp_path, dtype):
+    experiment = on_a_directory(tmp_path, dtype, steps=4, checkpoints=CheckpointConfig(every=2))
+    run = tmp_path / "run"
+    train(experiment, run)
+    before = leaves(read_stored(run, "latest", apart=True).params)
+    (run / "checkpoints" / "4" / "manifest.json").unlink()
+    train(experiment, run)
+    for name, leaf in leaves(read_stored(run, "latest", apart=True).params).items():
+        np.testing.assert_array_equal(leaf, before[name])
+
+
+@pytest.mark.parametrize("dtype", slow_after(1, ["float32", "bfloat16", "stored"]))
+def test_a_directory_is_a_base_by_its_hash(tmp_path, dtype, capsys):
+    run = tmp_path / "run"
+    train(on_a_directory(tmp_path, dtype, steps=2), run)
+    assert f"base: {tmp_path / 'hf'}, by a hash of its weights" in capsys.readouterr().out
+    assert [path.name for path in (run / "base").iterdir()] == ["reference.json"]
+    kept = jnp.bfloat16 if dtype == "bfloat16" else jnp.float32
+    before, after = leaves(read_stored(tmp_path / "hf").params), leaves(read_stored(run, apart=True).params)
+    for name, leaf in before.items():
+        own = after[name] if name in after else after[name + "['base']"]
+        np.testing.assert_array_equal(own, leaf.astype(kept))
+
+    (tmp_path / "hf").rename(tmp_path / "elsewhere")
+    with pytest.raises(CheckpointError, match=r"hf is missing: it holds the weights that .*run adapts; put it back"):
+        jaxlm.load(run)
+    (run / "base" / "model").symlink_to(tmp_path / "elsewhere")
+    jaxlm.load(run)
+    weights = tmp_path / "elsewhere" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-2] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"has other weights than those that .*run adapts; put it back, or"):
+        jaxlm.load(run)
+    (run / "base" / "reference.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"reference\.json is damaged"):
+        jaxlm.load(run)
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """What README and docs/ tell to type can be typed: commands parse, Python runs, notebooks run at a small size."""
 
-import dataclasses
 import importlib
 import json
 import re
@@ -12,13 +11,9 @@ import pytest
 
 import jaxlm
 from jaxlm.cli import main
-from jaxlm.defaults import model_for, tokenizer_for
-from jaxlm.experiment import Experiment
-from jaxlm.tasks.config import TaskConfig
-from jaxlm.text.tokenizer import train_tokenizer
 
-from .models.small_models import random_params
 from .slow_cases import slow_after
+from .small_exports import export_small
 from .small_runs import TEXT
 
 ROOT = Path(__file__).parents[1]
@@ -124,16 +119,6 @@ def test_the_python_of_the_readme_runs(names, tmp_path):
     names = run_python(source, names)
     assert (tmp_path / "shakespeare_gpt2" / "config.json").is_file()
     assert isinstance(names["model"], jaxlm.LanguageModel)
-
-
-def export_small(kind, folder):
-    """A directory of transformers as an export of ours writes it, with random weights."""
-    config, tokenizer_config = model_for(kind), tokenizer_for(model_for(kind), kind)
-    tokenizer = train_tokenizer(tokenizer_config, [TEXT])
-    small = {"num_layers": 1, "embed_dim": 32, "num_heads": 2, "num_kv_heads": None, "mlp_dim": None}
-    config = dataclasses.replace(config, vocab_size=tokenizer.vocab_size, max_length=64, **small)
-    experiment = Experiment(model=config, tokenizer=tokenizer_config, task=TaskConfig(kind))
-    jaxlm.LanguageModel(experiment, random_params(config), tokenizer, 0).export(folder)
 
 
 def test_the_python_on_families_runs(names, tmp_path):

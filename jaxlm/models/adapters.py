@@ -53,6 +53,28 @@ def is_target(config: AdapterConfig, name: str, leaf: Any) -> bool:
     return parts[-1] == "kernel" and matrix and names(name, config.targets)
 
 
+def shared_arrays(params: dict, weights: dict, labels: bool = True) -> dict[str, jax.Array]:
+    """Returns what another model has for the parameters of a new one: what both have under one name, in one shape.
+
+    Args:
+      params: of the new model, or their shapes.
+      weights: parameters of the other model.
+      labels: whether its scores of labels are to be taken too.
+
+    Returns:
+      By the path in the new model, of which adapted matrices are the `base`.
+    """
+    others = {path_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(weights)}
+    found = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        other = others.get(path_of(path).removesuffix("/base"))
+        scores_labels = path[0].key == "classifier"
+        if path[-1].key in PARTS or other is None or other.shape != leaf.shape or (scores_labels and not labels):
+            continue
+        found[path_of(path)] = other
+    return found
+
+
 def with_adapters(config: AdapterConfig, params: dict, key: jax.Array) -> dict:
     """Returns parameters with new adapters, which change nothing yet: A is random, B zero.
 

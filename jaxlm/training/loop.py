@@ -32,7 +32,7 @@ from jaxlm.generation.decoding import TokenGenerator
 from jaxlm.generation.text import generate_text
 from jaxlm.hub.registry import export_notice
 from jaxlm.local_paths import naming
-from jaxlm.models.adapters import as_kernels, measure_magnitudes, merged, path_of
+from jaxlm.models.adapters import as_kernels, measure_magnitudes, merged, path_of, shared_arrays
 from jaxlm.models.counts import count_params, training_flops
 from jaxlm.parallel.compiled import VARIABLE, keep_compiled
 from jaxlm.parallel.hardware import peak_flops
@@ -57,10 +57,10 @@ from jaxlm.training.progress import TrainingProgress
 from jaxlm.training.report import write_report
 from jaxlm.training.schedules import learning_rate_schedule
 from jaxlm.training.self_checks import check_before_training
-from jaxlm.training.starting import given, keeps_labels, with_weights
+from jaxlm.training.starting import keeps_labels, with_weights
 from jaxlm.training.state import TrainState, frozen_shardings, init_frozen, init_state, state_shardings
 from jaxlm.training.step import make_train_step
-from jaxlm.training.stored import StoredModel, read_base, read_stored, write_base
+from jaxlm.training.stored import StoredModel, read_base, read_stored, refer_to_base, write_base
 from jaxlm.training.trackers import Trackers, open_trackers
 
 LENGTH = ("steps: ", "epochs: ")  # how lines of `Experiment.differences` begin that are about no more than that
@@ -320,7 +320,7 @@ class _Run:
             refuse_other_metrics(self.folder, self.checkpoints, start)
             state = self.checkpoints.load_state(self.abstract, self.shardings, start)
             if self.abstract_frozen:
-                self.frozen = read_base(self.folder, self.abstract_frozen, self.frozen_shardings)
+                self.frozen = read_base(self.folder, experiment, self.abstract_frozen, self.frozen_shardings)
         step = start or 0
         self.ledger = Ledger.empty(len(self.source_names))
         self.compile()
@@ -362,7 +362,7 @@ class _Run:
         state = init_state(experiment.model, self.optimizer, self.shardings, experiment.seed, adapter)
         whole = joined(self.abstract.params, self.abstract_frozen)
         labels = start is not None and keeps_labels(start.experiment, start.labels, experiment)
-        found = given(whole, start.params, labels) if start is not None else {}
+        found = shared_arrays(whole, start.params, labels) if start is not None else {}
 
         def is_given(tree: dict) -> Any:
             return jax.tree_util.tree_map_with_path(lambda path, _: path_of(path) in found, tree)
@@ -394,8 +394,23 @@ class _Run:
             state = dataclasses.replace(state, params=learned)
         self.start = None  # its parameters are not needed any more
         if self.frozen:
-            write_base(self.folder, self.frozen)
+            self.keep_base(found)
         return begin_average(state)
+
+    def keep_base(self, found: Mapping[str, jax.Array]) -> None:
+        """Keeps what does not learn, for runs that go on and for what is loaded: by reference, or else once.
+
+        Args:
+          found: what was taken from another model.
+        """
+        experiment = self.experiment
+        names = {path_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(self.frozen)}
+        if names <= found.keys() and not RunFolder(experiment.start_from).exists():
+            weights = {name: found[name] for name in names}
+            refer_to_base(self.folder, experiment.start_from, weights, experiment.optimizer.frozen_dtype)
+            self.say(f"base: {experiment.start_from}, by a hash of its weights; nothing of it is copied")
+        else:
+            write_base(self.folder, self.frozen)
 
     def score_of(self, values: Mapping[str, Any]) -> Score:
         """Returns what checkpoints.best_by says of the values of an evaluation."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxlm.errors import UsageError
 from jaxlm.experiment import DEFAULT_MODEL, Experiment, laid_over
-from jaxlm.models.adapters import PARTS, path_of
+from jaxlm.models.adapters import PARTS, path_of, shared_arrays
 from jaxlm.models.config import ModelConfig
 from jaxlm.run_folder import RunFolder
 from jaxlm.tasks.config import LABELLED
@@ -155,32 +155,10 @@ def keeps_labels(source: Experiment, labels: tuple[str, ...], experiment: Experi
     return source.model.task_head == experiment.model.task_head and labels == experiment.task.labels
 
 
-def given(params: dict, weights: dict, labels: bool = True) -> dict[str, jax.Array]:
-    """Returns what another model has for the parameters of a new one: what both have under one name, in one shape.
-
-    Args:
-      params: of the new model, or their shapes.
-      weights: parameters of the other model.
-      labels: whether its scores of labels are to be taken too.
-
-    Returns:
-      By the path in the new model, of which adapted matrices are the `base`.
-    """
-    others = {path_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(weights)}
-    found = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        other = others.get(path_of(path).removesuffix("/base"))
-        scores_labels = path[0].key == "classifier"
-        if path[-1].key in PARTS or other is None or other.shape != leaf.shape or (scores_labels and not labels):
-            continue
-        found[path_of(path)] = other
-    return found
-
-
 def with_weights(
     params: dict, shardings: dict, weights: dict, labels: bool = True, kept: Mapping[str, Any] | None = None
 ) -> tuple[dict, Transfer]:
-    """Puts the weights of another model among fresh parameters; see `given`.
+    """Puts the weights of another model among fresh parameters; see `shared_arrays`.
 
     Args:
       params: new ones; those that are given may be shapes alone.
@@ -192,7 +170,7 @@ def with_weights(
     Raises:
       UsageError: they have nothing in common.
     """
-    found = given(params, weights, labels)
+    found = shared_arrays(params, weights, labels)
     if not found:
         raise UsageError(
             "start_from names a model that has no parameter in common with this one: leave model's size and make out, "

@@ -1,12 +1,16 @@
 """A model as it lies on disk, in a run folder or imported: read in one way by all who need one."""
 
+import hashlib
+import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 
 from jaxlm.data.config import DataConfig
@@ -16,7 +20,7 @@ from jaxlm.generation.config import GenerationConfig
 from jaxlm.hub.directory import ComputeDtype, is_model_directory, read_directory
 from jaxlm.hub.imported import Imported
 from jaxlm.models.adapter_config import AdapterConfig
-from jaxlm.models.adapters import abstract_adapted, merged
+from jaxlm.models.adapters import abstract_adapted, merged, path_of, shared_arrays
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.counts import abstract_params
 from jaxlm.nn.stack import with_layout
@@ -24,11 +28,13 @@ from jaxlm.run_folder import RunFolder
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.text.tokenizer import Tokenizer, has_tokenizer, load_tokenizer
 from jaxlm.training.checkpoints import Checkpoints
+from jaxlm.training.metrics_log import write_atomically
 from jaxlm.training.partial import frozen_parts, joined, split
 from jaxlm.training.state import TrainState
 
 # Bytes of parameters that saving a model holds beside them.
 COPIED_AT_ONCE = 1 << 26
+REFERENCE = "reference.json"  # in the base's folder: where it lies instead
 # Rows of an imported model without a limit of its own.
 UNLIMITED_LENGTH = 1024
 
@@ -121,18 +127,19 @@ def read_stored(
             raise
         raise CheckpointError(f"{_missing_base(run)} ({error})") from error
     if base:
-        params = joined(params, read_base(run, base, jax.tree.map(lambda _: device, base)))
+        params = joined(params, read_base(run, experiment, base, jax.tree.map(lambda _: device, base)))
     if adapter.kind != "none" and not apart:
         params = merged(adapter, params)
         experiment = replace(experiment, adapter=AdapterConfig())
     return StoredModel(experiment, params, tokenizer, chosen, run.read_imported())
 
 
-def read_base(run: RunFolder, abstract: dict, shardings: dict) -> dict:
+def read_base(run: RunFolder, experiment: Experiment, abstract: dict, shardings: dict) -> dict:
     """Reads the parameters of a run that do not learn, verified by their checksums.
 
     Args:
       run: its folder.
+      experiment: the run's, resolved.
       abstract: their shapes; the types are those that they were kept in.
       shardings: where each goes.
 
@@ -141,11 +148,69 @@ def read_base(run: RunFolder, abstract: dict, shardings: dict) -> dict:
     """
     if not run.base.is_dir():
         raise CheckpointError(_missing_base(run))
+    if (run.base / REFERENCE).is_file():
+        return _read_referred(run, experiment, abstract, shardings)
     return Checkpoints(run.base, identity=run.identity).load_params(abstract, shardings, 0)
 
 
 def _missing_base(run: RunFolder) -> str:
     return f"{run.base} is missing: it holds the weights that this run froze; put it back"
+
+
+def refer_to_base(run: RunFolder, directory: str | os.PathLike, weights: Mapping[str, jax.Array], kept: str) -> None:
+    """Notes for `read_base` that the parameters that do not learn are those of a Hugging Face directory, by their hash.
+
+    Such a directory is not written to again, so that many runs can share it; those of a run are copied instead.
+
+    Args:
+      run: its folder.
+      directory: where they lie.
+      weights: all of them, by their path in the model.
+      kept: optimizer.frozen_dtype.
+    """
+    if jax.process_index() == 0:
+        shutil.rmtree(run.base, ignore_errors=True)
+        run.base.mkdir(parents=True)
+        noted = {"directory": str(Path(directory).absolute()), "sha256": _hash(weights, kept)}
+        write_atomically(run.base / REFERENCE, json.dumps(noted, indent=1).encode())
+
+
+def _read_referred(run: RunFolder, experiment: Experiment, abstract: dict, shardings: dict) -> dict:
+    try:
+        noted = json.loads((run.base / REFERENCE).read_bytes())
+        told, expected = str(noted["directory"]), str(noted["sha256"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{run.base / REFERENCE} is damaged ({error})") from error
+    moved = run.base / "model"
+    directory = moved if moved.exists() else Path(told)
+    way_out = f"put it back, or make {moved} a link to where it is"
+    if not is_model_directory(directory):
+        raise CheckpointError(f"{directory} is missing: it holds the weights that {run.path} adapts; {way_out}")
+    weights = with_layout(read_directory(directory).model.params, experiment.model.layers)
+    found = shared_arrays(abstract, weights)
+    names = {path_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(abstract)}
+    kept = experiment.optimizer.frozen_dtype
+    if found.keys() != names or _hash(found, kept) != expected:
+        raise CheckpointError(f"{directory} has other weights than those that {run.path} adapts; {way_out}")
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _, sharding: jax.device_put(as_kept(found[path_of(path)], kept), sharding, may_alias=False),
+        abstract,
+        shardings,
+    )
+
+
+def as_kept(weight: jax.Array, kept: str) -> np.ndarray:
+    """Returns a parameter that does not learn in the type that it is kept in; see optimizer.frozen_dtype."""
+    return np.asarray(weight, weight.dtype if kept == "stored" else kept)
+
+
+def _hash(weights: Mapping[str, jax.Array], kept: str) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        weight = as_kept(weights[name], kept)
+        digest.update(f"{name} {weight.dtype} {weight.shape}\n".encode())
+        digest.update(weight.tobytes())
+    return digest.hexdigest()
 
 
 def write_base(run: RunFolder, frozen: dict) -> None:
