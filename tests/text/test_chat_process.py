@@ -194,7 +194,7 @@ MORE_BURNS = [
     "{% for i in range(99999) %}{{ range(99999)|sum }}{% endfor %}",
     "{% set ns = namespace(d={}) %}{% for i in range(30000) %}{% set ns.d = dict(ns.d, **{i|string: i}) %}{% endfor %}",
     "{% for i in range(9999) %}{{ (range(9999)|map('string')|join)|length }}{% endfor %}",
-    "{% for i in range(99999) %}{{ ('<a> ' * 99999)|striptags|length }}{% endfor %}",
+    "{% for i in range(99999) %}{{ (('<a> ' * 99999) ~ i)|striptags|length }}{% endfor %}",
     "{{ (2 ** 4000000) // 3 ** 2000000 % 7 }}{{ 3 ** 40000000 % 7 }}",
     "{{ (7)|round(-1000000000) }}",
     "{{ (('f' * 999999)|int(base=16)) ** 99 % 7 }}",
