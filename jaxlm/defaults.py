@@ -48,12 +48,17 @@ def experiment_on_text(
       preset: the published model whose make and size a new one has; none takes a small one that suits the task.
 
     Raises:
-      UsageError: a file that is not there, one that holds no text, or an unknown preset.
+      UsageError: a file that is not there, one that holds no text, an unknown preset, or one for labelled examples.
     """
     kind = kind or (pretraining_of(preset) if preset else "causal_lm")
     data = DataConfig(source=_source(files), files=tuple(files)) if files else DataConfig()
     size = sum(path.stat().st_size for path in source_files(data)) if files else 1_100_000
     base = Experiment(name=name or ("gpt" if kind == "causal_lm" else kind), data=data)
+    if kind in LABELLED and preset:
+        raise UsageError(
+            f"task.kind {kind!r} learns from labelled examples: jaxlm finetune --task {kind} --preset {preset} --train "
+            "FILE"
+        )
     if kind in LABELLED:  # its own data.source belongs to it, which nothing has named yet
         return base
     task = TaskConfig(kind)  # type: ignore[arg-type]  # one of TaskKind, as the command line has checked

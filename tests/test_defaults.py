@@ -112,6 +112,8 @@ def test_a_preset_is_passed_over_nowhere(book, tmp_path):
     for name in ("transformer-base", "opus-mt-en-de"):
         with pytest.raises(UsageError, match=f"{name} learned from pairs of texts, and a text has none"):
             parse([str(book), "--preset", name])
+    with pytest.raises(UsageError, match=r"jaxlm finetune --task tagging --preset bert-tiny --train FILE"):
+        parse([str(book), "--preset", "bert-tiny", "--task.kind", "tagging"])
     with pytest.raises(UsageError, match="goes on with the model that it has: leave --preset out"):
         parse(["--dir", str(tmp_path / "run"), "--preset", "gpt2"])
     with pytest.raises(UsageError, match="--preset is for new models on texts"):

@@ -11,6 +11,8 @@ from jaxlm.cli.options import parse_options
 from jaxlm.errors import UsageError
 from jaxlm.models.presets import PRESETS
 
+_LINE = "{:28}{:16}{:>7}{:>8}{:>7}{:>12}{:>11}{:>17}"
+
 
 @dataclass(frozen=True)
 class PresetsOptions:
@@ -53,6 +55,3 @@ def run(arguments: Sequence[str]) -> int:
             shown = (f"{value:,}" if isinstance(value, int) else value or "-" for value in values)
             print(_LINE.format(*shown), flush=True)
     return 0
-
-
-_LINE = "{:28}{:16}{:>7}{:>8}{:>7}{:>12}{:>11}{:>17}"

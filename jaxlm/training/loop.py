@@ -324,7 +324,7 @@ class _Run:
         step = start or 0
         self.ledger = Ledger.empty(len(self.source_names))
         self.compile()
-        # What begins from other weights is no fair die, and the rows of labelled examples hide nothing.
+        # Skip the checks when starting from pretrained weights, which guess no more, and for labelled examples.
         if start is None and not experiment.start_from and experiment.self_checks and isinstance(self.task, Task):
             self.check(state, self.task)
         with contextlib.ExitStack() as stack:

@@ -18,6 +18,7 @@ from jaxlm.errors import CheckpointError, DataError, UsageError
 from jaxlm.experiment import Experiment
 from jaxlm.generation.config import GenerationConfig
 from jaxlm.hub.directory import ComputeDtype, is_model_directory, read_directory
+from jaxlm.hub.files import read_json
 from jaxlm.hub.imported import Imported
 from jaxlm.models.adapter_config import AdapterConfig
 from jaxlm.models.adapters import abstract_adapted, merged, path_of, shared_arrays
@@ -177,9 +178,9 @@ def refer_to_base(run: RunFolder, directory: str | os.PathLike, weights: Mapping
 
 def _read_referred(run: RunFolder, experiment: Experiment, abstract: dict, shardings: dict) -> dict:
     try:
-        noted = json.loads((run.base / REFERENCE).read_bytes())
+        noted = read_json(run.base, REFERENCE)
         told, expected = str(noted["directory"]), str(noted["sha256"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (DataError, KeyError) as error:
         raise CheckpointError(f"{run.base / REFERENCE} is damaged ({error})") from error
     moved = run.base / "model"
     directory = moved if moved.exists() else Path(told)
@@ -193,13 +194,13 @@ def _read_referred(run: RunFolder, experiment: Experiment, abstract: dict, shard
     if found.keys() != names or _hash(found, kept) != expected:
         raise CheckpointError(f"{directory} has other weights than those that {run.path} adapts; {way_out}")
     return jax.tree_util.tree_map_with_path(
-        lambda path, _, sharding: jax.device_put(as_kept(found[path_of(path)], kept), sharding, may_alias=False),
+        lambda path, _, sharding: jax.device_put(_as_kept(found[path_of(path)], kept), sharding, may_alias=False),
         abstract,
         shardings,
     )
 
 
-def as_kept(weight: jax.Array, kept: str) -> np.ndarray:
+def _as_kept(weight: jax.Array, kept: str) -> np.ndarray:
     """Returns a parameter that does not learn in the type that it is kept in; see optimizer.frozen_dtype."""
     return np.asarray(weight, weight.dtype if kept == "stored" else kept)
 
@@ -207,7 +208,7 @@ def as_kept(weight: jax.Array, kept: str) -> np.ndarray:
 def _hash(weights: Mapping[str, jax.Array], kept: str) -> str:
     digest = hashlib.sha256()
     for name in sorted(weights):
-        weight = as_kept(weights[name], kept)
+        weight = _as_kept(weights[name], kept)
         digest.update(f"{name} {weight.dtype} {weight.shape}\n".encode())
         digest.update(weight.tobytes())
     return digest.hexdigest()

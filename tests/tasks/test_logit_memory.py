@@ -5,13 +5,12 @@ from typing import Any
 
 import jax
 import pytest
-from jax.extend.core import Var
 
 from jaxlm.models import token_scores
 from jaxlm.models.counts import abstract_params
 
 from ..slow_cases import slow_after
-from .test_passes import BASE, OBJECTIVES, ROWS, loss_of
+from .test_passes import BASE, OBJECTIVES, ROWS, loss_of, needed_equations
 
 FIRST = ["decoder", "masked tokens", "ELECTRA", "preferences"]
 VOCABULARY = BASE.vocab_size
@@ -24,12 +23,9 @@ SCORING = [
 
 def most_logits(jaxpr: Any) -> int:
     """Elements of the largest array of [..., time, vocabulary] that the results need."""
-    needed, most = {out for out in jaxpr.outvars if isinstance(out, Var)}, 0
-    for equation in reversed(jaxpr.eqns):
-        if needed.isdisjoint(equation.outvars):
-            continue
-        needed.update(own for own in equation.invars if isinstance(own, Var))
-        found = [own.aval for own in equation.outvars if own in needed and len(own.aval.shape) > 2]
+    most = 0
+    for equation in needed_equations(jaxpr):
+        found = [own.aval for own in equation.outvars if len(own.aval.shape) > 2]
         # The head's own kernel has the width for an axis.
         sizes = (own.size for own in found if own.shape[-1] == VOCABULARY and BASE.embed_dim not in own.shape)
         most = max([most, *sizes])

@@ -1,6 +1,7 @@
 """Counts of floating-point operations against the products of what the objectives compute, traced and not run."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -164,12 +165,18 @@ def traced_flops(function: Any, *arguments: Any) -> int:
     return _products(jax.make_jaxpr(function)(*arguments).jaxpr)
 
 
-def _products(jaxpr: Any) -> int:
-    needed, total = {out for out in jaxpr.outvars if isinstance(out, Var)}, 0
+def needed_equations(jaxpr: Any) -> Iterator[Any]:
+    """The equations, last first, that the results of a traced function need; not those inside of others."""
+    needed = {out for out in jaxpr.outvars if isinstance(out, Var)}
     for eqn in reversed(jaxpr.eqns):
-        if needed.isdisjoint(eqn.outvars):
-            continue
-        needed.update(own for own in eqn.invars if isinstance(own, Var))
+        if not needed.isdisjoint(eqn.outvars):
+            needed.update(own for own in eqn.invars if isinstance(own, Var))
+            yield eqn
+
+
+def _products(jaxpr: Any) -> int:
+    total = 0
+    for eqn in needed_equations(jaxpr):
         name, params = eqn.primitive.name, eqn.params
         if name in ("dot_general", "ragged_dot_general"):
             numbers = params["dimension_numbers" if name == "dot_general" else "ragged_dot_dimension_numbers"]
