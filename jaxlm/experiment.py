@@ -54,9 +54,10 @@ class Experiment:
     steps: int = 2000
     """Updates of the parameters. A run that goes on may be given more, as long as the learning rates so far stay what
     they were: with schedule constant, or wsd before its decay, and warmup_steps."""
-    epochs: float = 0.0
+    epochs: float | None = 0.0
     """Labelled examples only: passes over them, which then decide `steps`; evaluations and checkpoints come once an
-    epoch unless their `every` is named. 0 takes `steps` as they are."""
+    epoch unless their `every` is named. 0 takes `steps` as they are; none takes as many epochs as suit the model and
+    the number of examples, and prints it."""
     batch_size: int = 12
     """Rows of a step, over all devices and processes."""
     accumulation: int = 1
@@ -106,7 +107,7 @@ class Experiment:
         for name in ("steps", "batch_size", "accumulation", "log_every"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if self.epochs < 0 or (self.epochs and self.data.source != "examples"):
+        if (self.epochs or 0) < 0 or (self.epochs != 0 and self.data.source != "examples"):
             raise UsageError(
                 f"epochs is {self.epochs}; it is for labelled examples (data.source 'examples'), and positive"
             )
@@ -186,7 +187,7 @@ class Experiment:
             rate = suited_rate(model.embed_dim, self.learned, optimizer.name)
             optimizer = dataclasses.replace(optimizer, learning_rate=rate)
         resolved = dataclasses.replace(self, model=model, optimizer=optimizer)
-        if not self.epochs:
+        if self.epochs == 0:
             resolved = resolved.with_intervals(*INTERVALS)
         # By way of plain values, so that a list of files or a whole learning rate equals what a run folder gives back.
         return Experiment.from_dict(resolved.to_dict())

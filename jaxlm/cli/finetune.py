@@ -40,8 +40,6 @@ Task = Literal[
     "sentence_embedding",
 ]
 TaskOrAuto = Literal[Task, "auto"]
-# What is not named: of weights that know something already, and of new ones.
-EPOCHS, EPOCHS_OF_NEW = 3.0, 10.0
 OPTIMIZER = OptimizerConfig(
     schedule="linear",
     warmup_fraction=0.1,
@@ -76,7 +74,8 @@ class FinetuneOptions:
     tokenizer: TokenizerConfig = TokenizerConfig()
     """Without MODEL: what is learned from the training texts; what is not named suits the model and the texts."""
     epochs: tuple[float, ...] = ()
-    """Passes over the training examples; none takes 3, or 10 without MODEL."""
+    """Passes over the training examples; none takes 10 without MODEL, 3 with one, and more where a new head has few
+    examples to learn from, and prints it."""
     batch_size: tuple[int, ...] = (32,)
     """Examples of a step."""
     accumulation: int = 1
@@ -162,8 +161,6 @@ def parse(arguments: Sequence[str]) -> FinetuneOptions:
         options = replace(options, task=cast(Task, kind))
     if not options.model:
         options = replace(options, tokenizer=_tokenizer(options, names))
-    if not options.epochs:
-        options = replace(options, epochs=(EPOCHS if options.model else EPOCHS_OF_NEW,))
     if options.optimizer.learning_rate is not None:
         options = replace(options, learning_rate=(options.optimizer.learning_rate,))
     options = replace(options, optimizer=with_named_warmup(options.optimizer, names))
@@ -192,7 +189,7 @@ def _tokenizer(options: FinetuneOptions, names: Sequence[str]) -> TokenizerConfi
 def _validate(options: FinetuneOptions) -> None:
     for name in ("epochs", "batch_size", "learning_rate"):
         values = getattr(options, name)
-        if (not values and name != "learning_rate") or min(values, default=1) <= 0:
+        if (not values and name == "batch_size") or min(values, default=1) <= 0:
             raise UsageError(f"--{name.replace('_', '-')} must have one value or more, all positive")
     if options.seeds < 1:
         raise UsageError(f"--seeds is {options.seeds}; it must be at least 1")
@@ -208,8 +205,9 @@ def experiments(options: FinetuneOptions) -> dict[str, Experiment]:
     assert options.task != "auto"  # `parse` has told it
     several = [name for name in ("epochs", "batch_size", "learning_rate") if len(getattr(options, name)) > 1]
     found = {}
-    rates = options.learning_rate or (None,)
-    for epochs, batch_size, rate in itertools.product(options.epochs, options.batch_size, rates):
+    # What is not named suits the model and the examples.
+    passes, rates = options.epochs or (None,), options.learning_rate or (None,)
+    for epochs, batch_size, rate in itertools.product(passes, options.batch_size, rates):
         values: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "learning_rate": rate}
         name = "-".join(f"{one}={values[one]:g}" for one in several)
         found[name] = Experiment(

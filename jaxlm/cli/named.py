@@ -51,10 +51,9 @@ def as_named(parsed: Experiment, base: Experiment, names: Sequence[str]) -> Expe
     Raises:
       UsageError: two that contradict each other.
     """
-    if parsed.epochs and "steps" in names:
-        raise UsageError(
-            f"epochs is {parsed.epochs:g}, which decides the steps: change that, or add --epochs 0 to --steps"
-        )
+    if parsed.epochs != 0 and "steps" in names:
+        passes = "not named" if parsed.epochs is None else f"{parsed.epochs:g}"
+        raise UsageError(f"epochs is {passes}, which decides the steps: change that, or add --epochs 0 to --steps")
     parsed = dataclasses.replace(parsed, optimizer=with_named_warmup(parsed.optimizer, names))
     if not parsed.start_from:
         return parsed

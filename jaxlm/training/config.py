@@ -1,5 +1,6 @@
 """How a model is trained: data only."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -120,6 +121,26 @@ def suited_rate(
         "adapters": min(10 * pretrained, 3e-3),
     }[learned]
     return float(f"{rate / 5 if name == 'lion' else rate:.1e}")
+
+
+def suited_epochs(
+    learned: Literal["text", "labels", "pretrained", "adapters"], new_head: bool, steps_an_epoch: float
+) -> int:
+    """Returns how often to go over labelled examples, where nothing is named.
+
+    A model from random weights takes ten epochs. A pretrained one takes the three of Devlin et al. (2019), or, where
+    its head is new and the examples are few, as many as make 1,000 steps, ten at most: three epochs of a small set end
+    before the head has learned what the weights below know (Mosbach et al. 2021, "On the Stability of Fine-tuning
+    BERT"; the rows of experiments/README.md). The checkpoint that is kept is the best one, so that too many cost time.
+
+    Args:
+      learned: as for `suited_rate`.
+      new_head: whether the task's head is not the pretrained model's.
+      steps_an_epoch: examples divided by the batch size.
+    """
+    if learned in ("text", "labels"):
+        return 10
+    return min(10, max(3, math.ceil(1000 / steps_an_epoch))) if new_head else 3
 
 
 @dataclass(frozen=True)

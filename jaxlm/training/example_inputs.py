@@ -30,7 +30,8 @@ from jaxlm.tasks.preference import Preference, reference_log_probabilities, with
 from jaxlm.tasks.task import WholeSplit
 from jaxlm.tasks.text_to_text import with_start
 from jaxlm.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
-from jaxlm.training.starting import adapted_model, refuse_other_model, started_model
+from jaxlm.training.config import suited_epochs
+from jaxlm.training.starting import HEADS, adapted_model, refuse_other_model, started_model
 from jaxlm.training.stored import StoredModel
 
 LEAST_OF_ONE_CLASS = 20  # examples of one class from which on a validation split is no accident of its size
@@ -222,11 +223,15 @@ def _with_references(
 
 def _by_epochs(experiment: Experiment, rows: int) -> Experiment:
     """Lets epochs decide the steps, if they are given."""
-    if not experiment.epochs:
+    if experiment.epochs == 0:
         return experiment
-    steps = max(round(experiment.epochs * rows / experiment.batch_size), 1)
-    each = math.ceil(steps / experiment.epochs)  # so that the last epoch ends with the run
-    return replace(experiment, steps=steps).with_intervals(each, each)
+    epochs = experiment.epochs
+    if epochs is None:
+        new_head = HEADS[experiment.task.kind] not in ("language_model", "none")
+        epochs = suited_epochs(experiment.learned, new_head, rows / experiment.batch_size)
+    steps = max(round(epochs * rows / experiment.batch_size), 1)
+    each = math.ceil(steps / epochs)  # so that the last epoch ends with the run
+    return replace(experiment, epochs=float(epochs), steps=steps).with_intervals(each, each)
 
 
 def labels_of(examples: Sequence[Example], kind: str) -> tuple[str, ...]:

@@ -119,6 +119,9 @@ def _train(experiment: Experiment, run_folder: RunFolder, watch: PreemptionWatch
         say(line)
     if experiment.optimizer.learning_rate is None:
         say(f"learning rate: {_rate_and_why(inputs.experiment)}")
+    if experiment.epochs is None:
+        found = inputs.experiment
+        say(f"epochs: {found.epochs:g}, which are {found.steps:,} steps (epochs names another number)")
     _refuse_changes(inputs, run_folder)
     rows = inputs.training_rows()
     accounts = rows.accounts()

@@ -92,7 +92,8 @@ def test_how_words_are_told_apart_goes_by_the_targets_script_and_is_said(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("epochs", "steps", "every"), [(10, 31, 4), (2, 6, 3), (1, 3, 3), (0.5, 2, 4), (2.5, 8, 4), (0.01, 1, 100)]
+    ("epochs", "steps", "every"),
+    [(10, 31, 4), (2, 6, 3), (1, 3, 3), (0.5, 2, 4), (2.5, 8, 4), (0.01, 1, 100), (None, 31, 4)],
 )
 def test_the_last_epoch_is_measured_with_the_end_of_the_run(tmp_path, epochs, steps, every):
     """Ten epochs of 25 examples in batches of 8 are 31.25 steps."""

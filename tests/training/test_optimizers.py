@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from jaxlm.errors import UsageError
-from jaxlm.training.config import CheckpointConfig, OptimizerConfig, suited_rate
+from jaxlm.training.config import CheckpointConfig, OptimizerConfig, suited_epochs, suited_rate
 from jaxlm.training.optimizers import decay_mask, make_optimizer, muon_dimensions
 from jaxlm.training.schedules import learning_rate_schedule
 
@@ -76,6 +76,17 @@ def test_the_rate_falls_with_the_width_and_rises_for_adapters():
     }.items():
         assert [suited_rate(width, learned) for width in widths] == rates
     assert suited_rate(768, "text", "lion") == 1e-4
+
+
+def test_new_heads_take_more_epochs_of_few_examples():
+    for learned, new_head, epochs in (
+        ("labels", True, [10, 10, 10, 10]),
+        ("text", False, [10, 10, 10, 10]),
+        ("pretrained", True, [10, 7, 3, 3]),
+        ("adapters", True, [10, 7, 3, 3]),
+        ("pretrained", False, [3, 3, 3, 3]),
+    ):
+        assert [suited_epochs(learned, new_head, steps) for steps in (0.5, 150.0, 400.0, 2000.0)] == epochs
 
 
 @pytest.mark.parametrize("name", ["adamw", "lion", "adafactor", "muon"])
