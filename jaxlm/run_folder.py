@@ -133,6 +133,19 @@ class RunFolder:
             raise DataError(f"{self.description} is damaged: corpus must be an object with a fingerprint")
         return fingerprint
 
+    def objective(self) -> str | None:
+        """The name of the function that the run minimises in place of its task's loss; None of any other run.
+
+        `read_experiment` comes first: it bounds and checks the file.
+
+        Raises:
+          DataError: if it is damaged.
+        """
+        found = json.loads(self.description.read_text("utf-8")).get("objective")
+        if found is not None and not isinstance(found, str):
+            raise DataError(f"{self.description} is damaged: objective must be a name")
+        return found
+
     def identity(self, step: int) -> str:
         """See `identity`, of this folder's description.
 

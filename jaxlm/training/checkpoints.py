@@ -20,7 +20,7 @@ from typing import Any
 
 import jax
 
-from jaxlm.errors import CheckpointError
+from jaxlm.errors import CheckpointError, NonFiniteLossError
 from jaxlm.evaluation.score import Score
 from jaxlm.training.processes import all_agree
 from jaxlm.training.state import TrainState
@@ -322,6 +322,29 @@ class Checkpoints:
         for entry in self.folder.glob("*") if self.folder.is_dir() else ():
             if STEP.fullmatch(entry.name) and not (entry / MANIFEST).is_file():
                 shutil.rmtree(entry)
+
+
+def require_finite(value: float, name: str, step: int, checkpoints: Checkpoints) -> None:
+    """Gives up where training has brought what is no number, with the last checkpoint kept.
+
+    Args:
+      value: what was measured.
+      name: what it is.
+      step: where.
+      checkpoints: the run's.
+
+    Raises:
+      NonFiniteLossError: it is infinite or no number.
+    """
+    if math.isfinite(value):
+        return
+    checkpoints.wait()
+    good = checkpoints.latest_step()
+    kept = "no checkpoint was written before" if good is None else f"the checkpoint of step {good:,} is kept"
+    raise NonFiniteLossError(
+        f"{name.replace('_', ' ')} is {float(value)} at step {step:,}; {kept}. A lower optimizer.learning_rate, more "
+        "optimizer.warmup_steps or a smaller optimizer.clip_norm often helps"
+    )
 
 
 def _by_rank(infos: Iterable[CheckpointInfo]) -> list[CheckpointInfo]:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -57,6 +57,7 @@ class ExampleInputs:
     task: LabelledTask
     rows: Mapping[str, Sequence[EncodedRow]]
     source_names: tuple[str, ...] = ("examples",)
+    shows_samples: ClassVar[bool] = False  # examples have nothing to go on from
 
     @property
     def fingerprint(self) -> str:

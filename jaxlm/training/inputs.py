@@ -43,6 +43,11 @@ class TextInputs:
     task: Task
 
     @property
+    def shows_samples(self) -> bool:
+        """Whether samples are generated while it trains."""
+        return self.task.generates and self.experiment.sample_every > 0
+
+    @property
     def source_names(self) -> tuple[str, ...]:
         """What the sources of the text are called."""
         return tuple(name or self.experiment.data.source for name in self.corpora)
@@ -119,6 +124,23 @@ def prepare_inputs(
     if experiment.data.source == "examples":
         return prepare_example_inputs(experiment, folder, start)
     return prepare_text_inputs(experiment, folder, start)
+
+
+def chosen_lines(asked: Experiment, resolved: Experiment) -> list[str]:
+    """Returns what was chosen where nothing was named, in words: the learning rate, and how many epochs."""
+    lines, width = [], resolved.model.embed_dim
+    if asked.optimizer.learning_rate is None:
+        suited = {
+            "text": f"a new model {width} wide that learns from text",
+            "labels": f"a new model {width} wide that learns labels",
+            "pretrained": f"a pretrained model {width} wide",
+            "adapters": f"adapters of a pretrained model {width} wide",
+        }[resolved.learned]
+        rate = resolved.optimizer.learning_rate
+        lines.append(f"learning rate: {rate:g} at most, which suits {suited} (optimizer.learning_rate names another)")
+    if asked.epochs is None:
+        lines.append(f"epochs: {resolved.epochs:g}, which are {resolved.steps:,} steps (epochs names another number)")
+    return lines
 
 
 def prepare_text_inputs(experiment: Experiment, folder: RunFolder, start: StoredModel | None = None) -> TextInputs:

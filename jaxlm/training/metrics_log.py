@@ -5,6 +5,7 @@
     {"step": 100, "kind": "sample", "text": ["Once upon a time"]}
     {"step": 100, "kind": "ledger", "rows": 1200, "tokens": 76800, "predicted": 76800, "padding": 0, "epochs": 0.08}
     {"step": 100, "kind": "event", "name": "resumed"}
+    {"step": 100, "kind": "hook", "longest_word": 11}
 
 Resume is exact for everything but the clock: a run that was killed and started again leaves the same records as one
 that never was, apart from the values named in `TIMING_FIELDS` and the records of kind `event`. `comparable` gives what
@@ -25,7 +26,7 @@ from jaxlm.errors import DataError
 
 METRICS_FILE = "metrics.jsonl"
 
-KINDS = ("train", "validation", "sample", "event", "ledger")
+KINDS = ("train", "validation", "sample", "event", "ledger", "hook")
 
 # What the clock and the machine decide, and therefore what may differ between two otherwise identical runs.
 TIMING_FIELDS = frozenset(

@@ -6,12 +6,17 @@ They look at one batch of the validation rows, and score it with the function th
 import math
 from collections.abc import Callable, Mapping
 
+import jax
 import numpy as np
 
 from jaxlm.errors import DataError
+from jaxlm.experiment import Experiment
 from jaxlm.models.config import ModelConfig
-from jaxlm.tasks.task import Task
+from jaxlm.tasks.task import Task, WholeSplit
 from jaxlm.text.tokenizer import Tokenizer
+from jaxlm.training.layout import Layout
+from jaxlm.training.programs import Programs
+from jaxlm.training.state import TrainState
 
 HostBatch = Mapping[str, np.ndarray]
 Score = Callable[[HostBatch], Mapping[str, np.ndarray]]
@@ -42,6 +47,27 @@ def check_before_training(task: Task, model: ModelConfig, tokenizer: Tokenizer, 
     check_segments(task, model, batch, score)
     if task.shifted:
         check_order(task, model, batch, score)
+
+
+def check_run(
+    task: Task,
+    experiment: Experiment,
+    tokenizer: Tokenizer,
+    held_out: Mapping[str, WholeSplit],
+    layout: Layout,
+    programs: Programs,
+    state: TrainState,
+    frozen: dict,
+) -> None:
+    """Looks at the first batch of each held-out corpus with the initial parameters; see `check_before_training`."""
+
+    def score(batch: HostBatch) -> Mapping[str, np.ndarray]:
+        found: Mapping[str, np.ndarray] = jax.device_get(programs.score(state.params, frozen, layout.put(dict(batch))))
+        return found
+
+    for rows in held_out.values():
+        batch = next(layout.evaluation_batches(rows, experiment))
+        check_before_training(task, experiment.model, tokenizer, batch, score)
 
 
 def check_ids(model: ModelConfig, tokenizer: Tokenizer, batch: HostBatch) -> None:

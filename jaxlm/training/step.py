@@ -1,4 +1,4 @@
-"""The training step: one pure function from state and batch to state and metrics."""
+"""The training step: one pure function from state and batch to state and metrics, written out once."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxlm.training.averaging import moved_average
+from jaxlm.training.ledger import batch_counts
 from jaxlm.training.partial import joined
 from jaxlm.training.state import TrainState
 
@@ -23,6 +25,8 @@ def make_train_step(
     accumulation: int = 1,
     dropout: bool = False,
     balance: Callable[[Batch], Batch] = lambda batch: batch,
+    average_decay: float = 0.0,
+    num_sources: int = 0,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
     """Builds the step for a task's loss.
 
@@ -36,11 +40,14 @@ def make_train_step(
       accumulation: number of microbatches; it divides the batch.
       dropout: whether the loss gets a dropout key.
       balance: what is done to a whole batch before it is cut; see `jaxlm.tasks.task.Objective`.
+      average_decay: of the running average of the parameters; 0 keeps none.
+      num_sources: how many sources rows are mixed from, each of which is counted; 0 counts nothing.
 
     Returns:
       A function from (state, batch, frozen), the last being the parameters that do not learn (see
       `jaxlm.training.partial.split`; none means that all do), to (new state, metrics): `loss` (mean, nats), `weight`
-      (targets counted), `gradient_norm` (before clipping) and the means of the task's other sums, float32 scalars.
+      (targets counted), `gradient_norm` (before clipping) and the means of the task's other sums, float32 scalars; and
+      `ledger`, what the batch is made of (`jaxlm.training.ledger.batch_counts`), if sources are counted.
     """
 
     def gradients(params: Any, frozen: Any, batch: Batch, key: jax.Array | None) -> tuple[Any, Sums]:
@@ -85,7 +92,10 @@ def make_train_step(
         }
         others = (name for name in sums if f"{name}_weight" in sums)
         metrics |= {name: sums[name] / jnp.maximum(sums[f"{name}_weight"], 1e-9) for name in others}
-        params = optax.apply_updates(state.params, updates)
-        return replace(state, step=state.step + 1, params=params, opt_state=opt_state), metrics
+        params, step = optax.apply_updates(state.params, updates), state.step + 1
+        average = moved_average(state.average, params, step, average_decay)
+        if num_sources:
+            metrics["ledger"] = batch_counts(batch, num_sources)
+        return replace(state, step=step, params=params, opt_state=opt_state, average=average), metrics
 
     return train_step

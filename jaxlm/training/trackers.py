@@ -60,7 +60,10 @@ class Trackers:
 
 
 def open_trackers(
-    run_folder: str | os.PathLike[str], names: Sequence[str] = TRACKERS, resume_step: int | None = None
+    run_folder: str | os.PathLike[str],
+    names: Sequence[str] = TRACKERS,
+    resume_step: int | None = None,
+    others: Iterable[Tracker] = (),
 ) -> Trackers:
     """Opens the metrics log and the named trackers of a run; on one process only, the first.
 
@@ -69,6 +72,7 @@ def open_trackers(
       names: which of `TRACKERS` to use besides the metrics log.
       resume_step: the step of the checkpoint that training goes on from: later records are removed or hidden, since
         they are about to be written again. None for a run that starts.
+      others: a caller's own, which come last.
 
     Raises:
       UsageError: a name that is not a tracker.
@@ -84,7 +88,7 @@ def open_trackers(
     if "tensorboard" in names:
         purge_step = None if resume_step is None else resume_step + 1
         trackers.append(TensorBoardTracker(Path(run_folder) / TENSORBOARD_FOLDER, purge_step))
-    return Trackers(trackers)
+    return Trackers([*trackers, *others])
 
 
 class TensorBoardTracker:

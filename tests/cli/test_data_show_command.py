@@ -15,8 +15,8 @@ from jaxlm.models.config import ModelConfig
 from jaxlm.run_folder import RunFolder
 from jaxlm.tasks.config import TaskConfig
 from jaxlm.text.config import TokenizerConfig
+from jaxlm.training.claiming import claim_folder
 from jaxlm.training.inputs import prepare_inputs
-from jaxlm.training.loop import _claim_folder
 
 from ..small_runs import small_experiment
 
@@ -26,7 +26,7 @@ def started(folder, experiment):
     run = RunFolder(folder)
     inputs = prepare_inputs(experiment, run)
     rows = inputs.training_rows()
-    _claim_folder(inputs, run, rows, inputs.evaluation_rows())
+    claim_folder(inputs, run, rows, inputs.evaluation_rows())
     return rows.parts[0]
 
 

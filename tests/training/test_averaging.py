@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import jaxlm
@@ -15,11 +16,12 @@ from jaxlm.averaging import average_models
 from jaxlm.cli.main import main
 from jaxlm.errors import UsageError
 from jaxlm.models.model import init_params
-from jaxlm.training.averaging import measured, with_average
+from jaxlm.training.averaging import measured
 from jaxlm.training.checkpoints import Checkpoints
 from jaxlm.training.loop import train
 from jaxlm.training.metrics_log import METRICS_FILE
 from jaxlm.training.state import TrainState
+from jaxlm.training.step import make_train_step
 from jaxlm.training.stored import read_stored
 
 from ..small_runs import small_experiment
@@ -30,17 +32,23 @@ def leaves(folder, step="latest"):
 
 
 def test_the_average_follows_the_parameters():
-    def step(state, batch):
-        return replace(state, step=state.step + 1, params=state.params + batch), {}
+    def loss(params, batch, key):
+        return {"loss": -params["a"] * batch["x"].sum(), "weight": jnp.float32(1)}
 
-    averaging = with_average(step, 0.5)
-    state, expected = TrainState(jnp.int32(0), jnp.float32(0), (), jnp.float32(0)), 0.0
+    optimizer = optax.sgd(1.0)
+    params = {"a": jnp.float32(0)}
+    state, expected = TrainState(jnp.int32(0), params, optimizer.init(params), params), 0.0
+    step = make_train_step(loss, optimizer, 0, average_decay=0.5)
     for count in range(1, 30):
-        state, _ = averaging(state, jnp.float32(count))
+        state, _ = step(state, {"x": jnp.full(1, float(count))})
         kept = min(0.5, (1 + count) / (10 + count))
-        expected = kept * expected + (1 - kept) * float(state.params)
-        assert float(measured(state)) == pytest.approx(expected, rel=1e-6)
-    assert with_average(step, 0.0) is step
+        expected = kept * expected + (1 - kept) * float(state.params["a"])
+        assert float(measured(state)["a"]) == pytest.approx(expected, rel=1e-6)
+    assert float(state.params["a"]) == sum(range(1, 30))
+    plain = TrainState(jnp.int32(0), params, optimizer.init(params))
+    new, _ = make_train_step(loss, optimizer, 0)(plain, {"x": jnp.ones(1)})
+    assert new.average is None
+    assert measured(new) is new.params
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,9 @@ import math
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxlm.data.rows import batch_at
@@ -13,12 +15,13 @@ from jaxlm.errors import UsageError
 from jaxlm.parallel.config import MeshConfig
 from jaxlm.parallel.mesh import batch_sharding, make_mesh, replicated
 from jaxlm.run_folder import RunFolder
-from jaxlm.training.counted import batch_counts, counted
 from jaxlm.training.inputs import prepare_inputs
-from jaxlm.training.ledger import COUNTS, Ledger
+from jaxlm.training.ledger import COUNTS, Ledger, batch_counts
 from jaxlm.training.loop import train
 from jaxlm.training.metrics_log import MetricsLog, comparable
 from jaxlm.training.preemption import Preempted, PreemptionWatch
+from jaxlm.training.state import TrainState
+from jaxlm.training.step import make_train_step
 
 from ..small_runs import small_experiment
 
@@ -66,11 +69,19 @@ def test_a_batch_is_counted_as_row_by_row_on_any_mesh(towers, num_sources, mesh)
     assert {values.dtype.name for values in found.values()} == {"int32"}
 
 
-def test_a_counted_step_is_the_step_and_its_counts():
-    step = counted(lambda state, batch: (state + 1, {"loss": 2.0}), 3)
-    state, metrics = step(4, a_batch())
-    assert (state, metrics["loss"]) == (5, 2.0)
-    assert {name: values.tolist() for name, values in metrics["ledger"].items()} == naive(a_batch(), 3)
+def test_a_step_counts_its_whole_batch_also_in_parts():
+    def loss(params, batch, key):
+        return {"loss": params["a"] * batch["loss_weights"].sum(), "weight": batch["loss_weights"].sum()}
+
+    params = {"a": jnp.float32(2.0)}
+    optimizer = optax.sgd(0.1)
+    state = TrainState(jnp.int32(4), params, optimizer.init(params))
+    for accumulation in (1, 2):
+        step = make_train_step(loss, optimizer, 0, accumulation, num_sources=3)
+        new, metrics = step(state, {name: jnp.asarray(own) for name, own in a_batch().items()})
+        assert (int(new.step), float(metrics["loss"])) == (5, 2.0)
+        assert {name: values.tolist() for name, values in metrics["ledger"].items()} == naive(a_batch(), 3)
+    assert "ledger" not in make_train_step(loss, optimizer, 0)(state, a_batch())[1]
 
 
 @pytest.mark.parametrize(("num_sources", "since"), [(1, 0), (3, 0), (3, 70)])

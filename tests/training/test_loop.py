@@ -14,7 +14,7 @@ from jaxlm.errors import NonFiniteLossError, UsageError
 from jaxlm.evaluation.score import Score
 from jaxlm.models.counts import ForwardPass, training_flops
 from jaxlm.run_folder import RunFolder
-from jaxlm.training import loop, progress
+from jaxlm.training import progress, validation
 from jaxlm.training.checkpoints import Checkpoints
 from jaxlm.training.loop import train
 from jaxlm.training.metrics_log import MetricsLog
@@ -117,14 +117,14 @@ def test_a_second_call_has_nothing_left_to_do(trained_run, tmp_path):
 @pytest.mark.slow
 def test_a_validation_loss_that_is_no_number_stops_before_it_is_saved(tmp_path, monkeypatch):
     experiment = small_experiment(tmp_path, steps=8, evaluation__every=2, checkpoints__every=2)
-    measure = loop.measure
+    measure = validation.measure
     measured = []
 
     def broken_at_the_third(*arguments):
         measured.append(measure(*arguments))
         return replace(measured[-1], loss=math.nan) if len(measured) == 3 else measured[-1]
 
-    monkeypatch.setattr(loop, "measure", broken_at_the_third)
+    monkeypatch.setattr(validation, "measure", broken_at_the_third)
     with pytest.raises(NonFiniteLossError, match="validation loss is nan at step 6; the checkpoint of step 4 is kept"):
         train(experiment, tmp_path / "run")
     assert [info.step for info in Checkpoints(tmp_path / "run" / "checkpoints").all()] == [2, 4]
