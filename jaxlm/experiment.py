@@ -31,6 +31,7 @@ FREE_ON_RESUME = (
     "self_checks",
     "log_every",
     "sample_every",
+    "profile_steps",
     "sample_prompt",
     "sampling.",
     "data.cache_dir",
@@ -69,6 +70,8 @@ class Experiment:
     sample_prompt: str | None = None
     """What the generated samples go on from; none takes a newline, or where the tokenizer has none the beginning of the
     training text."""
+    profile_steps: int = 0
+    """Steps that JAX's profiler records, after the first five; 0 for none. RUN/profile is for TensorBoard, Perfetto."""
     start_from: str = ""
     """Run folder or Hugging Face directory whose weights, tokenizer and model training begins with; what is to differ
     of the model is in `model_changes` (of a command: any --model option). Empty begins from random weights."""
@@ -113,6 +116,8 @@ class Experiment:
             )
         if self.sample_every < 0:
             raise UsageError(f"sample_every is {self.sample_every}; it must be 0 (none) or positive")
+        if self.profile_steps < 0:
+            raise UsageError(f"profile_steps is {self.profile_steps}; it must be 0 (none) or positive")
         if self.batch_size % self.accumulation:
             raise UsageError(f"batch_size {self.batch_size} is not a multiple of accumulation {self.accumulation}")
         for part in dataclasses.fields(self):

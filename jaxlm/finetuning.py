@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,10 +23,13 @@ from jaxlm.language_model import load
 from jaxlm.local_paths import naming
 from jaxlm.run_folder import RunFolder
 from jaxlm.tasks.config import TaskConfig
+from jaxlm.tasks.own_loss import OwnLoss
 from jaxlm.trained_run import TrainedRun
+from jaxlm.training.hooks import HookFunction
 from jaxlm.training.model_card import write_model_card
 from jaxlm.training.processes import one_at_a_time, writes_alone
 from jaxlm.training.report import RESULTS_FILE, write_report
+from jaxlm.training.trackers import Tracker
 
 REPLICATES = 1000
 TABLES = "examples"  # the folder of a run that tables in memory are kept in
@@ -54,7 +57,15 @@ class FinetuneResult(TrainedRun):
 
 
 def finetune(
-    experiment: Experiment, folder: str | os.PathLike, *, train: Any = None, validation: Any = None, test: Any = None
+    experiment: Experiment,
+    folder: str | os.PathLike,
+    *,
+    train: Any = None,
+    validation: Any = None,
+    test: Any = None,
+    hooks: Iterable[tuple[int, HookFunction]] = (),
+    trackers: Iterable[Tracker] = (),
+    objective: OwnLoss | None = None,
 ) -> FinetuneResult:
     """Trains on labelled examples (or goes on with it), then measures the best checkpoint.
 
@@ -66,6 +77,7 @@ def finetune(
       folder: the run folder.
       train, validation, test: tables in place of `experiment.examples`' files: pandas DataFrames, `datasets.Dataset` or
         lists of dicts. The run folder keeps them, in `examples/`.
+      hooks, trackers, objective: as for `jaxlm.train`.
 
     Raises:
       UsageError, DataError, CheckpointError, NonFiniteLossError, Preempted: as `jaxlm.training.loop.train`.
@@ -75,7 +87,8 @@ def finetune(
         experiment = _with_tables(experiment, RunFolder(folder), tables)
         if experiment.data.source != "examples":
             raise UsageError(f"data.source is {experiment.data.source!r}; fine-tuning needs 'examples'")
-        return measure_run(folder, trained_run.train(experiment, folder).validation)
+        trained = trained_run.train(experiment, folder, hooks=hooks, trackers=trackers, objective=objective)
+        return measure_run(folder, trained.validation)
 
 
 def _with_tables(experiment: Experiment, run: RunFolder, tables: Mapping[str, Any]) -> Experiment:

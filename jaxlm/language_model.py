@@ -53,6 +53,7 @@ from jaxlm.tasks.make import TALKS, LabelledTask, make_labelled_task, make_task
 from jaxlm.tasks.preference import Preference, reference_log_probabilities, with_reference
 from jaxlm.text.tokenizer import Tokenizer
 from jaxlm.training.checkpoints import Checkpoints
+from jaxlm.training.hooks import Moment
 from jaxlm.training.state import TrainState
 from jaxlm.training.stored import COPIED_AT_ONCE, read_stored
 
@@ -83,6 +84,14 @@ class LanguageModel:
         self.imported = imported or Imported()
         self.last_seed: int | None = None
         self._tokenizer = tokenizer
+
+    @classmethod
+    def at(cls, moment: Moment) -> "LanguageModel":
+        """Returns the model of a run as it is after one of its steps, for a hook to measure or to generate with.
+
+        Its arrays are those of the run, which the next step overwrites: `save` or copy what is to outlive the hook.
+        """
+        return cls(moment.experiment, moment.params, moment.tokenizer, moment.step)
 
     def __repr__(self) -> str:
         config, size = self.config, sum(leaf.size for leaf in jax.tree.leaves(self.params))

@@ -2,7 +2,7 @@
 
 import html
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +14,14 @@ from jaxlm.evaluation.results import html_table
 from jaxlm.experiment import Experiment
 from jaxlm.language_model import LanguageModel, load
 from jaxlm.run_folder import RunFolder
+from jaxlm.tasks.own_loss import OwnLoss
 from jaxlm.training import loop
+from jaxlm.training.hooks import HookFunction
 from jaxlm.training.metrics_log import METRICS_FILE, MetricsLog
 from jaxlm.training.report import REPORT_FILE
+from jaxlm.training.trackers import Tracker
+
+MEASURED = ("train", "validation", "hook")  # kinds of records that hold numbers to plot
 
 
 @dataclass(frozen=True)
@@ -47,10 +52,11 @@ class TrainedRun:
     def history(self) -> list[dict[str, Any]]:
         """What was recorded at each step, for `pandas.DataFrame(result.history)`.
 
-        Each record has `step`, `kind` ('train' or 'validation'), `loss`, and what else was measured there.
+        Each record has `step` and `kind`: 'train' and 'validation' with their `loss` and what else was measured there,
+        'hook' with what a hook of the caller's recorded.
         """
         records = MetricsLog(self.folder / METRICS_FILE).read()
-        return [dict(record) for record in records if record["kind"] in ("train", "validation")]
+        return [dict(record) for record in records if record["kind"] in MEASURED]
 
     def plot(self, *names: str) -> Any:
         """Draws the course of measures over the steps, training and validation together.
@@ -71,7 +77,7 @@ class TrainedRun:
         history, names = self.history, names or ("loss",)
         figure = Figure(figsize=(6.4, 3.2 * len(names)), layout="constrained")
         for axes, name in zip(figure.subplots(len(names), squeeze=False)[:, 0], names, strict=True):
-            for kind in ("train", "validation"):
+            for kind in MEASURED:
                 points = [
                     (record["step"], record[name]) for record in history if record["kind"] == kind and name in record
                 ]
@@ -107,12 +113,25 @@ def _figures(found: Perplexity) -> Mapping[str, float]:
     return {name: value for name, value in named.items() if value == value}
 
 
-def train(experiment: Experiment, folder: str | os.PathLike) -> TrainedRun:
-    """Trains a language model, or goes on with one that is in `folder` already.
+def train(
+    experiment: Experiment,
+    folder: str | os.PathLike,
+    *,
+    hooks: Iterable[tuple[int, HookFunction]] = (),
+    trackers: Iterable[Tracker] = (),
+    objective: OwnLoss | None = None,
+) -> TrainedRun:
+    """Trains a language model, or goes on with one that is in `folder` already. docs/training.md has examples.
 
     Args:
       experiment: what to train.
       folder: the run folder; created if it is not there.
+      hooks: pairs of how many steps lie between two calls and a function of a `jaxlm.training.hooks.Moment`, of which
+        `jaxlm.LanguageModel.at(moment)` makes a model; a mapping that it returns is recorded.
+      trackers: take all measurements besides metrics.jsonl and TensorBoard: anything with `log(step, kind, values)` and
+        `close()`. On the first process; closed at the end.
+      objective: what is minimised in place of the task's loss: a function of (forward, batch) that returns the sums
+        `loss` and `weight`; see `jaxlm.tasks.own_loss.own_loss`. Validation stays the task's.
 
     Raises:
       UsageError, DataError, CheckpointError, NonFiniteLossError, Preempted: as `jaxlm.training.loop.train`.
@@ -120,5 +139,5 @@ def train(experiment: Experiment, folder: str | os.PathLike) -> TrainedRun:
     Returns:
       The run, with `.model`, `.history` and `.plot()`.
     """
-    result = loop.train(experiment, folder)
+    result = loop.train(experiment, folder, hooks=hooks, trackers=trackers, objective=objective)
     return TrainedRun(RunFolder(folder).path, result.step, result.validation)

@@ -38,8 +38,9 @@ def own_loss(function: OwnLoss, model: ModelConfig) -> Callable[[Any, Batch, jax
             given = {name: columns[name] for name in COLUMNS if name in columns} | inputs
             if not model.token_types:
                 given.pop("token_types", None)
-            # Each call drops something else, so that one may compare two of them.
-            key = None if dropout_rng is None else jax.random.fold_in(dropout_rng, next(calls))
+            key, number = dropout_rng, next(calls)
+            if key is not None and number:  # each call drops something else, so that one may compare two of them
+                key = jax.random.fold_in(key, number)
             return apply_model(model, params, columns["tokens"], dropout_key=key, **given)
 
         sums = function(forward, batch)

@@ -35,6 +35,7 @@ from jaxlm.training.metrics_log import METRICS_FILE, MetricsLog
 from jaxlm.training.optimizers import make_optimizer
 from jaxlm.training.preemption import PreemptionWatch
 from jaxlm.training.processes import one_at_a_time
+from jaxlm.training.profiling import Profiler
 from jaxlm.training.programs import compile_programs, described
 from jaxlm.training.progress import TrainingProgress
 from jaxlm.training.recorder import Recorder
@@ -183,6 +184,10 @@ def _train(
             Hook(save_every, saving(checkpoints, validation, programs), at_stop=True),
             Hook((evaluate_every, save_every), report(folder), at_stop=True),
         ]
+        if experiment.profile_steps and writes:
+            profiler = Profiler(folder, step, experiment.profile_steps)
+            stack.callback(profiler.close)
+            hooks.append(Hook(1, profiler))
         tracking = open_trackers(folder.path, resume_step=step, others=others) if writes else Trackers([])
         stack.callback(tracking.close)
         console = None if writes else Console(quiet=True)
@@ -240,8 +245,9 @@ def _train(
                 if not log.is_due(moment):
                     recorder.show_slow(step, progress)
                 if due:
+                    recorder.pause()
                     call_hooks(hooks, moment)
-                    recorder.begin_interval()
+                    recorder.go_on()
                 ended = moment.last
                 if moment.stopping and (not ended or watch.interrupted):
                     checkpoints.wait()

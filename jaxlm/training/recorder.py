@@ -40,9 +40,17 @@ class Recorder:
 
     def begin_interval(self) -> None:
         """Begins to count time, and what is done in it, anew."""
-        self._interval_start = time.perf_counter()
+        self._seconds, self._resumed = 0.0, time.perf_counter()
         self._input_wait = 0.0
         self._columns, self._flops = 0, 0.0
+
+    def pause(self) -> None:
+        """Stops the clock: what hooks take is not the time of steps."""
+        self._seconds += time.perf_counter() - self._resumed
+
+    def go_on(self) -> None:
+        """Lets the clock run again."""
+        self._resumed = time.perf_counter()
 
     def waited(self, seconds: float) -> None:
         """Adds what was waited for a batch."""
@@ -75,21 +83,21 @@ class Recorder:
         self._latest = fetched[-1]
 
     def log(self, moment: Moment) -> None:
-        """Logs and shows the last step: a hook."""
-        values = self._measures(moment.step)
+        """Logs and shows the last step, and begins another interval: a hook, called while the clock stands."""
+        values = self._measures(moment.step, self._seconds)
         moment.trackers.log(moment.step, "train", values)
         moment.progress.update(moment.step, values)
+        self.begin_interval()
 
     def show_slow(self, step: int, progress: TrainingProgress) -> None:
         """Shows the first step and slow ones at once, for the eyes alone: what is recorded does not know the clock."""
         if progress.is_due():
             if self._pending:
                 self._latest = jax.device_get({name: x for name, x in self._pending[-1].items() if name != "ledger"})
-            progress.update(step, self._measures(step))
+            progress.update(step, self._measures(step, self._seconds + time.perf_counter() - self._resumed))
 
-    def _measures(self, step: int) -> Mapping[str, Any]:
-        """What the last step gave, and how fast the steps since the last record were."""
-        seconds = time.perf_counter() - self._interval_start
+    def _measures(self, step: int, seconds: float) -> Mapping[str, Any]:
+        """What the last step gave, and how fast the steps since the last record were, in so many seconds."""
         flops = self._flops / seconds
         values: dict[str, Any] = {
             "loss": float(self._latest["loss"]),

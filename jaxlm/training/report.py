@@ -86,7 +86,7 @@ def render_report(
     measured = [record for record in validation if points_of([record], score)]
     best = (max if higher else min)(measured, key=lambda record: record[score], default=None)
     finished = results is not None or (bool(records) and records[-1]["step"] == find(experiment, "steps"))
-    charts = charts_of(train, validation, score)
+    charts = charts_of(train, validation, score, [record for record in records if record["kind"] == "hook"])
     assets = files("jaxlm.training")
     template, style, script = (
         assets.joinpath(f"report_template.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")

@@ -42,15 +42,17 @@ def _finite(value: float) -> bool:
         return False
 
 
-def charts_of(train: Sequence[Record], validation: Sequence[Record], score: str = "loss") -> list[dict[str, Any]]:
+def charts_of(
+    train: Sequence[Record], validation: Sequence[Record], score: str = "loss", hooks: Sequence[Record] = ()
+) -> list[dict[str, Any]]:
     """What the page's script draws: a chart for each measure, the usual ones first.
 
     Args:
-      train, validation: records of these kinds.
+      train, validation, hooks: records of these kinds.
       score: what checkpoints are chosen by, whose chart comes first.
     """
     others = dict.fromkeys(
-        field for record in [*train, *validation] for field in record if field not in _NO_OTHER_CHART | {score}
+        field for record in [*hooks, *train, *validation] for field in record if field not in _NO_OTHER_CHART | {score}
     )
     named = [
         *([(score.replace("_", " ").capitalize(), "", score)] if score != "loss" else []),
@@ -59,17 +61,16 @@ def charts_of(train: Sequence[Record], validation: Sequence[Record], score: str 
         ("Gradient norm", "", "gradient_norm"),
         ("Throughput", "tokens per second", "tokens_per_second"),
     ]
-    charts = [_chart(title, unit, field, train, validation) for title, unit, field in named]
-    rest = [_chart(field.replace("_", " ").capitalize(), "", field, train, validation) for field in others]
+    kinds = {"train": train, "validation": validation, "hook": hooks}
+    charts = [_chart(title, unit, field, kinds) for title, unit, field in named]
+    rest = [_chart(field.replace("_", " ").capitalize(), "", field, kinds) for field in others]
     found = [chart for chart in charts if chart] + [chart for chart in rest if chart][:_MAX_OTHER_CHARTS]
     return [{**chart, "wide": place == 0} for place, chart in enumerate(found)]
 
 
-def _chart(
-    title: str, unit: str, field: str, train: Sequence[Record], validation: Sequence[Record]
-) -> dict[str, Any] | None:
+def _chart(title: str, unit: str, field: str, kinds: Mapping[str, Sequence[Record]]) -> dict[str, Any] | None:
     series, summary, notes = [], [], []
-    for name, records in (("train", train), ("validation", validation)):
+    for name, records in kinds.items():
         points = points_of(records, field)
         broken = [r["step"] for r in records if isinstance(r.get(field), float) and not math.isfinite(r[field])]
         if broken:
@@ -122,7 +123,7 @@ def figure_of(chart: Mapping[str, Any]) -> str:
     legend = "".join(
         f'<span><span class="swatch" style="border-color: var(--{series["name"]})"></span>{series["name"]}</span>'
         for series in chart["series"]
-        if len(chart["series"]) > 1 or series["name"] == "validation"
+        if len(chart["series"]) > 1 or series["name"] != "train"
     )
     note = f'<p class="note">{escape(chart["note"])}</p>' if chart["note"] else ""
     classes = "chart wide" if chart["wide"] else "chart"

@@ -147,7 +147,7 @@
         const smooth = series.name === "train" && state.smoothing > 0 && series.x.length > 2;
         shape(svg, "path", { class: smooth ? "curve faint" : "curve", d: path(series, series.y), stroke: colour });
         if (smooth) shape(svg, "path", { class: "curve", d: path(series, smoothed(series.y, state.smoothing)), stroke: colour });
-        if (series.x.length === 1 || (series.name === "validation" && series.x.length <= 60))
+        if (series.x.length === 1 || (series.name !== "train" && series.x.length <= 60))
           series.x.forEach((px, i) => { if (fits(px, series.y[i])) shape(svg, "circle", { cx: x(px), cy: y(series.y[i]), r: 2.75, fill: colour }); });
       }
       const cursor = shape(svg, "g", {});
