@@ -4,6 +4,8 @@ import importlib
 import json
 import re
 import shlex
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -130,11 +132,41 @@ def test_the_python_on_families_runs(names, tmp_path):
     run_python(source.replace("max_new_tokens=50", "max_new_tokens=4"), names)
 
 
+class StandInRun:
+    """What `wandb.init` gives, as far as the document uses it: the package is no part of the suite."""
+
+    def __init__(self, **options):
+        self.options, self.logged, self.finished = options, [], False
+
+    def log(self, numbers, step):
+        assert all(isinstance(value, int | float) for value in numbers.values())
+        self.logged.append((step, numbers))
+
+    def finish(self):
+        self.finished = True
+
+
+def test_the_python_on_training_runs(names, tmp_path, monkeypatch):
+    (tmp_path / "text.txt").write_text(TEXT)
+    wandb = types.ModuleType("wandb")
+    wandb.init = StandInRun
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    small = "batch_size=8, steps=4, log_every=2, sample_every=0, model=ModelConfig(**model), data=text"
+    run_python(f"experiment = Experiment({small})", names)
+    for source in blocks((ROOT / "docs" / "training.md").read_text("utf-8"), python=True):
+        sizes = {"max_new_tokens=200": "max_new_tokens=4", "(100, longest": "(2, longest", ">= 400": ">= 3"}
+        for old, new in sizes.items():
+            source = source.replace(old, new)
+        run_python(source.replace("(50, enough)", "(3, enough)"), names)
+    kinds = {record["kind"] for record in jaxlm.train(names["experiment"], "runs/hooked").history}
+    assert kinds == {"train", "validation", "hook"}
+
+
 def test_all_python_of_the_documents_runs():
     """Blocks that no test above runs would rot: each is settings, or is run whole."""
     for path in DOCUMENTS[1:]:
         for source in blocks(path.read_text("utf-8"), python=True):
-            assert path.stem == "families" or source.startswith(("Experiment(", "data = "))
+            assert path.stem in ("families", "training") or source.startswith(("Experiment(", "data = "))
 
 
 @pytest.mark.parametrize("path", DOCUMENTS[1:], ids=lambda path: path.stem)

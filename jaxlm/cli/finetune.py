@@ -100,7 +100,7 @@ class FinetuneOptions:
     """Dropout of attention weights; none takes the model's own."""
     pooling: Literal["", "first", "last", "mean"] = ""
     """What stands for a text: its first or last token, or the mean of all; none takes what the model has, or for one
-    without, the last of a decoder and the first of others."""
+    without, the last of a decoder, the first of an encoder of a published make, and the mean of another one's."""
     settings: TaskConfig = dataclasses.field(default_factory=TaskConfig)
     """Further settings of the task, such as label_smoothing, class_weights, r_drop, num_beams, chat_template, beta."""
     optimizer: OptimizerConfig = OPTIMIZER

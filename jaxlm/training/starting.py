@@ -93,7 +93,7 @@ def adapted_model(source: ModelConfig, experiment: Experiment) -> ModelConfig:
         if experiment.task.labels or kind in ("regression", "multiple_choice"):
             changes["num_labels"] = len(experiment.task.labels) or 1
         if HEADS[kind] == "sequence_classification" and source.task_head != "sequence_classification":
-            changes |= _summary_of_text(source) | {
+            changes |= _summary_of_text(source, bool(experiment.start_from)) | {
                 name: changes[name] for name in ("pooling", "pooler") if name in changes
             }
         elif source.family is not None and source.task_head == HEADS[kind]:
@@ -138,14 +138,17 @@ def refuse_other_model(asked: Experiment, found: Experiment) -> None:
         )
 
 
-def _summary_of_text(source: ModelConfig) -> dict[str, Any]:
-    """What stands for a text where the model has not settled it: the last token it read, or the first by a pooler.
+def _summary_of_text(source: ModelConfig, pretrained: bool) -> dict[str, Any]:
+    """What stands for a text where the model has not settled it: the last token it read, or by a pooler one or all.
 
-    The first token of a model that reads from left to right has seen nothing, so nobody means that.
+    The first token of a model that reads from left to right has seen nothing, so nobody means that. Of encoders of a
+    published make it is the first, as their papers and `transformers` have it; of other pretrained ones the mean of
+    all: pretraining on little text teaches the first one little (experiments/README.md).
     """
     if source.architecture in ("encoder", "encoder_decoder"):
         pooler = source.pooler if source.pooler != "none" else POOLERS.get(source.family, "tanh")
-        return {"pooling": source.pooling, "pooler": pooler}
+        own = pretrained and source.family is None and source.architecture == "encoder"
+        return {"pooling": "mean" if own and source.pooling == "first" else source.pooling, "pooler": pooler}
     pooler = "tanh" if source.architecture == "permutation" and source.pooler == "none" else source.pooler
     return {"pooling": "last" if source.pooling == "first" else source.pooling, "pooler": pooler}
 

@@ -79,6 +79,15 @@ def test_what_the_task_decides_cannot_be_named_otherwise():
     assert begun_from(preset("bert-mini"), "classification", num_labels=2).num_labels == 2
 
 
+def test_a_pretrained_encoder_stands_for_a_text_as_its_make_does_or_by_the_mean():
+    published, own = preset("bert-mini"), replace(preset("bert-mini"), family=None)
+    for source, pooling in ((published, "first"), (own, "mean"), (replace(own, pooling="last"), "last")):
+        found = begun_from(source, "classification")
+        assert (found.pooling, found.pooler) == (pooling, source.pooler)
+    assert begun_from(own, "classification", pooling="first").pooling == "first"
+    assert begun_from(own, "tagging").pooling == own.pooling  # has none
+
+
 def test_a_new_decoder_stands_for_a_text_by_its_last_token_or_as_it_says():
     for pooling, expected in (("first", "last"), ("mean", "mean")):
         experiment = Experiment(
