@@ -36,8 +36,10 @@ from jaxlm.hub.files import whole_folder
 from jaxlm.hub.imported import Imported
 from jaxlm.hub.weights import MAX_SHARD_BYTES
 from jaxlm.models.config import ModelConfig
+from jaxlm.models.inspection import inspect
 from jaxlm.models.model import apply_model
 from jaxlm.models.output import ModelOutput
+from jaxlm.nn.taps import Edit
 from jaxlm.parallel.compiled import keep_compiled
 from jaxlm.parallel.hardware import memory_bytes
 from jaxlm.prediction.config import Pooling, VectorConfig
@@ -136,19 +138,55 @@ class LanguageModel:
         """The parameters laid out for decoding; made at first use, and a second copy of them in memory."""
         return TokenGenerator(self.config, self.params)
 
-    def apply(self, tokens: jax.Array, **arguments: Any) -> ModelOutput:
+    def apply(self, tokens: jax.Array | None, **arguments: Any) -> ModelOutput:
         """Hidden states, logits and whatever else the model gives for tokens [batch, time].
 
-        The other arguments are those of the model: `segment_ids`, `positions`, `cache`; of an encoder also
-        `token_types`; of two towers also `encoder_tokens`, `encoder_segment_ids` (see `jaxlm.models`).
+        The other arguments are those of the model: `segment_ids`, `positions`, `cache`, and `embeddings` [batch, time,
+        width] in place of tokens (None); of an encoder also `token_types`; of two towers also `encoder_tokens`,
+        `encoder_segment_ids`, `encoder_embeddings` (see `jaxlm.models`).
 
         Raises:
           UsageError: tokens that are no [batch, time] array of ids of the vocabulary, or more than the context takes.
         """
+        return apply_model(self.config, self.params, self._checked(tokens, arguments), **arguments)
+
+    def inspect(
+        self,
+        tokens: jax.Array | str | None,
+        see: str | Sequence[str] = "*",
+        edits: Mapping[str, Edit] | None = None,
+        **arguments: Any,
+    ) -> tuple[ModelOutput, dict[str, jax.Array]]:
+        """Runs the model, shows its activations by name, and changes them on the way; docs/inspection.md has examples.
+
+        Args:
+          tokens: [batch, time] ids, or a text.
+          see: pattern or patterns of names, such as "layers/*/hidden_states"; see `jaxlm.models.inspection.inspect`.
+          edits: what becomes of activations, by name: `jaxlm.nn.taps.Edit`s.
+          **arguments: as for `apply`.
+
+        Raises:
+          UsageError: a name that the model has no activation for; tokens as for `apply`.
+          ValueError: an edit that does not fit the shape of its activation.
+
+        Returns:
+          The output of the changed model, and the activations that were asked for.
+        """
+        if isinstance(tokens, str):
+            tokens = jnp.asarray([self.tokenizer.encode_prompt(tokens)], jnp.int32)
+        patterns = (see,) if isinstance(see, str) else tuple(see)
+        return inspect(self.config, self.params, self._checked(tokens, arguments), patterns, edits, **arguments)
+
+    def _checked(self, tokens: jax.Array | None, arguments: dict[str, Any]) -> jax.Array | None:
+        """The ids that a call is given, checked, and so the other arguments."""
+        if tokens is None:
+            if arguments.get("embeddings") is None:
+                raise UsageError("give tokens, [batch, time] ids, or embeddings, [batch, time, width]")
+            return None
         tokens = _checked_tokens(tokens, self.config, "tokens", "positions" in arguments or "cache" in arguments)
         if self.config.architecture == "encoder_decoder":
             source = arguments.get("encoder_tokens")
-            if source is None and "cache" not in arguments:
+            if source is None and "cache" not in arguments and "encoder_embeddings" not in arguments:
                 raise UsageError("the model has an encoder: give encoder_tokens as well, [batch, encoder_time]")
             if source is not None:
                 arguments["encoder_tokens"] = _checked_tokens(
@@ -159,7 +197,7 @@ class LanguageModel:
                 arguments[name] = jnp.asarray(arguments[name])
                 if arguments[name].shape != tokens.shape:
                     raise UsageError(f"{name} have the shape {arguments[name].shape}, and the tokens {tokens.shape}")
-        return apply_model(self.config, self.params, tokens, **arguments)
+        return tokens
 
     def generate(
         self,

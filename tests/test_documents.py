@@ -132,6 +132,14 @@ def test_the_python_on_families_runs(names, tmp_path):
     run_python(source.replace("max_new_tokens=50", "max_new_tokens=4"), names)
 
 
+def test_the_python_on_inspection_runs(names, trained_run):
+    names = names | {"model": jaxlm.load(trained_run)}
+    for source in blocks((ROOT / "docs" / "inspection.md").read_text("utf-8"), python=True):
+        run_python(source, names)
+    assert names["weights"].shape[:2] == (1, names["heads"])
+    assert float(abs(names["gradient"]).max()) > 0
+
+
 class StandInRun:
     """What `wandb.init` gives, as far as the document uses it: the package is no part of the suite."""
 
@@ -166,7 +174,7 @@ def test_all_python_of_the_documents_runs():
     """Blocks that no test above runs would rot: each is settings, or is run whole."""
     for path in DOCUMENTS[1:]:
         for source in blocks(path.read_text("utf-8"), python=True):
-            assert path.stem in ("families", "training") or source.startswith(("Experiment(", "data = "))
+            assert path.stem in ("families", "training", "inspection") or source.startswith(("Experiment(", "data = "))
 
 
 @pytest.mark.parametrize("path", DOCUMENTS[1:], ids=lambda path: path.stem)

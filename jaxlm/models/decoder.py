@@ -24,13 +24,14 @@ class Decoder(nn.Module):
     @nn.compact
     def __call__(
         self,
-        tokens: jax.Array,
+        tokens: jax.Array | None,
         positions: jax.Array | None = None,
         segment_ids: jax.Array | None = None,
         cache: DecoderCache | None = None,
         prefix: jax.Array | None = None,
         deterministic: bool = True,
         num_logits: int | None = None,
+        embeddings: jax.Array | None = None,
     ) -> ModelOutput:
         """Computes the logits of the token that follows each position.
 
@@ -44,6 +45,8 @@ class Decoder(nn.Module):
             'bidirectional'; None means none.
           deterministic: no dropout.
           num_logits: compute the logits of the last so many positions only (a prompt needs one); none means all.
+          embeddings: [batch, time, embedding_dim], in place of the vectors of tokens, which may then be None: frames,
+            patches, soft prompts. Positions and token types are added to them, and they are not scaled.
 
         Raises:
           ValueError: for more tokens than the context (where positions are not given) or the cache can take.
@@ -58,5 +61,14 @@ class Decoder(nn.Module):
         nn.share_scope(self, tower)
         if config.prefix == "causal":
             prefix = None
-        x, cache = tower(table, tokens, positions, segment_ids, cache, prefix=prefix, deterministic=deterministic)
+        x, cache = tower(
+            table,
+            tokens,
+            positions,
+            segment_ids,
+            cache,
+            prefix=prefix,
+            embeddings=embeddings,
+            deterministic=deterministic,
+        )
         return replace(apply_task_head(config, table, x, segment_ids, deterministic, num_logits), cache=cache)

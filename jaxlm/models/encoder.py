@@ -21,12 +21,13 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(
         self,
-        tokens: jax.Array,
+        tokens: jax.Array | None,
         positions: jax.Array | None = None,
         segment_ids: jax.Array | None = None,
         token_types: jax.Array | None = None,
         logit_slots: jax.Array | None = None,
         deterministic: bool = True,
+        embeddings: jax.Array | None = None,
     ) -> ModelOutput:
         """Computes hidden states and what the task head makes of them.
 
@@ -39,6 +40,8 @@ class Encoder(nn.Module):
           logit_slots: [batch, n] int32, the positions whose tokens are scored, giving logits [batch, n, vocab_size];
             none means all. A place outside the row gives anything.
           deterministic: no dropout.
+          embeddings: [batch, time, embedding_dim], in place of the vectors of tokens, which may then be None: frames,
+            patches, soft prompts. Positions and token types are added to them, and they are not scaled.
 
         Raises:
           ValueError: for more tokens than the context, where positions are not given.
@@ -47,5 +50,13 @@ class Encoder(nn.Module):
         table = token_embedding(config)
         tower = Tower(config, config.num_layers, causal=False)
         nn.share_scope(self, tower)
-        x, _ = tower(table, tokens, positions, segment_ids, token_types=token_types, deterministic=deterministic)
+        x, _ = tower(
+            table,
+            tokens,
+            positions,
+            segment_ids,
+            token_types=token_types,
+            embeddings=embeddings,
+            deterministic=deterministic,
+        )
         return apply_task_head(config, table, x, segment_ids, deterministic, logit_slots=logit_slots)

@@ -19,6 +19,7 @@ from jaxlm.models.token_scores import COLLECTION, TokenScores, product_precision
 from jaxlm.models.tower import init_cache as init_decoder_cache
 from jaxlm.nn.cache import DecoderCache
 from jaxlm.nn.lstm import RecurrentCache
+from jaxlm.nn.taps import EDITS
 
 Cache = DecoderCache | RecurrentCache
 
@@ -52,21 +53,29 @@ def init_params(config: ModelConfig, key: jax.Array) -> Any:
 
 
 def apply_model(
-    config: ModelConfig, params: Any, tokens: jax.Array, *, dropout_key: jax.Array | None = None, **inputs: Any
+    config: ModelConfig,
+    params: Any,
+    tokens: jax.Array | None,
+    *,
+    dropout_key: jax.Array | None = None,
+    edits: Any = None,
+    **inputs: Any,
 ) -> ModelOutput:
     """Runs the model that a configuration describes (of a generator and a discriminator, the latter).
 
     Args:
       config: which.
       params: its parameters.
-      tokens: [batch, time] int32.
+      tokens: [batch, time] int32; None where `embeddings` are given.
       dropout_key: for dropout; none turns it off.
+      edits: of activations, a collection of `jaxlm.nn.taps.Edit`s; `jaxlm.models.inspection` makes it of names.
       **inputs: other inputs of the module.
     """
     if dropout_key is not None:
         inputs |= {"deterministic": False, "rngs": {"dropout": dropout_key}}
     with product_precision(config):
-        output: Any = make_model(config).apply({"params": params}, tokens, **inputs)
+        variables = {"params": params, **({EDITS: edits} if edits else {})}
+        output: Any = make_model(config).apply(variables, tokens, **inputs)
     return output
 
 

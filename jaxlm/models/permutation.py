@@ -26,6 +26,7 @@ from jaxlm.nn.relative_attention import (
     distance_encodings,
 )
 from jaxlm.nn.stack import REMAT_POLICIES
+from jaxlm.nn.taps import EDITS, TAPS
 
 
 class Permutation(nn.Module):
@@ -164,7 +165,7 @@ class _Stack(nn.Module):
             return streams, jnp.stack(contents)
         scanned = nn.scan(
             make,
-            variable_axes={"params": 0, "taps": 0},
+            variable_axes={"params": 0, TAPS: 0, EDITS: 0},
             split_rngs={"params": True, "dropout": True},
             in_axes=(nn.broadcast, 0),
             length=config.num_layers,

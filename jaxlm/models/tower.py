@@ -20,6 +20,7 @@ from jaxlm.nn.masks import AttentionMask
 from jaxlm.nn.relative_buckets import RelativeBias
 from jaxlm.nn.sinusoidal import sinusoidal_table
 from jaxlm.nn.stack import Stack
+from jaxlm.nn.taps import tap
 
 
 def token_embedding(config: ModelConfig) -> Embedding:
@@ -38,20 +39,26 @@ def token_embedding(config: ModelConfig) -> Embedding:
 def embed(
     config: ModelConfig,
     table: Embedding,
-    tokens: jax.Array,
+    tokens: jax.Array | None,
     positions: jax.Array,
     token_types: jax.Array | None,
     deterministic: bool,
+    embeddings: jax.Array | None = None,
 ) -> jax.Array:
     """Sums the embeddings of tokens, positions and token types, as far as the model has them; [batch, time, embed_dim].
 
-    Called inside a module, which gets the tables as parameters.
+    Called inside a module, which gets the tables as parameters. `embeddings` [batch, time, embedding_dim] take the
+    place of the tokens' vectors, and are not scaled.
     """
     dtype = jnp.dtype(config.dtype)
     width = config.resolved_embedding_dim
-    x = table(tokens)
-    if config.scales_embedding:
-        x = x * jnp.asarray(math.sqrt(width), dtype)
+    if embeddings is None:
+        assert tokens is not None
+        x = table(tokens)
+        if config.scales_embedding:
+            x = x * jnp.asarray(math.sqrt(width), dtype)
+    else:
+        x = embeddings.astype(dtype)
     if config.positions == "learned":
         assert config.max_length is not None
         rows = config.max_length + config.position_offset
@@ -64,7 +71,7 @@ def embed(
         types = Embedding(
             config.token_types, width, ("token_types", "embed"), dtype, normal_init(config), name="token_type_embedding"
         )
-        x = x + types(jnp.zeros_like(tokens) if token_types is None else token_types)
+        x = x + types(jnp.zeros_like(positions) if token_types is None else token_types)
     if config.embedding_norm:
         x = norm_of(config)(name="embedding_norm")(x)
     x = Dropout(config.dropout_rate, deterministic=deterministic)(x)
@@ -94,7 +101,7 @@ class Tower(nn.Module):
     def __call__(
         self,
         table: Embedding,
-        tokens: jax.Array,
+        tokens: jax.Array | None,
         positions: jax.Array | None = None,
         segment_ids: jax.Array | None = None,
         cache: DecoderCache | None = None,
@@ -102,13 +109,14 @@ class Tower(nn.Module):
         encoded: jax.Array | None = None,
         encoder_segment_ids: jax.Array | None = None,
         prefix: jax.Array | None = None,
+        embeddings: jax.Array | None = None,
         deterministic: bool = True,
     ) -> tuple[jax.Array, DecoderCache | None]:
         """Computes hidden states.
 
         Args:
           table: the token embedding.
-          tokens: [batch, time] int32.
+          tokens: [batch, time] int32; None where there are embeddings.
           positions: [batch, time] int32, smaller than config.max_length; none means 0, 1, 2, ... behind the cache.
           segment_ids: [batch, time] int32, 0 = padding; attention stays inside a segment. None means that each row
             is one segment (and, without a cache, spares the mask).
@@ -118,6 +126,7 @@ class Tower(nn.Module):
           encoder_segment_ids: [batch, encoder_time] int32; tokens see the segment of their own number. None means
             that everything is seen.
           prefix: [batch, time] bool, tokens that those before them in their segment see too; None means none.
+          embeddings: [batch, time, embedding_dim], in place of the vectors of tokens; not scaled.
           deterministic: no dropout.
 
         Returns:
@@ -127,22 +136,28 @@ class Tower(nn.Module):
           ValueError: for more tokens than the context (where positions are not given) or the cache can take.
         """
         config = self.config
-        time = tokens.shape[1]
+        given = tokens if embeddings is None else embeddings
+        if given is None or (embeddings is not None and embeddings.shape[2] != config.resolved_embedding_dim):
+            shape = None if embeddings is None else embeddings.shape
+            raise ValueError(
+                f"give tokens, or embeddings [batch, time, {config.resolved_embedding_dim}]; they are {shape}"
+            )
+        batch, time = given.shape[:2]
         assert config.max_length is not None
         if time > config.max_length and positions is None:
             raise ValueError(f"{time} tokens are more than the model's context of {config.max_length}")
         if cache is not None and time > cache.capacity:
             raise ValueError(f"{time} tokens do not fit a cache of {cache.capacity}")
         if positions is None:
-            positions = jnp.broadcast_to(jnp.arange(time, dtype=jnp.int32), tokens.shape)
+            positions = jnp.broadcast_to(jnp.arange(time, dtype=jnp.int32), (batch, time))
             if cache is not None:
                 positions = positions + cache.index
 
-        x = embed(config, table, tokens, positions, token_types, deterministic)
+        x = tap(self, "embeddings", embed(config, table, tokens, positions, token_types, deterministic, embeddings))
         if cache is None:
             mask = AttentionMask(self.causal, None, segment_ids, segment_ids, prefix)
         else:
-            mask = cache.mask(jnp.ones_like(tokens) if segment_ids is None else segment_ids, prefix)
+            mask = cache.mask(jnp.ones((batch, time), jnp.int32) if segment_ids is None else segment_ids, prefix)
             if encoder_segment_ids is None:
                 encoder_segment_ids = cache.encoder_segment_ids
         local = tuple(config.is_local(layer) for layer in range(self.num_layers))

@@ -12,6 +12,7 @@ from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.masks import AttentionMask
 from jaxlm.nn.multi_head_attention import MultiHeadAttention, Phases
 from jaxlm.nn.norms import Norm
+from jaxlm.nn.taps import tap
 
 EVERYTHING = 2**30  # a window wider than any input
 
@@ -96,7 +97,7 @@ class Block(nn.Module):
             cache,
             inputs.cache_index,
         )
-        self.sow("taps", "attention_output", attended)
+        attended = tap(self, "attention_output", attended)
         if self.residual == "parallel":
             x = x + self._dropout(attended) + self._dropout(self._transform(x, inputs.token_mask))
         else:
@@ -107,13 +108,12 @@ class Block(nn.Module):
                 )
                 x = self._add(x, attended, "cross_attention")
             x = self._add(x, self._transform(x, inputs.token_mask), "mlp")
-        self.sow("taps", "hidden_states", x)
+        x = tap(self, "hidden_states", x)
         return nn.with_logical_constraint(x, ("batch", "time", "activation_embed")), cache
 
     def _transform(self, x: jax.Array, token_mask: jax.Array | None) -> jax.Array:
         transformed = self.feed_forward(name="mlp")(self._before(x, "mlp"), token_mask)
-        self.sow("taps", "mlp_output", transformed)
-        return transformed
+        return tap(self, "mlp_output", transformed)
 
     def _before(self, x: jax.Array, sublayer: str) -> jax.Array:
         """What a sublayer reads."""

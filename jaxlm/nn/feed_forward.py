@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxlm.nn.activations import ACTIVATIONS, GATED
 from jaxlm.nn.linear import Linear
 from jaxlm.nn.parameter import Initializer
+from jaxlm.nn.taps import tap
 
 
 class FeedForward(nn.Module):
@@ -41,5 +42,5 @@ class FeedForward(nn.Module):
 
         activation = ACTIVATIONS[self.kind]
         hidden = activation(into("gate")(x)) * into("up")(x) if self.kind in GATED else activation(into("up")(x))
-        hidden = nn.with_logical_constraint(hidden, ("batch", "time", "activation_mlp"))
+        hidden = tap(self, "neurons", nn.with_logical_constraint(hidden, ("batch", "time", "activation_mlp")))
         return Linear(x.shape[-1], ("mlp", "embed"), self.use_bias, self.dtype, self.output_init, name="down")(hidden)

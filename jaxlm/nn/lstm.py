@@ -15,6 +15,7 @@ from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.linear import Linear, matmul
 from jaxlm.nn.parameter import Initializer, parameter
 from jaxlm.nn.stack import REMAT_POLICIES
+from jaxlm.nn.taps import EDITS, TAPS, tap
 
 
 @struct.dataclass
@@ -209,7 +210,7 @@ class LSTMLayer(nn.Module):
         project = Linear(4 * features, ("embed", "gates"), self.use_bias, self.dtype, self.kernel_init, name="input")
         x, state = Recurrence(self.dtype, self.kernel_init, name="recurrent")(project(x), changes, state)
         x = Dropout(self.dropout_rate, deterministic=self.deterministic)(x)
-        self.sow("taps", "hidden_states", x)
+        x = tap(self, "hidden_states", x)
         return nn.with_logical_constraint(x, ("batch", "time", "activation_embed")), state
 
 
@@ -248,7 +249,7 @@ class LSTMStack(nn.Module):
 
         scanned = nn.scan(
             make,
-            variable_axes={"params": 0, "taps": 0},
+            variable_axes={"params": 0, TAPS: 0, EDITS: 0},
             split_rngs={"params": True, "dropout": True},
             in_axes=(nn.broadcast, 0),
             length=self.num_layers,

@@ -11,12 +11,14 @@ import jax.numpy as jnp
 from jaxlm.nn.attention import attention
 from jaxlm.nn.cache import LayerCache
 from jaxlm.nn.distance_bias import by_pair
+from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.linear import Linear
 from jaxlm.nn.masks import AttentionMask
 from jaxlm.nn.norms import Norm
 from jaxlm.nn.parameter import Initializer
 from jaxlm.nn.rotary import rotate
-from jaxlm.nn.scores import attention_weights
+from jaxlm.nn.scores import attention_weights, weighted_values
+from jaxlm.nn.taps import is_tapped, tap
 
 Phases = tuple[jax.Array, jax.Array]
 
@@ -139,25 +141,32 @@ class MultiHeadAttention(nn.Module):
         """Attention in every head, then the map back: [batch, time, embed_dim]."""
         batch, heads, time, head_dim = query.shape
         scale = head_dim**-0.5 if self.scale is None else self.scale
-        if self.is_mutable_collection("taps"):
-            # Whole weights are needed only where somebody looks at them.
+        edited = None
+        if is_tapped(self, "attention_weights"):
+            # Whole weights are needed only where somebody looks at them, or changes them.
             seen = mask.visible(0, time, 0, key.shape[2])
             of_pairs = None if bias is None else by_pair(bias, time)
-            self.sow("taps", "attention_weights", attention_weights(query, key, seen, scale, of_pairs, self.soft_cap))
+            weights = attention_weights(query, key, seen, scale, of_pairs, self.soft_cap)
+            shown = tap(self, "attention_weights", weights)
+            edited = None if shown is weights else shown
         drops = self.dropout_rate > 0 and not self.deterministic
-        out = attention(
-            query,
-            key,
-            value,
-            mask,
-            bias=bias,
-            scale=scale,
-            soft_cap=self.soft_cap,
-            dropout_rate=self.dropout_rate,
-            dropout_key=self.make_rng("dropout") if drops else None,
-            implementation=self.implementation,
-        )
-        out = out.swapaxes(1, 2).reshape(batch, time, heads * head_dim)
+        if edited is not None:
+            edited = Dropout(self.dropout_rate, deterministic=self.deterministic)(edited)
+            out = weighted_values(edited, value)
+        else:
+            out = attention(
+                query,
+                key,
+                value,
+                mask,
+                bias=bias,
+                scale=scale,
+                soft_cap=self.soft_cap,
+                dropout_rate=self.dropout_rate,
+                dropout_key=self.make_rng("dropout") if drops else None,
+                implementation=self.implementation,
+            )
+        out = tap(self, "heads", out.swapaxes(1, 2)).reshape(batch, time, heads * head_dim)
         return Linear(
             self.embed_dim, ("heads", "embed"), self.output_bias, self.dtype, self.output_init, name="output"
         )(out)

@@ -19,6 +19,7 @@ from jaxlm.nn.norms import Norm
 from jaxlm.nn.parameter import Initializer, parameter, spread
 from jaxlm.nn.scores import attention_weights, weighted_values
 from jaxlm.nn.sinusoidal import sinusoidal_table
+from jaxlm.nn.taps import tap
 
 
 @struct.dataclass
@@ -149,7 +150,7 @@ class RelativeAttention(nn.Module):
             to_type, types = vectors("type_bias"), vectors("type_vectors", 2)
         project, back = into_heads("query"), linear("output", content.shape[-1], ("heads", "embed"), self.output_init)
 
-        def attend(query: jax.Array, mask: jax.Array | None, tap: str) -> jax.Array:
+        def attend(query: jax.Array, mask: jax.Array | None, name: str) -> jax.Array:
             """[batch, heads, time, head_dim] to the same shape."""
 
             def plus(vector: jax.Array) -> jax.Array:
@@ -169,7 +170,7 @@ class RelativeAttention(nn.Module):
                 bias += jnp.where(inputs.other_type, other, same)
             scale = 1 / math.sqrt(self.head_dim)
             weights = attention_weights(plus(to_content), keys, mask, scale, bias * scale)
-            self.sow("taps", tap, weights)
+            weights = tap(self, name, weights)
             weights = Dropout(self.dropout_rate, deterministic=self.deterministic)(weights)
             return weighted_values(weights, values)
 
@@ -229,10 +230,10 @@ class TwoStreamBlock(nn.Module):
             return mlp_norm(x + dropout(feed_forward(x)))
 
         gathered, found = self.attention(name="attention")(content, query, memory, inputs)
-        self.sow("taps", "attention_output", gathered)
+        gathered = tap(self, "attention_output", gathered)
         after = nn.with_logical_constraint(finish(content, gathered), ("batch", "time", "activation_embed"))
-        self.sow("taps", "hidden_states", after)
+        after = tap(self, "hidden_states", after)
         if query is not None and found is not None:
             query = finish(query, found)
-            self.sow("taps", "query_hidden_states", query)
+            query = tap(self, "query_hidden_states", query)
         return (after, query), content

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxlm.nn.block import Block, BlockInputs
 from jaxlm.nn.cache import LayerCache
 from jaxlm.nn.linear import PRODUCT
+from jaxlm.nn.taps import EDITS, TAPS
 
 REMAT_POLICIES = {
     "none": None,
@@ -67,7 +68,7 @@ class Stack(nn.Module):
         mixed = len(set(self.local)) > 1
         scanned = nn.scan(
             make,
-            variable_axes={"params": 0, "taps": 0, "router": 0},
+            variable_axes={"params": 0, TAPS: 0, EDITS: 0, "router": 0},
             split_rngs={"params": True, "dropout": True},
             in_axes=(nn.broadcast, 0, 0),
             length=num_layers,
@@ -78,9 +79,9 @@ class Stack(nn.Module):
         return block(x, inputs, cache, jnp.asarray(self.local) if mixed else None)
 
     def _reads_only(self) -> bool:
-        """Whether blocks are functions of their parameters: nothing is drawn, initialised or sown."""
+        """Whether blocks are functions of their parameters: nothing is drawn, initialised, sown or edited."""
         assert self.scope is not None
-        return not (self.is_initializing() or self.has_rng("dropout") or self.scope.mutable)
+        return not (self.is_initializing() or self.has_rng("dropout") or self.scope.mutable or EDITS in self.variables)
 
     def _traced_once(self, make: Any, local: bool, normalize_input: bool) -> Any:
         """A block as a function of its parameters, traced and lowered once for all layers."""

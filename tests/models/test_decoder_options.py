@@ -212,7 +212,8 @@ def test_taps_are_given_to_who_asks_for_them(layers):
     output, taken = quick_jit(partial(Decoder(config).apply, mutable=["taps"]))({"params": params}, tokens)
     taps = flat(taken["taps"]["layers"])
     where = {"scanned": ["stacked"], "unrolled": ["0", "1"]}[layers]
-    names = ("attention/attention_weights", "attention_output", "mlp_output", "hidden_states")
+    names = ("attention/attention_weights", "attention/heads", "attention_output", "mlp/neurons", "mlp_output")
+    names = (*names, "hidden_states")
     assert taps.keys() == {f"{layer}/{name}/0" for layer in where for name in names}
     for layer in where:
         weights = taps[f"{layer}/attention/attention_weights/0"]
