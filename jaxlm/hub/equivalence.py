@@ -79,7 +79,7 @@ def canonical(config: ModelConfig) -> dict[str, Any]:
         without_effect("max_length")
         fields["token_types"] = config.token_types > 0
     if not config.num_experts:
-        without_effect("experts_per_token")
+        without_effect("experts_per_token", "renormalize_experts")
     if config.task_head not in TOKEN_HEADS:
         without_effect("head", "head_bias", "scale_head", "final_soft_cap")
     if config.task_head not in LABELLED:

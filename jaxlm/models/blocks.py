@@ -83,5 +83,10 @@ def block_of(config: ModelConfig, cross: bool, deterministic: bool) -> partial[B
 
 def _feed_forward(config: ModelConfig) -> partial[FeedForward] | partial[MixtureOfExperts]:
     if config.num_experts:
-        return partial(MixtureOfExperts, num_experts=config.num_experts, experts_per_token=config.experts_per_token)
+        return partial(
+            MixtureOfExperts,
+            num_experts=config.num_experts,
+            experts_per_token=config.experts_per_token,
+            renormalize=config.renormalize_experts,
+        )
     return partial(FeedForward, use_bias=config.bias_of("mlp"))

@@ -93,6 +93,9 @@ class ModelConfig:
     """Feed-forward layers a block, of which each token takes experts_per_token; 0 for the one dense layer."""
     experts_per_token: int = 2
     """Experts that a token is sent to."""
+    renormalize_experts: bool = True
+    """Whether the router's probabilities of the experts that a token takes are divided by their sum (Jiang et al. 2024,
+    section 2.1), or weight their results as they are, together less than one (Fedus et al. 2022, eq. 2)."""
     router_loss_weight: float = 0.0
     """Weight of the load-balance loss of the experts in training."""
     positions: Literal[
@@ -339,6 +342,8 @@ class ModelConfig:
                 )
             if not self.is_gated or self.bias_of("mlp"):
                 raise UsageError("model.num_experts needs a gated model.feed_forward and model.mlp_bias false")
+        elif not self.renormalize_experts:
+            raise UsageError("model.renormalize_experts false is for a model with model.num_experts")
         if self.attention != "reference" and (
             self.attention_soft_cap is not None or self.positions in ("relative_buckets", "alibi", "transformer_xl")
         ):

@@ -173,6 +173,15 @@ def qwen3(num_layers: int, embed_dim: int, num_heads: int, mlp_dim: int, **chang
     return llama(num_layers, embed_dim, num_heads, mlp_dim, **fields | changes)
 
 
+def qwen3_moe(
+    num_layers: int, embed_dim: int, num_heads: int, mlp_dim: int, num_kv_heads: int, num_experts: int
+) -> ModelConfig:
+    """Qwen 3 with experts (Yang et al. 2025), of which a token takes eight, each `mlp_dim` wide."""
+    changes: dict[str, Any] = {"num_experts": num_experts, "experts_per_token": 8, "router_loss_weight": 0.001}
+    changes |= {"family": "qwen3_moe", "head": "untied", "num_kv_heads": num_kv_heads}
+    return qwen3(num_layers, embed_dim, num_heads, mlp_dim, **changes)
+
+
 def gemma2(
     num_layers: int, embed_dim: int, num_heads: int, mlp_dim: int, scaled_by: int, **changes: Any
 ) -> ModelConfig:
@@ -396,6 +405,8 @@ PRESETS: dict[str, ModelConfig] = {
     "qwen3-1.7b": qwen3(28, 2048, 16, 6144),
     "qwen3-4b": qwen3(36, 2560, 32, 9728),
     "qwen3-8b": qwen3(36, 4096, 32, 12288, head="untied"),
+    "qwen3-30b-a3b": qwen3_moe(48, 2048, 32, 768, num_kv_heads=4, num_experts=128),
+    "qwen3-235b-a22b": qwen3_moe(94, 4096, 64, 1536, num_kv_heads=4, num_experts=128),
     "gemma-2-2b": gemma2(26, 2304, 8, 9216, 256, num_kv_heads=4),
     "gemma-2-9b": gemma2(42, 3584, 16, 14336, 256, num_kv_heads=8),
     "gemma-2-27b": gemma2(46, 4608, 32, 36864, 144, num_kv_heads=16, head_dim=128),

@@ -3,12 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxlm.generation.config import GenerationConfig
 from jaxlm.generation.decoding import TokenGenerator
 from jaxlm.hub.family import Family
+from jaxlm.tasks.causal_lm import CausalLM
 
+from ..quick_compilation import quick_jit
 from .parity import (
     Imported,
     assert_same_export,
@@ -74,6 +77,39 @@ def assert_same_greedy_tokens(case: Imported, seed: int = 5) -> None:
     assert sum(len(set(row)) for row in expected) >= 3 * len(expected), "always the same"
     (pieces,) = TokenGenerator(case.config, case.params).stream(prompts, GREEDY, None, STEPS)
     assert pieces == expected
+
+
+def assert_same_balanced_loss(case: Imported) -> None:
+    """The cross-entropy and the load-balance loss of experts together, and what they teach each layer's router.
+
+    Args:
+      case: two models with experts, of which that of transformers has a router_aux_loss_coef that matters.
+    """
+    import torch
+
+    assert case.config.vocab_size is not None
+    tokens = random_tokens(case.config.vocab_size, (2, 10))
+    ids = torch.tensor(tokens).long()
+    expected = case.theirs(ids, labels=ids, output_router_logits=True).loss
+    expected.backward()
+    batch = {
+        "tokens": tokens,
+        "targets": np.roll(tokens, -1, axis=1),
+        "loss_weights": np.broadcast_to(np.arange(10) < 9, tokens.shape).astype(np.float32),
+    }
+    task = CausalLM(case.config, segmented=False)
+
+    def loss(params: dict) -> jax.Array:
+        sums = task.loss(params, batch)
+        return sums["loss"] / sums["weight"]
+
+    value, gradients = quick_jit(jax.value_and_grad(loss))(case.params)
+    np.testing.assert_allclose(value, expected.item(), atol=1e-5, rtol=0)
+    for layer in range(case.config.num_layers):
+        router = gradients["layers"][str(layer)]["mlp"]["router"]["kernel"]
+        wanted = case.theirs.model.layers[layer].mlp.gate.weight.grad.numpy().T
+        assert np.abs(wanted).max() > 1e-3
+        np.testing.assert_allclose(router, wanted, atol=1e-5, rtol=0)
 
 
 def other_heads(family: Family) -> list[str]:

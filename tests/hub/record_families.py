@@ -128,6 +128,12 @@ MODELS: dict[str, Model] = {
         lambda t: t.Qwen3ForCausalLM(t.Qwen3Config(**GROUPED, head_dim=6, tie_word_embeddings=True)),
         decoder_inputs,
     ),
+    "qwen3_moe": (
+        lambda t: t.Qwen3MoeForCausalLM(
+            t.Qwen3MoeConfig(**GROUPED, head_dim=6, num_experts=3, num_experts_per_tok=2, moe_intermediate_size=12)
+        ),
+        decoder_inputs,
+    ),
     "gemma2": (
         lambda t: t.Gemma2ForCausalLM(
             t.Gemma2Config(

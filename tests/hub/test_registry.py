@@ -103,6 +103,7 @@ def test_what_computes_the_same_is_the_same(same):
         {"norm_bias": False},
         {"task_head": "sequence_classification"},
         {"qk_norm": True},
+        {"num_experts": 2, "renormalize_experts": False},
         {"final_soft_cap": 3.0},
     ],
 )

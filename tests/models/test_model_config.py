@@ -34,6 +34,7 @@ def test_widths_follow_from_the_others_unless_given():
         ({"positions": "sinusoidal", "embed_dim": 129, "head_dim": 8}, "even model.embed_dim, not 129"),
         ({"attention": "xla", "attention_dropout_rate": 0.1}, "'xla' has no dropout"),
         ({"attention": "cudnn"}, "bfloat16 only"),
+        ({"renormalize_experts": False}, "model.renormalize_experts false is for a model with model.num_experts"),
         ({"architecture": "permutation"}, "model.positions 'transformer_xl'"),
         ({**XLNET, "norm_position": "pre"}, "model.norm_position is 'pre'; .*'permutation' needs 'post'"),
         ({**XLNET, "qkv_bias": None}, "model.qkv_bias is None; .* needs False"),

@@ -68,6 +68,8 @@ COUNTS = {
     "qwen3-1.7b": 1_720_574_976,
     "qwen3-4b": 4_022_468_096,
     "qwen3-8b": 8_190_735_360,
+    "qwen3-30b-a3b": 30_532_122_624,
+    "qwen3-235b-a22b": 235_093_634_560,
     "gemma-2-2b": 2_614_341_888,
     "gemma-2-9b": 9_241_705_984,
     "gemma-2-27b": 27_227_128_320,
@@ -189,6 +191,7 @@ PEERS: dict[str, tuple[str, dict[str, Any]]] = {
             **{"num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128, "tie_word_embeddings": True},
         },
     ),
+    "qwen3-30b-a3b": ("Qwen3MoeForCausalLM", {"num_hidden_layers": 48, "head_dim": 128}),
     "gemma-2-2b": ("Gemma2ForCausalLM", {}),
     "gemma-3-1b": (
         "Gemma3ForCausalLM",
