@@ -80,6 +80,8 @@ def canonical(config: ModelConfig) -> dict[str, Any]:
         fields["token_types"] = config.token_types > 0
     if not config.num_experts:
         without_effect("experts_per_token", "renormalize_experts")
+    if not config.qk_norm:
+        without_effect("qk_norm_over")
     if config.task_head not in TOKEN_HEADS:
         without_effect("head", "head_bias", "scale_head", "final_soft_cap")
     if config.task_head not in LABELLED:

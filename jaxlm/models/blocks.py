@@ -53,6 +53,7 @@ def block_of(config: ModelConfig, cross: bool, deterministic: bool) -> partial[B
         scale=config.attention_scale,
         soft_cap=config.attention_soft_cap,
         qk_norm=norm_of(config) if config.qk_norm else None,
+        qk_norm_over=config.qk_norm_over,
         implementation=config.attention,
         dropout_rate=config.attention_dropout_rate,
         deterministic=deterministic,

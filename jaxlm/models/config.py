@@ -121,16 +121,20 @@ class ModelConfig:
     local_rotary_theta: float | None = None
     """Base of the rotary wavelengths of local layers, never scaled; none means those of the others."""
     qk_norm: bool = False
-    """Whether queries and keys are normalised in each head (Henry et al. 2020)."""
+    """Whether queries and keys are normalised (Henry et al. 2020)."""
+    qk_norm_over: Literal["head", "projection"] = "head"
+    """Features that qk_norm normalises together: those of each head, with one learned scale for all heads (Qwen 3), or
+    those of all heads, the whole projection, with a scale for each feature (OLMo et al. 2024, section 2.1)."""
     attention_scale: float | None = None
     """Factor of the attention scores; none means 1 / sqrt(head_dim)."""
     attention_soft_cap: float | None = None
     """Bounds the attention scores to +- this by tanh (Gemma 2)."""
     norm: Literal["layer_norm", "rms_norm", "rms_norm_plus_one"] = "layer_norm"
     """Kind of normalisation; the last multiplies by 1 + scale (Gemma)."""
-    norm_position: Literal["pre", "post", "sandwich"] = "pre"
-    """Normalise the input of each sublayer (pre), the sum after it (post, the original Transformer), or its input and
-    its output (sandwich)."""
+    norm_position: Literal["pre", "post", "sandwich", "output"] = "pre"
+    """Normalise the input of each sublayer (pre: x + f(norm(x))), the sum after it (post: norm(x + f(x)), the original
+    Transformer), its input and its output (sandwich), or its output alone (output: x + norm(f(x)); Liu et al. 2021,
+    section 3.2, and OLMo et al. 2024, section 2.1)."""
     skip_first_norm: bool = False
     """Whether the first layer's attention takes its input as it is (ModernBERT); unrolled layers only."""
     residual: Literal["sequential", "parallel"] = "sequential"
@@ -330,6 +334,8 @@ class ModelConfig:
             raise UsageError("model.layer_pattern is empty; name at least one kind of layer")
         if "local" in self.layer_pattern and self.window is None:
             raise UsageError("model.layer_pattern has local layers, which need model.window")
+        if self.qk_norm_over != "head" and not self.qk_norm:
+            raise UsageError(f"model.qk_norm_over {self.qk_norm_over!r} is for a model with model.qk_norm")
         if self.residual == "parallel" and self.norm_position != "pre":
             raise UsageError(f"model.residual 'parallel' needs model.norm_position 'pre', not {self.norm_position!r}")
         if self.skip_first_norm and (self.norm_position != "pre" or self.layers != "unrolled"):

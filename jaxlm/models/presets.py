@@ -182,6 +182,13 @@ def qwen3_moe(
     return qwen3(num_layers, embed_dim, num_heads, mlp_dim, **changes)
 
 
+def olmo2(num_layers: int, embed_dim: int, num_heads: int, mlp_dim: int, **changes: Any) -> ModelConfig:
+    """OLMo 2 (OLMo et al. 2024): norms of each sublayer's output, and of whole queries and keys."""
+    fields: dict[str, Any] = {"vocab_size": 100352, "rotary_theta": 500000.0, "norm_epsilon": 1e-6}
+    fields |= {"family": "olmo2", "norm_position": "output", "qk_norm": True, "qk_norm_over": "projection"}
+    return llama(num_layers, embed_dim, num_heads, mlp_dim, **fields | changes)
+
+
 def gemma2(
     num_layers: int, embed_dim: int, num_heads: int, mlp_dim: int, scaled_by: int, **changes: Any
 ) -> ModelConfig:
@@ -407,6 +414,10 @@ PRESETS: dict[str, ModelConfig] = {
     "qwen3-8b": qwen3(36, 4096, 32, 12288, head="untied"),
     "qwen3-30b-a3b": qwen3_moe(48, 2048, 32, 768, num_kv_heads=4, num_experts=128),
     "qwen3-235b-a22b": qwen3_moe(94, 4096, 64, 1536, num_kv_heads=4, num_experts=128),
+    "olmo-2-1b": olmo2(16, 2048, 16, 8192),
+    "olmo-2-7b": olmo2(32, 4096, 32, 11008),
+    "olmo-2-13b": olmo2(40, 5120, 40, 13824),
+    "olmo-2-32b": olmo2(64, 5120, 40, 27648, num_kv_heads=8),
     "gemma-2-2b": gemma2(26, 2304, 8, 9216, 256, num_kv_heads=4),
     "gemma-2-9b": gemma2(42, 3584, 16, 14336, 256, num_kv_heads=8),
     "gemma-2-27b": gemma2(46, 4608, 32, 36864, 144, num_kv_heads=16, head_dim=128),

@@ -59,7 +59,7 @@ class Block(nn.Module):
       cross_attention: makes the attention to an encoder, given its name; None for none.
       feed_forward: makes the feed-forward layer, from (x, token_mask).
       norm: makes a normalisation.
-      norm_position: 'pre', 'post' or 'sandwich' (each sublayer's input and output).
+      norm_position: 'pre', 'post', 'sandwich' (each sublayer's input and output) or 'output' (its output alone).
       residual: 'sequential', or 'parallel': both sublayers read the same (Wang & Komatsuzaki 2021, GPT-J).
       normalize_input: whether the first sublayer's input is normalised, where the others' are.
       local: whether this is a local layer, which sees the window only.
@@ -117,11 +117,11 @@ class Block(nn.Module):
 
     def _before(self, x: jax.Array, sublayer: str) -> jax.Array:
         """What a sublayer reads."""
-        return x if self.norm_position == "post" else self.norm(name=f"{sublayer}_norm")(x)
+        return x if self.norm_position in ("post", "output") else self.norm(name=f"{sublayer}_norm")(x)
 
     def _add(self, x: jax.Array, added: jax.Array, sublayer: str) -> jax.Array:
         """The residual stream once a sublayer's result is added."""
-        if self.norm_position == "sandwich":
+        if self.norm_position in ("sandwich", "output"):
             added = self.norm(name=f"{sublayer}_post_norm")(added)
         x = x + self._dropout(added)
         return self.norm(name=f"{sublayer}_norm")(x) if self.norm_position == "post" else x

@@ -35,7 +35,8 @@ class MultiHeadAttention(nn.Module):
       output_bias: whether the map back has.
       scale: factor of the scores; None means 1 / sqrt(head_dim).
       soft_cap: bound of the scores, or None.
-      qk_norm: makes the normalisation of each head's queries and keys, given its name; None for none.
+      qk_norm: makes the normalisation of the queries and keys of self-attention, given its name; None for none.
+      qk_norm_over: 'head', each head's features alone, or 'projection', those of all heads together.
       implementation: see `jaxlm.nn.attention.attention`.
       dropout_rate: dropout of the attention weights (reference implementation only).
       deterministic: no dropout.
@@ -53,6 +54,7 @@ class MultiHeadAttention(nn.Module):
     scale: float | None
     soft_cap: float | None
     qk_norm: Callable[..., Norm] | None
+    qk_norm_over: Literal["head", "projection"]
     implementation: Literal["reference", "xla", "cudnn"]
     dropout_rate: float
     deterministic: bool
@@ -83,9 +85,7 @@ class MultiHeadAttention(nn.Module):
         Returns:
           The result, shaped as x, and the updated cache.
         """
-        query, key = self._project("query", x), self._project("key", x)
-        if self.qk_norm is not None:
-            query, key = self.qk_norm(name="query_norm")(query), self.qk_norm(name="key_norm")(key)
+        query, key = (self._project(name, x, self.qk_norm) for name in ("query", "key"))
         if phases is not None:
             query, key = rotate(query, phases), rotate(key, phases)
         value = self._project("value", x)
@@ -122,13 +122,18 @@ class MultiHeadAttention(nn.Module):
                 cache = replace(cache, cross_key=key, cross_value=value)
         return self._attend(query, key, value, mask, None), cache
 
-    def _project(self, name: Literal["query", "key", "value"], x: jax.Array) -> jax.Array:
-        """One of the three maps: [batch, time, embed_dim] to [batch, heads, time, head_dim]."""
+    def _project(
+        self, name: Literal["query", "key", "value"], x: jax.Array, norm: Callable[..., Norm] | None = None
+    ) -> jax.Array:
+        """One of the three maps, and then `norm`: [batch, time, embed_dim] to [batch, heads, time, head_dim]."""
         heads, axis = (self.num_heads, "heads") if name == "query" else (self.num_kv_heads, "kv_heads")
         width = heads * self.head_dim
         y = Linear(width, ("embed", axis), self.qkv_bias, self.dtype, self.kernel_init, name=name)(x)
+        if norm is not None and self.qk_norm_over == "projection":
+            y = norm(name=f"{name}_norm")(y)
         y = y.reshape(*x.shape[:2], heads, self.head_dim).swapaxes(1, 2)
-        return nn.with_logical_constraint(y, ("batch", "activation_heads", "time", "head_dim"))
+        y = nn.with_logical_constraint(y, ("batch", "activation_heads", "time", "head_dim"))
+        return norm(name=f"{name}_norm")(y) if norm is not None and self.qk_norm_over == "head" else y
 
     def _attend(
         self,

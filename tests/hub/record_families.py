@@ -134,6 +134,7 @@ MODELS: dict[str, Model] = {
         ),
         decoder_inputs,
     ),
+    "olmo2": (lambda t: t.Olmo2ForCausalLM(t.Olmo2Config(**GROUPED)), decoder_inputs),
     "gemma2": (
         lambda t: t.Gemma2ForCausalLM(
             t.Gemma2Config(

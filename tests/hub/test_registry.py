@@ -103,6 +103,7 @@ def test_what_computes_the_same_is_the_same(same):
         {"norm_bias": False},
         {"task_head": "sequence_classification"},
         {"qk_norm": True},
+        {"norm_position": "output"},
         {"num_experts": 2, "renormalize_experts": False},
         {"final_soft_cap": 3.0},
     ],
@@ -111,6 +112,8 @@ def test_what_computes_something_else_is_not(change):
     (line,) = differences(GPT, replace(GPT, **change))[:1]
     assert line.startswith("model.")
     assert differences(LLAMA, replace(LLAMA, rotary_scaling=RotaryScaling("linear", 2.0)))
+    normal = replace(LLAMA, qk_norm=True)
+    assert differences(normal, replace(normal, qk_norm_over="projection"))
 
 
 def test_a_base_of_local_layers_is_never_scaled():

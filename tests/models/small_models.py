@@ -65,6 +65,19 @@ MAKES = {
         scale_embedding=True,
         layers="scanned",
     ),
+    "olmo": replace(
+        BASE,
+        positions="rotary",
+        norm="rms_norm",
+        norm_position="output",
+        qk_norm=True,
+        qk_norm_over="projection",
+        feed_forward="swiglu",
+        use_bias=False,
+        head="untied",
+        num_kv_heads=2,
+        layers="scanned",
+    ),
     "neox": replace(
         BASE, positions="rotary", rotary_fraction=0.5, residual="parallel", feed_forward="gelu", head="untied"
     ),

@@ -70,6 +70,10 @@ COUNTS = {
     "qwen3-8b": 8_190_735_360,
     "qwen3-30b-a3b": 30_532_122_624,
     "qwen3-235b-a22b": 235_093_634_560,
+    "olmo-2-1b": 1_484_916_736,
+    "olmo-2-7b": 7_298_617_344,
+    "olmo-2-13b": 13_716_198_400,
+    "olmo-2-32b": 32_234_279_936,
     "gemma-2-2b": 2_614_341_888,
     "gemma-2-9b": 9_241_705_984,
     "gemma-2-27b": 27_227_128_320,
@@ -192,6 +196,7 @@ PEERS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "qwen3-30b-a3b": ("Qwen3MoeForCausalLM", {"num_hidden_layers": 48, "head_dim": 128}),
+    "olmo-2-7b": ("Olmo2ForCausalLM", {"vocab_size": 100352}),
     "gemma-2-2b": ("Gemma2ForCausalLM", {}),
     "gemma-3-1b": (
         "Gemma3ForCausalLM",

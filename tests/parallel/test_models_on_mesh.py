@@ -41,6 +41,8 @@ MODELS = {
     "experts": replace(SMALL, feed_forward="swiglu", use_bias=False, num_experts=4, layers="scanned"),
     "local and global": replace(MAKES["gemma"], vocab_size=32),
     "lstm": replace(SMALL, architecture="lstm", positions="none"),
+    # Statistics of whole queries and keys, whose heads are divided, are sums over all devices.
+    "norms over all heads": replace(MAKES["olmo"], vocab_size=32),
     "permutation": replace(
         SMALL,
         architecture="permutation",
