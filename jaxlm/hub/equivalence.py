@@ -61,6 +61,7 @@ def canonical(config: ModelConfig) -> dict[str, Any]:
         same = scaling.kind == "none" and local_theta == config.rotary_theta
         fields["local_rotary_theta"] = None if same else local_theta
         fields["rotary_fraction"] = config.rotary_dim
+        fields["rotary_pattern"] = tuple(config.is_rotary(layer) for layer in range(layers))
         if scaling.kind == "none":
             fields["rotary_scaling"] = RotaryScaling()
         else:
@@ -69,7 +70,7 @@ def canonical(config: ModelConfig) -> dict[str, Any]:
                 original = None
             fields["rotary_scaling"] = dataclasses.replace(scaling, original_max_length=original)
     else:
-        without_effect("rotary_theta", "rotary_fraction", "rotary_scaling", "local_rotary_theta")
+        without_effect("rotary_theta", "rotary_fraction", "rotary_scaling", "rotary_pattern", "local_rotary_theta")
     if config.positions != "relative_buckets":
         without_effect("relative_buckets", "relative_max_distance")
     if config.positions != "learned":

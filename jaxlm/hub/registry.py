@@ -26,6 +26,7 @@ from jaxlm.hub.families import (
     qwen3,
     qwen3_moe,
     roberta,
+    smollm3,
     t5,
     xlnet,
 )
@@ -42,6 +43,7 @@ FAMILIES: tuple[Family, ...] = (
     qwen3.FAMILY,
     qwen3_moe.FAMILY,
     olmo2.FAMILY,
+    smollm3.FAMILY,
     gemma2.FAMILY,
     gemma3_text.FAMILY,
     gpt_neox.FAMILY,

@@ -108,6 +108,9 @@ class ModelConfig:
     """Base of the rotary wavelengths."""
     rotary_fraction: float = 1.0
     """Part of each head's features that is rotated."""
+    rotary_pattern: tuple[Literal["rotary", "none"], ...] = ("rotary",)
+    """rotary: which layers rotate queries and keys, and which take them as they are, without positions (NoPE; Yang et
+    al. 2025, "Rope to Nope and back again", section 3), repeated over the layers."""
     rotary_scaling: RotaryScaling = field(default_factory=RotaryScaling)
     """Reaching beyond the context of pretraining."""
     relative_buckets: int = 32
@@ -280,6 +283,10 @@ class ModelConfig:
         """Whether a layer sees the window only."""
         return self.layer_pattern[layer % len(self.layer_pattern)] == "local"
 
+    def is_rotary(self, layer: int) -> bool:
+        """Whether a layer rotates its queries and keys."""
+        return self.positions == "rotary" and self.rotary_pattern[layer % len(self.rotary_pattern)] == "rotary"
+
     def validate(self) -> None:
         """Raises UsageError for the first impossible combination, naming the fields."""
         optional = ("vocab_size", "max_length", "num_kv_heads", "head_dim", "mlp_dim", "num_encoder_layers")
@@ -334,6 +341,13 @@ class ModelConfig:
             raise UsageError("model.layer_pattern is empty; name at least one kind of layer")
         if "local" in self.layer_pattern and self.window is None:
             raise UsageError("model.layer_pattern has local layers, which need model.window")
+        if not self.rotary_pattern:
+            raise UsageError("model.rotary_pattern is empty; name at least one kind of layer")
+        if "none" in self.rotary_pattern and self.positions != "rotary":
+            raise UsageError(
+                "model.rotary_pattern names layers without positions, which are for model.positions 'rotary', not "
+                f"{self.positions!r}"
+            )
         if self.qk_norm_over != "head" and not self.qk_norm:
             raise UsageError(f"model.qk_norm_over {self.qk_norm_over!r} is for a model with model.qk_norm")
         if self.residual == "parallel" and self.norm_position != "pre":

@@ -161,11 +161,11 @@ class Tower(nn.Module):
             if encoder_segment_ids is None:
                 encoder_segment_ids = cache.encoder_segment_ids
         local = tuple(config.is_local(layer) for layer in range(self.num_layers))
-        rotary = config.positions == "rotary"
+        rotary = tuple(config.is_rotary(layer) for layer in range(self.num_layers))
         inputs = BlockInputs(
             mask=mask,
-            phases=global_phases(config, positions) if rotary else None,
-            local_phases=local_phases(config, positions) if rotary and any(local) else None,
+            phases=global_phases(config, positions) if any(rotary) else None,
+            local_phases=local_phases(config, positions) if any(rotary) and any(local) else None,
             bias=self._position_bias(distances(time, time if cache is None else cache.capacity, mask.offset)),
             token_mask=None if segment_ids is None else segment_ids != 0,
             encoded=encoded,
@@ -175,6 +175,7 @@ class Tower(nn.Module):
         x, layers = Stack(
             block_of(config, self.cross, deterministic),
             local,
+            rotary,
             config.layers,
             config.remat,
             not config.skip_first_norm,

@@ -41,14 +41,28 @@ class BlockInputs:
     encoded_mask: AttentionMask = AttentionMask()
     cache_index: jax.Array | None = None
 
-    def of_layer(self, local: bool | jax.Array, window: int | None) -> tuple[AttentionMask, Phases | None]:
-        """Mask and phases of a layer; for a traced `local`, phases of both kinds must be there."""
+    def of_layer(
+        self, local: bool | jax.Array, rotary: bool | jax.Array, window: int | None
+    ) -> tuple[AttentionMask, Phases | None]:
+        """Mask and phases of a layer.
+
+        Args:
+          local: whether it sees the window only; where that is traced, phases of both kinds must be there.
+          rotary: whether it rotates queries and keys; where that is traced, there must be phases.
+          window: what local layers see.
+        """
         if isinstance(local, bool):
-            if not local:
-                return self.mask, self.phases
-            return self.mask.within(window or EVERYTHING), self.local_phases
-        phases = jax.tree.map(lambda near, far: jnp.where(local, near, far), self.local_phases, self.phases)
-        return self.mask.within(jnp.where(local, window or EVERYTHING, EVERYTHING)), phases
+            mask = self.mask.within(window or EVERYTHING) if local else self.mask
+            phases = self.local_phases if local else self.phases
+        else:
+            mask = self.mask.within(jnp.where(local, window or EVERYTHING, EVERYTHING))
+            phases = jax.tree.map(lambda near, far: jnp.where(local, near, far), self.local_phases, self.phases)
+        if isinstance(rotary, bool):
+            return mask, phases if rotary else None
+        assert phases is not None
+        cos, sin = phases
+        # By no angle, features turn into themselves.
+        return mask, (jnp.where(rotary, cos, 1), jnp.where(rotary, sin, 0))
 
 
 class Block(nn.Module):
@@ -63,6 +77,7 @@ class Block(nn.Module):
       residual: 'sequential', or 'parallel': both sublayers read the same (Wang & Komatsuzaki 2021, GPT-J).
       normalize_input: whether the first sublayer's input is normalised, where the others' are.
       local: whether this is a local layer, which sees the window only.
+      rotary: whether this layer rotates its queries and keys.
       window: what local layers see; see `jaxlm.nn.masks.AttentionMask`.
       dropout_rate: dropout of what each sublayer adds.
       deterministic: no dropout.
@@ -76,19 +91,28 @@ class Block(nn.Module):
     residual: str
     normalize_input: bool
     local: bool
+    rotary: bool
     window: int | None
     dropout_rate: float
     deterministic: bool
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, inputs: BlockInputs, cache: LayerCache | None, local: jax.Array | None = None
+        self,
+        x: jax.Array,
+        inputs: BlockInputs,
+        cache: LayerCache | None,
+        local: jax.Array | None = None,
+        rotary: jax.Array | None = None,
     ) -> tuple[jax.Array, LayerCache | None]:
         """Maps the residual stream [batch, time, embed_dim], and the layer's cache to the updated one.
 
-        `local`, a bool scalar, stands in for the field where one compiled block serves layers of both kinds.
+        `local` and `rotary`, bool scalars, stand in for the fields where one compiled block serves layers of both
+        kinds.
         """
-        mask, phases = inputs.of_layer(self.local if local is None else local, self.window)
+        mask, phases = inputs.of_layer(
+            self.local if local is None else local, self.rotary if rotary is None else rotary, self.window
+        )
         attended, cache = self.attention(name="attention")(
             self._before(x, "attention") if self.normalize_input else x,
             mask,

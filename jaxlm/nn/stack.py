@@ -25,6 +25,7 @@ class Stack(nn.Module):
     Attributes:
       block: the Block of each layer, all fields given but the name.
       local: of each layer, whether it is a local one.
+      rotary: of each layer, whether it rotates its queries and keys.
       layout: 'scanned' or 'unrolled'.
       remat: a name of REMAT_POLICIES.
       normalize_first: whether the first block normalises its input (if not, unrolled layers only).
@@ -32,6 +33,7 @@ class Stack(nn.Module):
 
     block: partial[Block]
     local: tuple[bool, ...]
+    rotary: tuple[bool, ...]
     layout: str
     remat: str
     normalize_first: bool = True
@@ -51,41 +53,41 @@ class Stack(nn.Module):
         if self.layout == "unrolled":
             layer_caches = cache if isinstance(cache, tuple) else (None,) * num_layers
             new_caches = []
-            traced: dict[tuple[bool, bool], Any] = {}
-            for layer, (layer_cache, local) in enumerate(zip(layer_caches, self.local, strict=True)):
-                kind = local, self.normalize_first or layer > 0
+            traced: dict[tuple[bool, bool, bool], Any] = {}
+            for layer, layer_cache in enumerate(layer_caches):
+                kind = self.local[layer], self.rotary[layer], self.normalize_first or layer > 0
                 if self._reads_only():
                     block = traced.setdefault(kind, self._traced_once(make, *kind))
                     x, new_cache = block(self.variables["params"][str(layer)], x, inputs, layer_cache)
                 else:
-                    block = make(**fields, local=local, normalize_input=kind[1], name=str(layer))
+                    block = make(**fields, local=kind[0], rotary=kind[1], normalize_input=kind[2], name=str(layer))
                     x, new_cache = block(x, inputs, layer_cache)
                 new_caches.append(new_cache)
             return x, None if cache is None else tuple(new_caches)
 
         assert self.normalize_first
         # Layers of one kind know it when they are compiled; where kinds mix, one compiled block is told each time.
-        mixed = len(set(self.local)) > 1
+        told = [jnp.asarray(kinds) if len(set(kinds)) > 1 else None for kinds in (self.local, self.rotary)]
         scanned = nn.scan(
             make,
             variable_axes={"params": 0, TAPS: 0, EDITS: 0, "router": 0},
             split_rngs={"params": True, "dropout": True},
-            in_axes=(nn.broadcast, 0, 0),
+            in_axes=(nn.broadcast, 0, 0, 0),
             length=num_layers,
             metadata_params={nn.PARTITION_NAME: "layers"},
             check_constancy_invariants=False,  # which would trace the block once more
         )
-        block = scanned(**fields, local=self.local[0], normalize_input=True, name="stacked")
-        return block(x, inputs, cache, jnp.asarray(self.local) if mixed else None)
+        block = scanned(**fields, local=self.local[0], rotary=self.rotary[0], normalize_input=True, name="stacked")
+        return block(x, inputs, cache, *told)
 
     def _reads_only(self) -> bool:
         """Whether blocks are functions of their parameters: nothing is drawn, initialised, sown or edited."""
         assert self.scope is not None
         return not (self.is_initializing() or self.has_rng("dropout") or self.scope.mutable or EDITS in self.variables)
 
-    def _traced_once(self, make: Any, local: bool, normalize_input: bool) -> Any:
+    def _traced_once(self, make: Any, local: bool, rotary: bool, normalize_input: bool) -> Any:
         """A block as a function of its parameters, traced and lowered once for all layers."""
-        block = make(**self.block.keywords, local=local, normalize_input=normalize_input, parent=None)
+        block = make(**self.block.keywords, local=local, rotary=rotary, normalize_input=normalize_input, parent=None)
         return jax.jit(lambda params, *inputs: block.apply({"params": params}, *inputs))
 
 

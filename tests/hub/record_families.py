@@ -21,6 +21,7 @@ import numpy as np
 FIXTURES = Path(__file__).parent / "fixtures"
 UNITS = 32
 VOCAB_SIZE = 31
+PAD = 1
 SIZES: dict[str, Any] = {
     "vocab_size": VOCAB_SIZE,
     "hidden_size": 16,
@@ -41,7 +42,6 @@ def decoder_inputs() -> dict[str, np.ndarray]:
     return {"tokens": tokens, "segment_ids": real * 1, "positions": positions}
 
 
-PAD = 1
 BERT_SIZES = {**SIZES, "pad_token_id": PAD}
 
 
@@ -135,6 +135,14 @@ MODELS: dict[str, Model] = {
         decoder_inputs,
     ),
     "olmo2": (lambda t: t.Olmo2ForCausalLM(t.Olmo2Config(**GROUPED)), decoder_inputs),
+    "smollm3": (
+        lambda t: t.SmolLM3ForCausalLM(
+            t.SmolLM3Config(
+                **GROUPED, no_rope_layers=[1, 0], use_sliding_window=True, sliding_window=4, pad_token_id=PAD
+            )
+        ),
+        decoder_inputs,
+    ),
     "gemma2": (
         lambda t: t.Gemma2ForCausalLM(
             t.Gemma2Config(

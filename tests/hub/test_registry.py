@@ -112,6 +112,8 @@ def test_what_computes_something_else_is_not(change):
     (line,) = differences(GPT, replace(GPT, **change))[:1]
     assert line.startswith("model.")
     assert differences(LLAMA, replace(LLAMA, rotary_scaling=RotaryScaling("linear", 2.0)))
+    assert differences(LLAMA, replace(LLAMA, rotary_pattern=("rotary", "none")))
+    assert not differences(LLAMA, replace(LLAMA, rotary_pattern=("rotary", "rotary", "none")))  # there are two layers
     normal = replace(LLAMA, qk_norm=True)
     assert differences(normal, replace(normal, qk_norm_over="projection"))
 

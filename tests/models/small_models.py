@@ -78,6 +78,18 @@ MAKES = {
         num_kv_heads=2,
         layers="scanned",
     ),
+    "smollm": replace(
+        BASE,
+        positions="rotary",
+        rotary_pattern=("rotary", "none"),
+        window=5,
+        layer_pattern=("global", "local"),
+        norm="rms_norm",
+        feed_forward="swiglu",
+        use_bias=False,
+        num_kv_heads=2,
+        layers="scanned",
+    ),
     "neox": replace(
         BASE, positions="rotary", rotary_fraction=0.5, residual="parallel", feed_forward="gelu", head="untied"
     ),

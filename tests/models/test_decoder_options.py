@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlm.models.config import ModelConfig
+from jaxlm.models.config import ModelConfig, RotaryScaling
 from jaxlm.models.decoder import Decoder
 from jaxlm.models.model import apply_model
 from jaxlm.models.tower import init_cache
@@ -118,7 +118,7 @@ def test_a_token_changes_no_logits_before_it(model):
         np.testing.assert_array_equal(after[:, end:], before[:, end:])
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama", "no positions"])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "no positions", "smollm"])
 def test_scanned_layers_equal_unrolled_ones(name):
     original = (MAKES[name], random_params(MAKES[name]))
     other = in_layout(*original, "unrolled" if MAKES[name].layers == "scanned" else "scanned")
@@ -129,6 +129,41 @@ def test_scanned_layers_equal_unrolled_ones(name):
         jax.tree.leaves(original[1]), jax.tree.leaves(in_layout(*other, MAKES[name].layers)[1]), strict=True
     ):
         np.testing.assert_array_equal(original_leaf, leaf)
+
+
+FOUR_KINDS = replace(
+    MAKES["smollm"],
+    num_layers=4,
+    layer_pattern=("global", "local"),
+    rotary_pattern=("rotary", "rotary", "none", "none"),
+    rotary_scaling=RotaryScaling("yarn", factor=4.0, original_max_length=8),
+    local_rotary_theta=100.0,
+)
+
+
+def test_local_layers_and_those_without_positions_may_be_combined_as_one_likes():
+    original = (FOUR_KINDS, random_params(FOUR_KINDS))
+    unrolled = in_layout(*original, "unrolled")
+    tokens = random_tokens(FOUR_KINDS, (2, TIME))
+    expected = plain_logits(original, tokens)
+    np.testing.assert_allclose(plain_logits(unrolled, tokens), expected, atol=TOLERANCE)
+    for layer in range(4):
+        # Each layer's kind is that of its place, and matters.
+        turned = tuple("rotary" if (i == layer) != FOUR_KINDS.is_rotary(i) else "none" for i in range(4))
+        other = replace(FOUR_KINDS, rotary_pattern=turned)
+        assert np.abs(plain_logits((other, original[1]), tokens) - expected).max() > 1e-2
+    for config, params in (original, unrolled):
+        prompt, cache = forward(config, params, tokens[:, :5], cache=init_cache(config, 2, TIME))
+        rest, _ = forward(config, params, tokens[:, 5:], cache=cache)
+        np.testing.assert_allclose(np.concatenate([prompt, rest], 1), expected, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("layers", ["scanned", "unrolled"])
+def test_layers_that_all_lack_positions_are_a_model_without_any(layers):
+    config, params = in_layout(MAKES["llama"], random_params(MAKES["llama"]), layers)
+    tokens = random_tokens(config, (2, TIME))
+    without = plain_logits((replace(config, rotary_pattern=("none",)), params), tokens)
+    np.testing.assert_array_equal(without, plain_logits((replace(config, positions="none"), params), tokens))
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2"])  # scanned and unrolled

@@ -65,8 +65,13 @@ def test_a_gradient_keeps_no_pairs_of_tokens_and_its_program_does_not_grow(name)
     assert len(steps) == sum(1 for _ in equations(program(name, 8192)))
 
 
-def test_a_long_prompt_fills_a_cache_as_it_is_read_whole():
-    config = replace(SMALL, max_length=1100, embed_dim=16, mlp_dim=16)
+@pytest.mark.parametrize(
+    "kinds",
+    [{}, {"rotary_pattern": ("rotary", "none"), "layer_pattern": ("global", "local"), "window": 300}],
+    ids=["alike", "windows and no positions"],
+)
+def test_a_long_prompt_fills_a_cache_as_it_is_read_whole(kinds):
+    config = replace(SMALL, max_length=1100, embed_dim=16, mlp_dim=16, **kinds)
     params = random_params(config)
     tokens = np.random.default_rng(0).integers(0, config.vocab_size, (1, 1100), np.int32)
 

@@ -38,6 +38,8 @@ def test_widths_follow_from_the_others_unless_given():
         ({"residual": "parallel", "norm_position": "output"}, "'parallel' needs model.norm_position 'pre'"),
         ({"skip_first_norm": True, "norm_position": "output"}, "model.skip_first_norm needs model.norm_position 'pre'"),
         ({**XLNET, "norm_position": "output"}, "model.norm_position is 'output'; .*'permutation' needs 'post'"),
+        ({"rotary_pattern": ("rotary", "none")}, "are for model.positions 'rotary', not 'learned'"),
+        ({"rotary_pattern": ()}, "model.rotary_pattern is empty"),
         ({"renormalize_experts": False}, "model.renormalize_experts false is for a model with model.num_experts"),
         ({"architecture": "permutation"}, "model.positions 'transformer_xl'"),
         ({**XLNET, "norm_position": "pre"}, "model.norm_position is 'pre'; .*'permutation' needs 'post'"),

@@ -65,7 +65,7 @@ def _window(reader: ConfigReader) -> dict[str, Any]:
     if not slides or size is None:
         return {"window": None, "layer_pattern": ("global",)}
     if first:
-        # Versions of transformers before 5 let the layers below it see everything; later ones do not read it.
+        # In Qwen 2 and 3 the layers below it see everything; the class of this family does not read it.
         raise UsageError(
             f"{reader.where}: max_window_layers is {first}, which is not supported with use_sliding_window; only 0 is"
         )
