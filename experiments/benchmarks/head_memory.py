@@ -4,8 +4,8 @@
     python experiments/benchmarks/head_memory.py --seconds     # also times both where the whole fits
 
 For a small decoder (next tokens) and a small encoder (hidden tokens) and vocabularies of BERT's and Llama 3's size, the
-gradient of the loss is compiled twice, and XLA's analysis says which temporary memory each program needs. With --seconds
-the programs of the smaller vocabulary run, in turn, and their losses and gradients are compared.
+gradient of the loss is compiled twice, and XLA's analysis says which temporary memory each program needs. With
+--seconds the programs of the smaller vocabulary run, in turn, and their losses and gradients are compared.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def gradient_of(architecture: Any, vocabulary: int) -> tuple[Callable[..., Any],
         vocab_size=vocabulary,
         max_length=LENGTH,
     )
-    objective = CausalLM(model, segmented=False) if architecture == "decoder" else MaskedLM(model, 0.15)
+    objective: Any = CausalLM(model, segmented=False) if architecture == "decoder" else MaskedLM(model, LENGTH // 6)
 
     def gradient(params: Any, batch: Any) -> Any:
         return jax.value_and_grad(lambda params: objective.loss(params, batch)["loss"])(params)
@@ -84,7 +84,8 @@ def main() -> None:
                 # A new function each time, since what was traced is kept.
                 traced = jax.jit(lambda params, batch, gradient=gradient: gradient(params, batch))
                 programs[name] = traced.lower(abstract_params(model), batch).compile()
-                found[name] = programs[name].memory_analysis().temp_size_in_bytes / 2**20
+                analysis: Any = programs[name].memory_analysis()
+                found[name] = analysis.temp_size_in_bytes / 2**20
             whole = BATCH * LENGTH * vocabulary * 4 / 2**20
             sizes = " ".join(f"{size:>10,.0f}" for size in (whole, *found.values()))
             print(f"{architecture:9} {vocabulary:>10,} {sizes}", flush=True)
