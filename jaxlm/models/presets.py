@@ -112,6 +112,21 @@ def gpt2(num_layers: int, embed_dim: int, num_heads: int) -> ModelConfig:
     )
 
 
+def opt(num_layers: int, embed_dim: int, num_heads: int) -> ModelConfig:
+    """OPT (Zhang et al. 2022)."""
+    return ModelConfig(
+        family="opt",
+        vocab_size=50272,
+        max_length=2048,
+        num_layers=num_layers,
+        embed_dim=embed_dim,
+        num_heads=num_heads,
+        position_offset=2,
+        feed_forward="relu",
+        dropout_rate=0.1,
+    )
+
+
 def pythia(num_layers: int, embed_dim: int, num_heads: int, vocab_size: int = 50304) -> ModelConfig:
     """Pythia (Biderman et al. 2023), of the make of GPT-NeoX (Black et al. 2022)."""
     return ModelConfig(
@@ -383,6 +398,8 @@ PRESETS: dict[str, ModelConfig] = {
     "gpt2-medium": gpt2(24, 1024, 16),
     "gpt2-large": gpt2(36, 1280, 20),
     "gpt2-xl": gpt2(48, 1600, 25),
+    "opt-125m": opt(12, 768, 12),
+    "opt-1.3b": opt(24, 2048, 32),
     "pythia-70m": pythia(6, 512, 8),
     "pythia-160m": pythia(12, 768, 12),
     "pythia-410m": pythia(24, 1024, 16),

@@ -53,7 +53,7 @@ FAMILIES = (
         _special(unk="[UNK]", sep="[SEP]", pad="[PAD]", cls="[CLS]", mask="[MASK]"),
     ),
     TokenizerFamily("roberta", ("Roberta", "Bart"), ("roberta", "bart"), _ANGLED),
-    TokenizerFamily("gpt2", ("GPT2",), ("gpt2",), _special(bos=_END_OF_TEXT, eos=_END_OF_TEXT, unk=_END_OF_TEXT)),
+    TokenizerFamily("gpt2", ("GPT2",), ("gpt2", "opt"), _special(bos=_END_OF_TEXT, eos=_END_OF_TEXT, unk=_END_OF_TEXT)),
     TokenizerFamily(
         "gpt_neox",
         ("GPTNeoX",),

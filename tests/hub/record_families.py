@@ -102,6 +102,17 @@ MODELS: dict[str, Model] = {
         ),
         decoder_inputs,
     ),
+    "opt": (
+        lambda t: t.OPTForCausalLM(
+            t.OPTConfig(
+                **{name: value for name, value in SIZES.items() if name != "intermediate_size"},
+                ffn_dim=24,
+                word_embed_proj_dim=16,
+                pad_token_id=PAD,
+            )
+        ),
+        decoder_inputs,
+    ),
     "gpt_neox": (lambda t: t.GPTNeoXForCausalLM(t.GPTNeoXConfig(**SIZES, rotary_pct=0.5)), decoder_inputs),
     "bloom": (
         lambda t: t.BloomForCausalLM(t.BloomConfig(vocab_size=VOCAB_SIZE, hidden_size=16, n_layer=2, n_head=4)),

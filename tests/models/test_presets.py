@@ -42,6 +42,8 @@ COUNTS = {
     "gpt2-medium": 354_823_168,
     "gpt2-large": 774_030_080,
     "gpt2-xl": 1_557_611_200,
+    "opt-125m": 125_239_296,
+    "opt-1.3b": 1_315_758_080,
     "pythia-70m": 70_426_624,
     "pythia-160m": 162_322_944,
     "pythia-410m": 405_334_016,
@@ -166,6 +168,7 @@ PEERS: dict[str, tuple[str, dict[str, Any]]] = {
     "electra-base-generator": ("ElectraForMaskedLM", {"embedding_size": 768}),
     "modernbert-base": ("ModernBertForMaskedLM", {}),
     "gpt2": ("GPT2LMHeadModel", {}),
+    "opt-125m": ("OPTForCausalLM", {}),
     "pythia-70m": (
         "GPTNeoXForCausalLM",
         {
