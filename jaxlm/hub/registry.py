@@ -54,6 +54,7 @@ FAMILIES: tuple[Family, ...] = (
     bert.FAMILY,
     roberta.FAMILY,
     roberta.XLM_FAMILY,
+    roberta.CAMEMBERT_FAMILY,
     distilbert.FAMILY,
     electra.FAMILY,
     modernbert.FAMILY,

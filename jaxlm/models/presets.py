@@ -52,10 +52,12 @@ def bert(num_layers: int, embed_dim: int, num_heads: int, vocab_size: int = 3052
     return ModelConfig(**fields | changes)
 
 
-def roberta(num_layers: int, embed_dim: int, num_heads: int) -> ModelConfig:
-    """RoBERTa (Liu et al. 2019)."""
-    changes: dict[str, Any] = {"token_types": 1, "position_offset": 2, "norm_epsilon": 1e-5, "family": "roberta"}
-    return bert(num_layers, embed_dim, num_heads, 50265, task_head="language_model", pooler="none", **changes)
+def roberta(
+    num_layers: int, embed_dim: int, num_heads: int, vocab_size: int = 50265, family: str = "roberta"
+) -> ModelConfig:
+    """RoBERTa (Liu et al. 2019), and XLM-RoBERTa and CamemBERT, which have its form and vocabularies of their own."""
+    changes: dict[str, Any] = {"token_types": 1, "position_offset": 2, "norm_epsilon": 1e-5, "family": family}
+    return bert(num_layers, embed_dim, num_heads, vocab_size, task_head="language_model", pooler="none", **changes)
 
 
 def distilbert(vocab_size: int) -> ModelConfig:
@@ -383,6 +385,8 @@ PRESETS: dict[str, ModelConfig] = {
     "bert-large-cased": bert(24, 1024, 16, 28996),
     "roberta-base": roberta(12, 768, 12),
     "roberta-large": roberta(24, 1024, 16),
+    "xlm-roberta-base": roberta(12, 768, 12, 250002, family="xlm_roberta"),
+    "camembert-base": roberta(12, 768, 12, 32005, family="camembert"),
     "distilbert-base-uncased": distilbert(30522),
     "distilbert-base-cased": distilbert(28996),
     "electra-small-discriminator": electra(12, 256, 4, 128, generator=False),

@@ -92,6 +92,8 @@ FAMILIES = (
         padding_side="left",
     ),
     TokenizerFamily("xlm_roberta", ("XLMRoberta",), ("xlm-roberta",), _ANGLED),
+    # Its ids lie otherwise in its sentencepiece model than XLM-R's: only a tokenizer.json is read.
+    TokenizerFamily("camembert", ("Camembert",), ("camembert",), _ANGLED),
     TokenizerFamily("marian", ("Marian",), ("marian",), _special(eos="</s>", unk="<unk>", pad="<pad>")),
 )
 _BY_CLASS = {name: family for family in FAMILIES for name in family.classes}

@@ -180,6 +180,10 @@ MODELS |= {
     "bert": (lambda t: t.BertForMaskedLM(t.BertConfig(**BERT_SIZES)), pair_inputs),
     "roberta": (lambda t: t.RobertaForMaskedLM(t.RobertaConfig(**BERT_SIZES)), encoder_inputs),
     "xlm_roberta": (lambda t: t.XLMRobertaForTokenClassification(t.XLMRobertaConfig(**BERT_SIZES)), encoder_inputs),
+    "camembert": (
+        lambda t: t.CamembertForSequenceClassification(t.CamembertConfig(**BERT_SIZES, num_labels=3)),
+        encoder_inputs,
+    ),
     "distilbert": (
         lambda t: t.DistilBertForMaskedLM(
             t.DistilBertConfig(

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -5,7 +7,8 @@ import pytest
 from jaxlm.errors import DataError, UsageError
 from jaxlm.hub.config_file import ConfigReader
 from jaxlm.hub.equivalence import differences
-from jaxlm.hub.families.roberta import FAMILY, XLM_FAMILY
+from jaxlm.hub.families.roberta import CAMEMBERT_FAMILY, FAMILY, XLM_FAMILY
+from jaxlm.hub.registry import family_for
 from jaxlm.models.model import apply_model
 from jaxlm.models.presets import preset
 
@@ -40,7 +43,7 @@ PUBLISHED = {
 
 
 def tiny(name: str, **changes):
-    kind = transformers.XLMRobertaConfig if name.startswith("XLM") else transformers.RobertaConfig
+    kind = getattr(transformers, f"{name.partition('For')[0].removesuffix('Model')}Config")
     sizes = {"vocab_size": 31, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
     others = {"intermediate_size": 24, "max_position_embeddings": 16, "pad_token_id": 1, "type_vocab_size": 1}
     return make(transformers, name, kind(**{**sizes, **others, **changes}))
@@ -50,6 +53,14 @@ def test_roberta_is_the_same_both_ways(tmp_path):
     case = check_encoder(tiny("RobertaForMaskedLM"), tmp_path)
     assert case.family is FAMILY
     assert (case.config.max_length, case.config.position_offset) == (14, 2)
+
+
+@pytest.mark.slow
+def test_camembert_is_the_same_both_ways(tmp_path):
+    case = check_encoder(tiny("CamembertForMaskedLM"), tmp_path)
+    assert case.family is CAMEMBERT_FAMILY
+    # A model of ours that is not said to be either is the first.
+    assert family_for(replace(case.config, family=None))[0] is FAMILY
 
 
 @pytest.mark.parametrize(
@@ -63,12 +74,20 @@ def test_roberta_is_the_same_both_ways(tmp_path):
             ("RobertaForQuestionAnswering", {}),
             ("XLMRobertaForMaskedLM", {}),
             ("XLMRobertaForSequenceClassification", {"num_labels": 3}),
+            ("XLMRobertaForTokenClassification", {"num_labels": 3}),
+            ("XLMRobertaForQuestionAnswering", {}),
+            ("XLMRobertaModel", {}),
+            ("CamembertForSequenceClassification", {"num_labels": 3, "classifier_dropout": 0.3}),
+            ("CamembertForTokenClassification", {"num_labels": 3}),
+            ("CamembertForQuestionAnswering", {"hidden_act": "gelu_new"}),
+            ("CamembertModel", {"type_vocab_size": 2}),
         ],
     ),
 )
 def test_heads_are_the_same_both_ways(tmp_path, name, changes):
-    case = check_head(tiny(name, **changes), tmp_path, gradients="XLM" in name)
-    assert case.family is (XLM_FAMILY if name.startswith("XLM") else FAMILY)
+    gradients = name in ("XLMRobertaForMaskedLM", "XLMRobertaForSequenceClassification")
+    case = check_head(tiny(name, **changes), tmp_path, gradients)
+    assert case.family is {"XLM": XLM_FAMILY, "Cam": CAMEMBERT_FAMILY}.get(name[:3], FAMILY)
 
 
 @pytest.mark.parametrize("pad", [0, 3])
@@ -87,7 +106,11 @@ def test_published_settings_are_read():
     assert differences(preset("roberta-base"), config) == []
     assert (config.max_length, config.position_offset, config.token_types) == (512, 2, 1)
     xlm = PUBLISHED | {"model_type": "xlm-roberta", "architectures": ["XLMRobertaForMaskedLM"], "vocab_size": 250002}
-    assert XLM_FAMILY.read(ConfigReader(xlm, "config.json")).vocab_size == 250002
+    assert differences(preset("xlm-roberta-base"), XLM_FAMILY.read(ConfigReader(xlm, "config.json"))) == []
+    # almanach/camembert-base.
+    camembert = {"model_type": "camembert", "architectures": ["CamembertForMaskedLM"], "vocab_size": 32005}
+    camembert = PUBLISHED | camembert | {"bos_token_id": 5, "eos_token_id": 6}
+    assert differences(preset("camembert-base"), CAMEMBERT_FAMILY.read(ConfigReader(camembert, "config.json"))) == []
 
 
 @pytest.mark.parametrize(
@@ -104,6 +127,13 @@ def test_published_settings_are_read():
 def test_a_setting_that_changes_the_maths_is_refused(field, value, kind):
     with pytest.raises(kind, match=field):
         FAMILY.read(ConfigReader({**PUBLISHED, field: value}, "config.json"))
+
+
+@pytest.mark.parametrize("name", ["CamembertForCausalLM", "CamembertForMultipleChoice"])
+def test_a_class_that_is_not_supported_is_refused(name):
+    values = {**PUBLISHED, "model_type": "camembert", "architectures": [name]}
+    with pytest.raises(UsageError, match=rf"\['{name}'\] are not supported; .*CamembertForTokenClassification"):
+        CAMEMBERT_FAMILY.read(ConfigReader(values, "config.json"))
 
 
 def test_files_of_old_are_read(tmp_path):

@@ -28,6 +28,8 @@ COUNTS = {
     "bert-large-cased": 334_661_958,
     "roberta-base": 124_697_433,
     "roberta-large": 355_412_057,
+    "xlm-roberta-base": 278_295_186,
+    "camembert-base": 110_655_493,
     "distilbert-base-uncased": 66_985_530,
     "distilbert-base-cased": 65_812_036,
     "electra-small-discriminator": 13_549_057,
@@ -162,6 +164,10 @@ PEERS: dict[str, tuple[str, dict[str, Any]]] = {
     "roberta-base": (
         "RobertaForMaskedLM",
         {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1},
+    ),
+    "camembert-base": (
+        "CamembertForMaskedLM",
+        {"vocab_size": 32005, "max_position_embeddings": 514, "type_vocab_size": 1},
     ),
     "distilbert-base-uncased": ("DistilBertForMaskedLM", {}),
     "electra-small-discriminator": ("ElectraForPreTraining", {}),

@@ -10,12 +10,13 @@ import warnings
 
 import pytest
 
+from jaxlm.errors import UsageError
 from jaxlm.text.byte import ByteTokenizer
 from jaxlm.text.config import TokenizerConfig
 from jaxlm.text.tokenizer import load_tokenizer, train_tokenizer
 
 from .conftest import POEMS, SONNET
-from .small_directories import TEXTS, WRITERS, write_bert
+from .small_directories import TEXTS, WRITERS, train_pieces, write_bert, write_byte_pairs
 
 pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -155,3 +156,34 @@ def test_our_own_exported(tmp_path, name, config):
 
 def test_the_byte_tokenizer_exports_what_it_is():
     assert ByteTokenizer().export_files().keys() == {"tokenizer.json", "tokenizer_config.json"}
+
+
+def assert_alike(ours, theirs):
+    for text in TEXTS:
+        assert list(ours.encode_for_model(text).ids) == theirs(text)["input_ids"], text
+        assert list(ours.encode_for_model(text, "thee").ids) == theirs([text], ["thee"])["input_ids"][0], text
+    for special in ("bos", "eos", "pad", "unk", "cls", "sep", "mask"):
+        assert getattr(ours, f"{special}_id") == getattr(theirs, f"{special}_token_id"), special
+
+
+def test_opt_has_gpt2s_with_an_id_before_each_text(tmp_path):
+    named = {"bos_token": "</s>", "eos_token": "</s>", "unk_token": "</s>", "pad_token": "<pad>"}
+    write_byte_pairs(tmp_path, ["<s>", "<pad>", "</s>"], [], add_bos_token=True, **named)
+    (tmp_path / "config.json").write_text('{"model_type": "opt"}')
+    ours = load_tokenizer(tmp_path)
+    assert_alike(ours, reference(tmp_path))
+    assert ours.encode_prompt("summer")[0] == ours.bos_id == 2
+
+
+def test_camembert_is_read_from_its_tokenizer_json(tmp_path):
+    """The published settings name neither the class nor the special tokens."""
+    (tmp_path / "sentencepiece.bpe.model").write_bytes(train_pieces())
+    transformers.CamembertTokenizer.from_pretrained(tmp_path).save_pretrained(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text('{"model_max_length": 512}')
+    (tmp_path / "config.json").write_text('{"model_type": "camembert"}')
+    ours = load_tokenizer(tmp_path)
+    assert_alike(ours, reference(tmp_path))
+    assert (ours.pad_id, ours.unk_id, ours.cls_id, ours.sep_id) == (1, 3, 5, 6)
+    (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(UsageError, match=r"does not make a camembert tokenizer; its directory needs a tokenizer\.json"):
+        load_tokenizer(tmp_path)

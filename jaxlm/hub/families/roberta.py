@@ -1,4 +1,7 @@
-"""RoBERTa (Liu et al. 2019) and XLM-RoBERTa (Conneau et al. 2020): BERT without its second task, and other heads."""
+"""RoBERTa (Liu et al. 2019): BERT without its second task, and other heads.
+
+XLM-RoBERTa (Conneau et al. 2020) and CamemBERT (Martin et al. 2020) are the same under names of classes of their own.
+"""
 
 from dataclasses import replace
 from typing import Any
@@ -81,4 +84,10 @@ XLM_FAMILY = replace(
     name="xlm_roberta",
     model_types=("xlm-roberta",),
     architectures={f"XLM{name}": task_head for name, task_head in FAMILY.architectures.items()},
+)
+CAMEMBERT_FAMILY = replace(
+    FAMILY,
+    name="camembert",
+    model_types=("camembert",),
+    architectures={name.replace("Roberta", "Camembert"): task_head for name, task_head in FAMILY.architectures.items()},
 )
