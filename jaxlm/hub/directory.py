@@ -189,15 +189,18 @@ def read_model(
         reader = read_config_file(path)
         family = family_of(reader)
         config = family.read(reader)
+        vectors = read_vectors(Path(path))
+        source = open_weights(path)
+        if vectors is not None and _lacks_its_head(config, source, family):
+            config = family.read(read_config_file(path), bare=True)
         token_ids = {name: reader.token_id(name) for name in TOKEN_IDS}
         token_ids |= {name: reader.token_id(name) for name in MORE_TOKEN_IDS if reader.has(name)}
         labels = reader.labels() if config.task_head in LABELLED else ()
         task = read_task(reader, config, labels)
         if task is not None and task.kind == "regression":
             labels = ()
-        imported = Imported(token_ids, labels, read_vectors(Path(path)), kept_fields(reader, task))
+        imported = Imported(token_ids, labels, vectors, kept_fields(reader, task))
         generation = reader.part(GENERATION_FIELDS)
-        source = open_weights(path)
         if config.head == "tied" and not config.scale_head and family.own_head in source.tensors:
             config = replace(config, head="untied")
     _check_size(config, source)
@@ -227,6 +230,16 @@ def read_model(
     if left_out:
         logger.warning("%s: left out, since the class in config.json does not have them: %s", path, ", ".join(left_out))
     return HubModel(config, params, family, imported, task, generation)
+
+
+def _lacks_its_head(config: ModelConfig, source: TensorSource, family: Family) -> bool:
+    """Whether the weights are those of an encoder alone, although config.json names a class with a head.
+
+    sentence-transformers saves no head, and leaves the class that the model was pretrained as (all-mpnet-base-v2).
+    """
+    if config.architecture != "encoder" or config.task_head == "none" or not family.base_prefix:
+        return False
+    return not any(name.startswith(family.base_prefix) for name in source.tensors)
 
 
 def _check_size(config: ModelConfig, source: TensorSource) -> None:

@@ -66,8 +66,12 @@ class Family:
     own_head: str = ""
     whole_context: bool = False
 
-    def read(self, reader: ConfigReader) -> ModelConfig:
+    def read(self, reader: ConfigReader, bare: bool = False) -> ModelConfig:
         """Turns a config.json of this family into a model's description.
+
+        Args:
+          reader: its fields.
+          bare: whether it is the model without a head, whatever class is named.
 
         Raises:
           UsageError: a class or a field that is not supported, or values that do not go together.
@@ -80,7 +84,7 @@ class Family:
                 f"{reader.where}: the architectures {ascii(named)[:200]} are not supported; of the family {self.name} "
                 f"these are: {', '.join(self.architectures)}"
             )
-        task_head = self.architectures[named[0]]
+        task_head = "none" if bare else self.architectures[named[0]]
         config = replace(self.read_config(reader, task_head), family=self.name)
         if not self.whole_context:
             config = with_scaled_context(config)

@@ -7,6 +7,7 @@ import pytest
 
 import jaxlm
 from jaxlm.errors import DataError, UsageError
+from jaxlm.hub.directory import read_model
 
 from ..text.small_directories import write_bert
 from .parity import randomise
@@ -140,6 +141,23 @@ def test_vectors_are_those_of_sentence_transformers(tmp_path):
         assert jaxlm.load(folder).vectors == ours.vectors
     modules = json.loads((tmp_path / "out" / "modules.json").read_text())
     assert [module["path"] for module in modules] == ["", "1_Pooling", "2_Normalize"]
+
+
+def test_vectors_come_from_a_model_without_a_head_whatever_class_is_named(tmp_path):
+    """all-mpnet-base-v2 holds a bare model, and names the class that it was pretrained as."""
+    write_model(tmp_path / "theirs", "BertModel")
+    path = tmp_path / "theirs" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "architectures": ["BertForMaskedLM"]}))
+    with pytest.raises(DataError, match=r"cls\.predictions\.transform\.dense\.weight .* is missing"):
+        read_model(tmp_path / "theirs")
+    write_modules(tmp_path / "theirs", pooling={"pooling_mode_mean_tokens": True})
+    ours = jaxlm.load(tmp_path / "theirs")
+    assert (ours.config.task_head, ours.config.pooler, ours.vectors.pooling) == ("none", "tanh", ("mean",))
+    assert np.isfinite(ours.encode_text(["A day"])).all()
+    # A head that is there is kept.
+    write_model(tmp_path / "whole", "BertForMaskedLM")
+    write_modules(tmp_path / "whole", pooling={"pooling_mode_mean_tokens": True})
+    assert read_model(tmp_path / "whole").config.task_head == "language_model"
 
 
 @pytest.mark.parametrize(
