@@ -71,7 +71,7 @@ def canonical(config: ModelConfig) -> dict[str, Any]:
             fields["rotary_scaling"] = dataclasses.replace(scaling, original_max_length=original)
     else:
         without_effect("rotary_theta", "rotary_fraction", "rotary_scaling", "rotary_pattern", "local_rotary_theta")
-    if config.positions != "relative_buckets":
+    if not config.has_relative_bias:
         without_effect("relative_buckets", "relative_max_distance")
     if config.positions != "learned":
         without_effect("position_offset")

@@ -113,10 +113,14 @@ class ModelConfig:
     al. 2025, "Rope to Nope and back again", section 3), repeated over the layers."""
     rotary_scaling: RotaryScaling = field(default_factory=RotaryScaling)
     """Reaching beyond the context of pretraining."""
+    relative_bias: bool = False
+    """learned: whether attention scores have the bias of 'relative_buckets' besides (MPNet; Song et al. 2020). The
+    score of key j for query i is attention_scale * q_i k_j + b[bucket(j - i)], with one table b of a column for each
+    head in all layers (Raffel et al. 2020, section 2.1), and i and j the places in the row."""
     relative_buckets: int = 32
-    """relative_buckets: number of learned distances."""
+    """relative_buckets, relative_bias: number of learned distances."""
     relative_max_distance: int = 128
-    """relative_buckets: distances from this on share a bucket."""
+    """relative_buckets, relative_bias: distances from this on share a bucket."""
     window: int | None = None
     """Tokens that a local layer sees: itself and those before it, or window // 2 to either side in an encoder."""
     layer_pattern: tuple[Literal["global", "local"], ...] = ("global",)
@@ -250,6 +254,11 @@ class ModelConfig:
         return self.scale_embedding
 
     @property
+    def has_relative_bias(self) -> bool:
+        """Whether attention scores have a learned bias by bucket of distance."""
+        return self.relative_bias or self.positions == "relative_buckets"
+
+    @property
     def rotary_dim(self) -> int:
         """Features of a head that are rotated."""
         return int(self.resolved_head_dim * self.rotary_fraction)
@@ -321,6 +330,11 @@ class ModelConfig:
             raise UsageError(f"rotary positions need an even number of rotated features, not {self.rotary_dim}")
         if self.positions.startswith(("sinusoidal", "transformer_xl")) and self.embed_dim % 2:
             raise UsageError(f"sinusoidal positions need an even model.embed_dim, not {self.embed_dim}")
+        if self.relative_bias and self.positions != "learned":
+            raise UsageError(
+                f"model.relative_bias goes with model.positions 'learned', not {self.positions!r}; "
+                "'relative_buckets' is that bias alone"
+            )
         self.rotary_scaling.validate()
         self._validate_layers()
         self._validate_architecture()
@@ -365,7 +379,9 @@ class ModelConfig:
         elif not self.renormalize_experts:
             raise UsageError("model.renormalize_experts false is for a model with model.num_experts")
         if self.attention != "reference" and (
-            self.attention_soft_cap is not None or self.positions in ("relative_buckets", "alibi", "transformer_xl")
+            self.attention_soft_cap is not None
+            or self.has_relative_bias
+            or self.positions in ("alibi", "transformer_xl")
         ):
             raise UsageError(
                 f"model.attention {self.attention!r} knows neither soft caps nor position biases; use 'reference'"

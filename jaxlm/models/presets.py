@@ -60,6 +60,13 @@ def roberta(
     return bert(num_layers, embed_dim, num_heads, vocab_size, task_head="language_model", pooler="none", **changes)
 
 
+def mpnet(num_layers: int, embed_dim: int, num_heads: int) -> ModelConfig:
+    """MPNet (Song et al. 2020), which all-mpnet-base-v2 and its like are fine-tuned from."""
+    changes: dict[str, Any] = {"token_types": 0, "position_offset": 2, "relative_bias": True, "norm_epsilon": 1e-5}
+    changes |= {"task_head": "language_model", "pooler": "none"}
+    return bert(num_layers, embed_dim, num_heads, 30527, family="mpnet", **changes)
+
+
 def distilbert(vocab_size: int) -> ModelConfig:
     """DistilBERT (Sanh et al. 2019): half the layers of BERT, no token types, no pooler."""
     changes: dict[str, Any] = {"token_types": 0, "task_head": "language_model", "pooler": "none"}
@@ -387,6 +394,7 @@ PRESETS: dict[str, ModelConfig] = {
     "roberta-large": roberta(24, 1024, 16),
     "xlm-roberta-base": roberta(12, 768, 12, 250002, family="xlm_roberta"),
     "camembert-base": roberta(12, 768, 12, 32005, family="camembert"),
+    "mpnet-base": mpnet(12, 768, 12),
     "distilbert-base-uncased": distilbert(30522),
     "distilbert-base-cased": distilbert(28996),
     "electra-small-discriminator": electra(12, 256, 4, 128, generator=False),

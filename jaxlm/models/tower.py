@@ -194,7 +194,7 @@ class Tower(nn.Module):
         config = self.config
         if config.positions == "alibi":
             return alibi_bias(config.num_heads, distances)
-        if config.positions == "relative_buckets":
+        if config.has_relative_bias:
             return RelativeBias(
                 config.relative_buckets,
                 config.num_heads,

@@ -52,6 +52,7 @@ FAMILIES = (
         ("bert", "distilbert", "electra"),
         _special(unk="[UNK]", sep="[SEP]", pad="[PAD]", cls="[CLS]", mask="[MASK]"),
     ),
+    TokenizerFamily("mpnet", ("MPNet",), ("mpnet",), {**_ANGLED, "unk": AddedToken("[UNK]")}),
     TokenizerFamily("roberta", ("Roberta", "Bart"), ("roberta", "bart"), _ANGLED),
     TokenizerFamily("gpt2", ("GPT2",), ("gpt2", "opt"), _special(bos=_END_OF_TEXT, eos=_END_OF_TEXT, unk=_END_OF_TEXT)),
     TokenizerFamily(

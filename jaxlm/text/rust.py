@@ -234,7 +234,7 @@ class RustTokenizer(HuggingFaceTokenizer):
             with _rust_errors("the special tokens"):
                 surround(self._tokenizer, self.family.name, self._settings, self.special_tokens)
         elif ("add_bos_token" in values or "add_eos_token" in values) and self.family.name not in (
-            *("bert", "roberta", "t5", "xlnet", "xlm_roberta", "camembert"),
+            *("bert", "roberta", "t5", "xlnet", "xlm_roberta", "camembert", "mpnet"),
         ):
             begin_and_end(self._tokenizer, self._settings, self.special_tokens)
 

@@ -102,7 +102,7 @@ def surround(tokenizer: "tokenizers.Tokenizer", family: str, settings: Settings,
             pair=f"{special.get('cls')}:0 $A:0 {special.get('sep')}:0 $B:1 {special.get('sep')}:1",
             special_tokens=[numbered("cls"), numbered("sep")],
         )
-    elif family == "roberta":
+    elif family in ("roberta", "mpnet"):
         tokenizer.post_processor = processors.RobertaProcessing(
             numbered("sep"),
             numbered("cls"),

@@ -184,6 +184,7 @@ MODELS |= {
         lambda t: t.CamembertForSequenceClassification(t.CamembertConfig(**BERT_SIZES, num_labels=3)),
         encoder_inputs,
     ),
+    "mpnet": (lambda t: t.MPNetForMaskedLM(t.MPNetConfig(**BERT_SIZES)), encoder_inputs),
     "distilbert": (
         lambda t: t.DistilBertForMaskedLM(
             t.DistilBertConfig(

@@ -106,6 +106,7 @@ def test_what_computes_the_same_is_the_same(same):
         {"norm_position": "output"},
         {"num_experts": 2, "renormalize_experts": False},
         {"final_soft_cap": 3.0},
+        {"relative_bias": True},
     ],
 )
 def test_what_computes_something_else_is_not(change):

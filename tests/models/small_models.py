@@ -105,6 +105,9 @@ MAKES = {
         use_bias=False,
         scale_head=True,
     ),
+    "two kinds of positions": replace(
+        BASE, relative_bias=True, relative_buckets=8, relative_max_distance=12, position_offset=2, num_kv_heads=2
+    ),
     "mistral": replace(
         BASE,
         positions="rotary",

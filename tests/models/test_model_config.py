@@ -45,6 +45,11 @@ def test_widths_follow_from_the_others_unless_given():
         ({**XLNET, "norm_position": "pre"}, "model.norm_position is 'pre'; .*'permutation' needs 'post'"),
         ({**XLNET, "qkv_bias": None}, "model.qkv_bias is None; .* needs False"),
         ({**XLNET, "embed_dim": 129, "head_dim": 8}, "even model.embed_dim, not 129"),
+        *(
+            ({"relative_bias": True, "positions": name}, f"model.relative_bias goes with .* not '{name}'")
+            for name in ("rotary", "relative_buckets", "none")
+        ),
+        ({"relative_bias": True, "attention": "xla"}, "knows neither soft caps nor position biases"),
         ({"architecture": "lstm"}, "model.positions is 'learned'; .*'lstm' needs 'none'"),
         ({"architecture": "lstm", "positions": "none", "token_types": 2}, "model.token_types is 2; .* needs 0"),
     ],
@@ -63,6 +68,7 @@ def test_impossible_models_are_refused_by_the_name_of_the_field(changes, message
         {"num_kv_heads": 1},
         {"attention": "cudnn", "dtype": "bfloat16"},
         {"attention": "xla", "dropout_rate": 0.1},
+        {"relative_bias": True, "relative_buckets": 8},
         XLNET,
         {"architecture": "lstm", "positions": "none", "embed_dim": 650},
     ],

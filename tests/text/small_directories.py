@@ -34,14 +34,24 @@ TEXTS = [
 
 
 def write_bert(folder: Path, **settings) -> Path:
+    return write_word_pieces(folder, [], tokenizer_class="BertTokenizer", **settings)
+
+
+def write_mpnet(folder: Path, **settings) -> Path:
+    special = ["<s>", "<pad>", "</s>", "[UNK]", "<mask>"]
+    return write_word_pieces(folder, special, tokenizer_class="MPNetTokenizer", **settings)
+
+
+def write_word_pieces(folder: Path, special: list[str], **settings) -> Path:
     from tokenizers import BertWordPieceTokenizer
 
     tokenizer = BertWordPieceTokenizer(lowercase=settings.get("do_lower_case", True))
-    tokenizer.train_from_iterator(LINES, vocab_size=300, min_frequency=1, show_progress=False)
+    named = {"special_tokens": special} if special else {}
+    tokenizer.train_from_iterator(LINES, vocab_size=300, min_frequency=1, show_progress=False, **named)
     vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.txt").write_text("".join(f"{token}\n" for token, _ in vocabulary))
-    return _settings(folder, tokenizer_class="BertTokenizer", **settings)
+    return _settings(folder, **settings)
 
 
 def write_byte_pairs(folder: Path, special: list[str], last: list[str], **settings) -> Path:
@@ -158,6 +168,7 @@ def write_llama3(folder: Path, **settings) -> Path:
 
 WRITERS = {
     "bert": write_bert,
+    "mpnet": write_mpnet,
     "gpt2": write_gpt2,
     "roberta": write_roberta,
     "qwen2": write_qwen2,

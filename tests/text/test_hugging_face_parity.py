@@ -23,6 +23,7 @@ transformers = pytest.importorskip("transformers")
 
 SETTINGS = {
     "bert": {},
+    "mpnet": {},
     "gpt2": {},
     # Its own class leaves out that the mask takes a space along, which roberta-base's tokenizer.json has.
     "roberta": {"mask_token": {"content": "<mask>", "lstrip": True, "__type": "AddedToken"}},

@@ -46,7 +46,7 @@ def checked(tokenizer, text):
 
 WORDS = "Shall I \u524d compare thee\n to  a sum\u00e9mer's <s> 1,000 \U0001f469\u200d\U0001f467 day?"
 # Whose normalizers leave something out, so that not each character has an id.
-LOSSY = ("bert", "t5", "xlnet", "xlm_roberta", "marian")
+LOSSY = ("bert", "mpnet", "t5", "xlnet", "xlm_roberta", "marian")
 
 
 @settings(max_examples=25)
@@ -68,7 +68,7 @@ def test_the_text_of_each_id(every, tokenizers):
     for name, tokenizer in [*every.items(), ("character", tokenizers["character"])]:
         text = "Shall I compare thee to a summer's day?"
         ids, spans = tokenizer.encode_with_offsets(text)
-        lower = name in ("bert", "xlnet")
+        lower = name in ("bert", "mpnet", "xlnet")
         for token, (start, end) in zip(ids, spans, strict=True):
             if token not in (tokenizer.unk_id, *range(3)):
                 shown = tokenizer.decode([token])

@@ -34,7 +34,11 @@ def begun_from(source: ModelConfig, kind: str, freeze: tuple[str, ...] = (), **m
 
 @pytest.mark.parametrize("kind", ["tagging", "question_answering", "classification", "multiple_choice"])
 @pytest.mark.parametrize(
-    "name", ["bert-mini", "distilbert-base-uncased", "roberta-base", "electra-small-discriminator", "modernbert-base"]
+    "name",
+    [
+        *("bert-mini", "distilbert-base-uncased", "roberta-base", "electra-small-discriminator", "modernbert-base"),
+        *("mpnet-base", "camembert-base"),
+    ],
 )
 def test_an_encoder_becomes_what_its_family_publishes_for_the_task(name, kind):
     source = preset(name)
