@@ -40,6 +40,11 @@ Task = Literal[
     "sentence_embedding",
 ]
 TaskOrAuto = Literal[Task, "auto"]
+EVERYDAY = (
+    *("[MODEL]", "--train", "--validation", "--test", "--text-column", "--label-column", "--task", "--dir", "--preset"),
+    *("--epochs", "--batch-size", "--accumulation", "--learning-rate", "--seed", "--seeds", "--max-length"),
+    *("--best-by", "--patience", "--dropout", "--pooling", "--adapter.kind", "--adapter.rank", "--bad"),
+)
 OPTIMIZER = OptimizerConfig(
     schedule="linear",
     warmup_fraction=0.1,
@@ -142,7 +147,9 @@ def parse(arguments: Sequence[str]) -> FinetuneOptions:
     Raises:
       UsageError: for wrong options, or two that contradict each other.
     """
-    options = parse_options(FinetuneOptions, None, arguments, "jaxlm finetune", without_prefix="examples")
+    options = parse_options(
+        FinetuneOptions, None, arguments, "jaxlm finetune", without_prefix="examples", everyday=EVERYDAY
+    )
     names = named(arguments)
     for shown, both in (("learning_rate", "optimizer.learning_rate"), ("task", "settings.kind")):
         if both in names and shown in names:

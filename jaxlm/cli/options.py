@@ -10,13 +10,19 @@ from typing import Any, TypeVar
 
 import tyro
 
+from jaxlm.cli.short_help import ALL, short_help
 from jaxlm.errors import UsageError, did_you_mean
 
 T = TypeVar("T")
 
 
 def parse_options(
-    kind: type[T], default: T | None, arguments: Sequence[str], program: str, without_prefix: str = ""
+    kind: type[T],
+    default: T | None,
+    arguments: Sequence[str],
+    program: str,
+    without_prefix: str = "",
+    everyday: Sequence[str] = (),
 ) -> T:
     """Parses `--field value` and `--section.field value` into a dataclass.
 
@@ -26,15 +32,21 @@ def parse_options(
       arguments: the words after the verb.
       program: what help calls the command.
       without_prefix: the field, if any, whose own fields are options without its name before them.
+      everyday: the options that --help shows, while --help-all shows all; none shows all by both.
 
     Raises:
       UsageError: for an unknown option (with a suggestion), a missing or a malformed value.
       SystemExit: after printing help.
     """
-    messages = io.StringIO()
+    messages, printed = io.StringIO(), io.StringIO()
+    cut = everyday and ALL not in arguments
+    asked = {"-h", "--help", ALL} & set(arguments)
+    arguments = ["--help"] if asked else arguments
     settings: dict[str, Any] = {} if default is None else {"default": default}
     try:
-        with contextlib.redirect_stderr(messages):
+        with contextlib.redirect_stderr(messages), contextlib.ExitStack() as stack:
+            if cut:
+                stack.enter_context(contextlib.redirect_stdout(printed))
             parsed, unknown = tyro.cli(
                 kind,
                 prog=program,
@@ -44,6 +56,8 @@ def parse_options(
             )
     except SystemExit as stop:
         if not stop.code:
+            if cut:
+                print(short_help(printed.getvalue(), everyday, program), end="")
             raise
         raise UsageError(f"{_with_suggestion(_first_paragraph(messages.getvalue()))} (see {program} --help)") from None
     if unknown:

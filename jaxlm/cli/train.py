@@ -23,6 +23,13 @@ from jaxlm.tasks.config import TaskKind
 from jaxlm.text.config import TokenizerConfig
 
 PROGRAM = "jaxlm train [EXPERIMENT.py | TEXT ...]"
+EVERYDAY = (
+    *("--dir", "--preset", "--start-from", "--task.kind", "--steps", "--batch-size", "--accumulation", "--seed"),
+    *("--data.length", "--model.num-layers", "--model.embed-dim", "--model.num-heads", "--model.dropout-rate"),
+    *("--model.dtype", "--tokenizer.kind", "--tokenizer.vocab-size", "--optimizer.learning-rate"),
+    *("--optimizer.schedule", "--evaluation.every", "--evaluation.patience", "--checkpoints.every", "--sample-prompt"),
+    "--mesh.fsdp",
+)
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ def parse(arguments: Sequence[str]) -> TrainOptions:
             "name an experiment file or a text to train on, or the folder of a run with --dir (see jaxlm train --help)"
         )
     base = TrainOptions(experiment=_base(files, words))
-    options = parse_options(TrainOptions, base, words, PROGRAM, without_prefix="experiment")
+    options = parse_options(TrainOptions, base, words, PROGRAM, without_prefix="experiment", everyday=EVERYDAY)
     options = dataclasses.replace(options, experiment=as_named(options.experiment, base.experiment, named(words)))
     return options if options.dir else dataclasses.replace(options, dir=str(Path("runs") / options.experiment.name))
 

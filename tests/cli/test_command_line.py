@@ -1,6 +1,7 @@
 """Every mistake is one line on standard error with the way out; help names every option."""
 
 import dataclasses
+import importlib
 import re
 import subprocess
 import sys
@@ -60,7 +61,7 @@ def test_help_explains_each_column_of_the_progress(capsys):
 def test_help_of_a_verb_explains_each_option(verb, options, without_prefix, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")  # more of them, and options stand side by side
     with pytest.raises(SystemExit) as stop:
-        main([verb, "--help"])
+        main([verb, "--help-all"])
     assert stop.value.code == 0
     lines = capsys.readouterr().out.replace("│", " ").splitlines()
     assert type(options).__doc__.split("\n")[0] in "\n".join(lines)
@@ -70,6 +71,30 @@ def test_help_of_a_verb_explains_each_option(verb, options, without_prefix, caps
         (index,) = (i for i, line in enumerate(lines) if re.match(rf" *{name}(,| |$)", line))
         explained = re.sub(rf" *{name}(, --no-\S+)?( \S+| \[STR.*\]\])? {{2,}}", "", lines[index]).strip()
         assert len(explained) > 10 or len(lines[index + 1].strip()) > 10, name
+
+
+@pytest.mark.parametrize("verb", ["train", "finetune"])
+def test_help_shows_the_options_that_people_use_and_how_to_see_all(verb, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = {}
+    for option in ("-h", "--help", "--help-all"):
+        with pytest.raises(SystemExit) as stop:
+            main([verb, *(["--dir", "anywhere"] if verb == "train" else []), option])
+        assert stop.value.code == 0
+        shown[option] = capsys.readouterr().out
+    short, whole = shown["--help"], shown["--help-all"]
+    assert shown["-h"] == short
+    everyday = importlib.import_module(f"jaxlm.cli.{verb}").EVERYDAY
+    named = re.findall(r"^  (--[a-z][\w.-]*|\[MODEL\])", short, re.MULTILINE)
+    assert named == list(everyday)
+    assert 18 <= len(everyday) <= 25
+    every = re.findall(r"^(?:│ |  )(--[a-z][\w.-]*|\[MODEL\])", whole, re.MULTILINE)
+    assert set(everyday) <= set(every)
+    assert short.endswith(f"\n{len(every) - len(everyday)} further options: jaxlm {verb} --help-all\n")
+    assert len(short.splitlines()) < len(whole.splitlines()) / 2
+    # What the verb does comes first, and each option is explained.
+    assert short.startswith(whole[:200])
+    assert all(line.strip() for line in short.splitlines()[-3:-2])
 
 
 def test_every_verb_is_a_file_of_its_own():
