@@ -213,28 +213,36 @@ def olmo2(num_layers: int, embed_dim: int, num_heads: int, mlp_dim: int, **chang
     return llama(num_layers, embed_dim, num_heads, mlp_dim, **fields | changes)
 
 
+def gemma(num_layers: int, embed_dim: int, num_heads: int, mlp_dim: int, **changes: Any) -> ModelConfig:
+    """Gemma (Gemma Team 2024)."""
+    fields: dict[str, Any] = {
+        "family": "gemma",
+        "vocab_size": 256000,
+        "max_length": 8192,
+        "head_dim": 256,
+        "scale_embedding": True,
+        "norm": "rms_norm_plus_one",
+        "norm_epsilon": 1e-6,
+        "feed_forward": "geglu",
+        "head": "tied",
+    }
+    return llama(num_layers, embed_dim, num_heads, mlp_dim, **fields | changes)
+
+
 def gemma2(
     num_layers: int, embed_dim: int, num_heads: int, mlp_dim: int, scaled_by: int, **changes: Any
 ) -> ModelConfig:
     """Gemma 2 (Gemma Team 2024); scores are divided by the root of `scaled_by`."""
     fields: dict[str, Any] = {
         "family": "gemma2",
-        "vocab_size": 256000,
-        "max_length": 8192,
-        "head_dim": 256,
-        "scale_embedding": True,
         "window": 4096,
         "layer_pattern": ("local", "global"),
         "attention_scale": scaled_by**-0.5,
         "attention_soft_cap": 50.0,
         "final_soft_cap": 30.0,
-        "norm": "rms_norm_plus_one",
         "norm_position": "sandwich",
-        "norm_epsilon": 1e-6,
-        "feed_forward": "geglu",
-        "head": "tied",
     }
-    return llama(num_layers, embed_dim, num_heads, mlp_dim, **fields | changes)
+    return gemma(num_layers, embed_dim, num_heads, mlp_dim, **fields | changes)
 
 
 def gemma3(num_layers: int, embed_dim: int, num_heads: int, mlp_dim: int, **changes: Any) -> ModelConfig:
@@ -462,6 +470,8 @@ PRESETS: dict[str, ModelConfig] = {
         norm_epsilon=1e-6,
         head="tied",
     ),
+    "gemma-2b": gemma(18, 2048, 8, 16384, num_kv_heads=1),
+    "gemma-7b": gemma(28, 3072, 16, 24576),
     "gemma-2-2b": gemma2(26, 2304, 8, 9216, 256, num_kv_heads=4),
     "gemma-2-9b": gemma2(42, 3584, 16, 14336, 256, num_kv_heads=8),
     "gemma-2-27b": gemma2(46, 4608, 32, 36864, 144, num_kv_heads=16, head_dim=128),

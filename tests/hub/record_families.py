@@ -154,6 +154,10 @@ MODELS: dict[str, Model] = {
         ),
         decoder_inputs,
     ),
+    "gemma": (
+        lambda t: t.GemmaForCausalLM(t.GemmaConfig(**{**GROUPED, "num_key_value_heads": 1}, head_dim=6)),
+        decoder_inputs,
+    ),
     "gemma2": (
         lambda t: t.Gemma2ForCausalLM(
             t.Gemma2Config(

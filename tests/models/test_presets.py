@@ -80,6 +80,8 @@ COUNTS = {
     "olmo-2-13b": 13_716_198_400,
     "olmo-2-32b": 32_234_279_936,
     "smollm3-3b": 3_075_098_624,
+    "gemma-2b": 2_506_172_416,
+    "gemma-7b": 8_537_680_896,
     "gemma-2-2b": 2_614_341_888,
     "gemma-2-9b": 9_241_705_984,
     "gemma-2-27b": 27_227_128_320,
@@ -210,6 +212,7 @@ PEERS: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3-30b-a3b": ("Qwen3MoeForCausalLM", {"num_hidden_layers": 48, "head_dim": 128}),
     "olmo-2-7b": ("Olmo2ForCausalLM", {"vocab_size": 100352}),
     "smollm3-3b": ("SmolLM3ForCausalLM", {}),
+    "gemma-7b": ("GemmaForCausalLM", {}),
     "gemma-2-2b": ("Gemma2ForCausalLM", {}),
     "gemma-3-1b": (
         "Gemma3ForCausalLM",
