@@ -37,7 +37,9 @@ HARMLESS = frozenset(
         # Of the oldest files: what a call gives back, and what id2label and eos_token_id say.
         *("output_past", "_num_labels", "eos_token_ids"),
         # Of files of others: who wrote them, and how they are run elsewhere.
-        *("attn_implementation", "is_llama_config", "transformers.js_config", "unsloth_version", "unsloth_fixed"),
+        *("attn_implementation", "is_llama_config", "transformers.js_config", "custom_pipelines"),
+        # The context in another's words, which no class reads beside its own field for it.
+        "max_sequence_length",
         *GENERATION_FIELDS,
     }
 )
@@ -51,6 +53,8 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "pruned_heads": ({},),
     "rope_interleaved": (False,),
 }
+# Fields that name Python code of the directory. Beside a class that is known, that code is not needed.
+CODE = ("auto_map", "trust_remote_code")
 # Far beyond any model that there is.
 MOST_LABELS = 100_000
 MOST_LAYERS = 4096
@@ -74,21 +78,23 @@ class ConfigReader:
     """
 
     def __init__(self, values: Mapping[str, Any], where: str):
-        """Takes the fields.
-
-        Raises:
-          UsageError: the model is defined by code that comes with it.
-        """
+        """Takes the fields."""
         self.where = where
         self._values = dict(values)
         self._used: set[str] = set()
-        for name in ("auto_map", "trust_remote_code"):
+
+    def refuse_code(self) -> None:
+        """Refuses what is defined by code that comes with it; `finish` does too, unless CODE is ignored.
+
+        Raises:
+          UsageError: a field names such code.
+        """
+        for name in CODE:
             if self._values.get(name):
                 raise UsageError(
-                    f"{where} has {name}: the model is defined by Python code that comes with it, which jaxlm does not "
-                    "run; use a directory of one of the known families"
+                    f"{self.where} has {name}: the model is defined by Python code that comes with it, which jaxlm "
+                    "does not run; use a directory of one of the known families"
                 )
-            self._used.add(name)
 
     def refuse_giants(self) -> None:
         """Bounds all whole numbers: what is built of layers and experts must not fill the memory by a number.
@@ -211,10 +217,14 @@ class ConfigReader:
         Raises:
           UsageError: naming all of them.
         """
+        if not self._used.issuperset(CODE):
+            self.refuse_code()
         for name in NEUTRAL.keys() - self._used:
             self.expect(name, *NEUTRAL[name])
         left = [
-            name for name, value in self.left().items() if name not in HARMLESS and not _is_bookkeeping(name, value)
+            name
+            for name, value in self.left().items()
+            if name not in HARMLESS and name not in CODE and not _is_bookkeeping(name, value)
         ]
         if left:
             listed = ", ".join(f"{ascii(name)[1:-1]} = {_short(self._values[name])}" for name in left[:20])
@@ -228,7 +238,7 @@ def read_config_file(folder: str | os.PathLike) -> ConfigReader:
     """Opens the config.json of a directory.
 
     Raises:
-      UsageError: there is none, or its model is defined by code.
+      UsageError: there is none.
       DataError: it is damaged.
     """
     folder = Path(folder)
@@ -240,7 +250,9 @@ def read_config_file(folder: str | os.PathLike) -> ConfigReader:
 
 
 def _is_bookkeeping(name: str, value: Any) -> bool:
-    """Whether a field is of a kind that no class computes with: a private note, or the id of a special token."""
+    """Whether a field is of a kind that no class computes with: a private note, a tool's, or a special token's id."""
+    if name.startswith("unsloth_"):
+        return True
     if name.startswith("_"):
         return isinstance(value, str | bool)
     return name.endswith("_token_id") and type(value) is int

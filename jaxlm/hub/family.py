@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from jaxlm.errors import UsageError
-from jaxlm.hub.config_file import ConfigReader
+from jaxlm.hub.config_file import CODE, ConfigReader
 from jaxlm.hub.equivalence import LABELLED, differences
 from jaxlm.hub.mapping import Entry
 from jaxlm.hub.rope import with_original_context, with_scaled_context
@@ -79,7 +79,12 @@ class Family:
         """
         reader.refuse_giants()
         named = reader.get("architectures", list, []) or [next(iter(self.architectures))]
-        if len(named) != 1 or not isinstance(named[0], str) or named[0] not in self.architectures:
+        known = len(named) == 1 and isinstance(named[0], str) and named[0] in self.architectures
+        # The code that an auto_map names is not run; a class that is known here does without, if it is named.
+        if not (known and reader.get("architectures", list, [])):
+            reader.refuse_code()
+        reader.ignore(*CODE)
+        if not known:
             raise UsageError(
                 f"{reader.where}: the architectures {ascii(named)[:200]} are not supported; of the family {self.name} "
                 f"these are: {', '.join(self.architectures)}"

@@ -11,7 +11,7 @@ from typing import Any
 
 from jaxlm.errors import DataError, UsageError
 from jaxlm.generation.config import GenerationConfig
-from jaxlm.hub.config_file import CONFIG, ConfigReader
+from jaxlm.hub.config_file import CODE, CONFIG, ConfigReader
 from jaxlm.hub.files import read_json
 
 GENERATION = "generation_config.json"
@@ -78,6 +78,7 @@ def read_generation_config(
 
     Raises:
       DataError: the file is damaged.
+      UsageError: it names Python code.
     """
     there = (folder / GENERATION).exists()
     values = read_json(folder, GENERATION) if there else dict(older or {})
@@ -86,6 +87,8 @@ def read_generation_config(
         if there and (found := _entries(values[name])) > MOST_ENTRIES:
             raise DataError(f"{place}: {name[:100]} has {found:,} entries; it may have at most {MOST_ENTRIES:,}")
     reader = ConfigReader(values, place)
+    reader.refuse_code()
+    reader.ignore(*CODE)
     ends = reader.token_id("eos_token_id") if reader.has("eos_token_id") else token_ids.get("eos_token_id")
     end_ids = tuple(end for end in (ends if isinstance(ends, list) else [ends]) if end is not None and end >= 0)
     sampling = reader.get("do_sample", bool, False)

@@ -86,12 +86,13 @@ def family_of(reader: ConfigReader) -> Family:
     """Returns the family that a config.json names.
 
     Raises:
-      UsageError: it is not known.
+      UsageError: it is not known, or is defined by code that comes with it.
       DataError: it names none.
     """
     model_type = reader.get("model_type", str)
     families = {name: family for family in FAMILIES for name in family.model_types}
     if model_type not in families:
+        reader.refuse_code()
         error = unknown_name("model_type", model_type[:100], families)
         raise UsageError(f"{reader.where}: {error}")
     return families[model_type]

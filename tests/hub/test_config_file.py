@@ -3,7 +3,7 @@ import json
 import pytest
 
 from jaxlm.errors import DataError, UsageError
-from jaxlm.hub.config_file import ConfigReader, read_config_file
+from jaxlm.hub.config_file import CODE, ConfigReader, read_config_file
 
 
 def reader(**values):
@@ -93,6 +93,8 @@ def test_fields_of_all_models_that_change_the_maths_are_not_harmless(name, value
         {"_model_name_or_path": "Some model 8k", "unk_token_id": 0, "mask_token_id": 4, "image_token_id": 9},
         {"_is_quantized": False, "attn_implementation": "sdpa", "torch_dtype": "bfloat16", "use_cache": True},
         {"transformers.js_config": {"dtype": "q4"}, "is_llama_config": True, "rope_interleaved": False},
+        {"max_sequence_length": 2048, "custom_pipelines": {"text-generation": {"impl": "own.Pipeline"}}},
+        {"unsloth_version": "2024.9", "unsloth_fixed": True, "unsloth_training_statistics": {"steps": 3}},
         {"task_specific_params": {"summarization": {"num_beams": 4}}, "_attn_implementation_autoset": True},
     ],
 )
@@ -108,9 +110,15 @@ def test_what_looks_like_bookkeeping_and_may_change_the_maths_is_refused(values)
 
 @pytest.mark.parametrize("name", ["auto_map", "trust_remote_code"])
 def test_a_model_with_its_own_code_is_refused(name):
-    with pytest.raises(UsageError, match=f"{name}.*does not run"):
-        reader(**{name: {"AutoModel": "evil.Model"}})
-    assert not reader(**{name: None}).has(name)
+    values = {name: {"AutoModel": "evil.Model"}}
+    for refuse in (ConfigReader.finish, ConfigReader.refuse_code):
+        with pytest.raises(UsageError, match=f"{name}.*does not run"):
+            refuse(reader(**values))
+        refuse(reader(**{name: None}))
+        refuse(reader(**{name: {}}))
+    known = reader(**values)
+    known.ignore(*CODE)
+    known.finish()
 
 
 def test_labels():

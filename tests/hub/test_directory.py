@@ -195,7 +195,11 @@ BAD = {
     "a missing shard": (lose_a_shard, DataError, "1 of them are missing: model-00002-of-"),
     "a path that escapes": (escape, DataError, r"'\.\./outside\.safetensors', which is not a plain file name"),
     "a link that escapes": (link, DataError, "link out of its folder"),
-    "auto_map": (lambda f: change(f, auto_map={"AutoModel": "evil.Model"}), UsageError, "which jaxlm does not run"),
+    "auto_map": (
+        lambda f: change(f, auto_map={"AutoModel": "evil.Model"}, architectures=["Evil"]),
+        UsageError,
+        "which jaxlm does not run",
+    ),
     "pickle only": (only_pickles, UsageError, "pytorch_model.bin only.*save_pretrained"),
     "unknown family": (lambda f: change(f, model_type="gpt5"), UsageError, r"model_type 'gpt5' \(did you mean"),
     "unknown class": (lambda f: change(f, architectures=["GPT2Evil"]), UsageError, "these are: GPT2LMHeadModel"),

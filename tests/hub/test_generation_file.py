@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from jaxlm.errors import DataError
+from jaxlm.errors import DataError, UsageError
 from jaxlm.generation.config import GenerationConfig
 from jaxlm.hub.generation_file import FoundGeneration, generation_values, read_generation_config
 
@@ -116,6 +116,12 @@ def test_damaged_values_are_errors(tmp_path, values):
 def test_absurd_values_are_errors_that_name_the_bound(tmp_path, values, message):
     with pytest.raises(DataError, match=rf"generation_config\.json: .*{message}"):
         read(tmp_path, **values)
+
+
+def test_code_of_its_own_is_an_error(tmp_path):
+    with pytest.raises(UsageError, match=r"generation_config\.json has trust_remote_code: .* does not run"):
+        read(tmp_path, trust_remote_code=True)
+    assert read(tmp_path, trust_remote_code=False, do_sample=True) == read(tmp_path, do_sample=True)
 
 
 @pytest.mark.parametrize(

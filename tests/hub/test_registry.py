@@ -74,6 +74,21 @@ def test_classes_and_labels():
     assert family.read(ConfigReader({"model_type": "gpt2"}, "x")).task_head == "language_model"
 
 
+@pytest.mark.parametrize("name", ["auto_map", "trust_remote_code"])
+def test_code_beside_a_known_class_is_no_reason_to_refuse_and_elsewhere_it_is(name):
+    code = {name: {"AutoModelForCausalLM": "modeling_own.LlamaForCausalLM"}}
+    _, values = family_for(LLAMA)
+    config = family_of(ConfigReader(values, "x")).read(ConfigReader(values, "x"))
+    assert family_named("llama").read(ConfigReader(values | code, "x")) == config
+    assert name not in family_for(config)[1]
+    named_none = {key: value for key, value in values.items() if key != "architectures"}
+    for other in (named_none, {**values, "architectures": []}, {**values, "architectures": ["OwnForCausalLM"]}):
+        with pytest.raises(UsageError, match=rf"x has {name}: .* which jaxlm does not run"):
+            family_named("llama").read(ConfigReader(other | code, "x"))
+    with pytest.raises(UsageError, match=rf"x has {name}: .* which jaxlm does not run"):
+        family_of(ConfigReader({**values, **code, "model_type": "own_llama"}, "x"))
+
+
 def test_impossible_values_name_the_file():
     with pytest.raises(UsageError, match=r"config\.json describes a model that cannot be: model\.embed_dim 10"):
         family_named("gpt2").read(ConfigReader({"n_embd": 10, "n_head": 3}, "config.json"))
