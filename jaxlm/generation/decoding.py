@@ -16,6 +16,7 @@ from jaxlm.generation.config import GenerationConfig
 from jaxlm.generation.prefill import DecodingState, prefill, run_decoder
 from jaxlm.generation.sampling import sample
 from jaxlm.models.config import ModelConfig
+from jaxlm.models.rotary import longest_before_switch
 from jaxlm.nn.linear import DecodingKernel
 from jaxlm.nn.stack import with_layout
 
@@ -137,12 +138,16 @@ class TokenGenerator:
             )
         assert config.max_length is not None
         self.max_length = config.max_length
+        self._switch = longest_before_switch(config)
         self.config, self.params = decoding_layout(config, params)
 
     def stream(
         self, prompts: Sequence[Sequence[int]], options: GenerationConfig, eos_id: int | None, chunk: int
     ) -> Iterator[list[list[int]]]:
         """Yields the new tokens of each prompt, up to `chunk` at a time.
+
+        Of a model with rotary scaling of the kind 'longrope', all rows have the long factors from where the longest
+        passes the original context, and what was read with the short ones is read again.
 
         Args:
           prompts: token ids, at least one for each prompt; they may differ in length. An encoder reads them as the
@@ -171,12 +176,20 @@ class TokenGenerator:
           Up to num_beams texts for each prompt, the best first.
 
         Raises:
-          UsageError: as `stream`; or a prompt that fills the context.
+          UsageError: as `stream`; a prompt that fills the context; or texts that may outgrow the original context of a
+            model whose rotary frequencies change there ('longrope').
         """
         texts, sources = self._checked(prompts, options)
         lengths = np.array([len(text) for text in texts])
         # The token after a full context is still drawn from it.
         limits = np.minimum(options.max_new_tokens, self.max_length - lengths + 1)
+        longest = int(lengths.max())
+        if self._switch is not None and longest <= self._switch < longest + int(limits.max()) - 1:
+            raise UsageError(
+                f"a beam search of {longest} prompt tokens and {limits.max()} new ones would pass the {self._switch} "
+                "of model.rotary_scaling.original_max_length, where the model changes its rotary factors: ask for "
+                "fewer, or sample with num_beams 1"
+            )
         tokens, segment_ids = _padded(texts, "left")
         capacity = min(_capacity(tokens.shape[1] + int(limits.max())), tokens.shape[1] + self.max_length)
         state = prefill(self.config, self.params, (tokens, segment_ids), capacity, jnp.int32(0), sources)
@@ -241,6 +254,10 @@ class TokenGenerator:
             # The token after a full context is still drawn from it; it need not be attended to.
             longest = max(len(text) for text, over in zip(texts, ended, strict=True) if not over)
             span = min(remaining, self.max_length - longest + 1)
+            # What was read with other rotary frequencies is read again with those of a longer text.
+            longest = max(map(len, texts))
+            if self._switch is not None and longest <= self._switch:
+                span = min(span, self._switch - longest + 1)
             capacity = min(_capacity(tokens.shape[1] + span), tokens.shape[1] + self.max_length)
             state = prefill(self.config, self.params, (tokens, segment_ids), capacity, jnp.int32(drawn), sources)
             state = state.replace(done=jnp.asarray(ended))

@@ -20,17 +20,20 @@ _FACTOR = {"factor": "factor"}
 _ORIGINAL = {"original_max_length": "original_max_position_embeddings"}
 _LLAMA3 = {"low_frequency_factor": "low_freq_factor", "high_frequency_factor": "high_freq_factor"}
 _YARN = {name: name for name in ("beta_fast", "beta_slow", "attention_factor", "mscale", "mscale_all_dim", "truncate")}
+_LONGROPE = {"short_factors": "short_factor", "long_factors": "long_factor"}
 SCALINGS: Mapping[str, Mapping[str, str]] = {
     "linear": _FACTOR,
     "dynamic": _FACTOR,
     "yarn": _FACTOR | _ORIGINAL | _YARN,
     "llama3": _FACTOR | _ORIGINAL | _LLAMA3,
+    "longrope": _FACTOR | _ORIGINAL | {"attention_factor": "attention_factor"} | _LONGROPE,
 }
 # Those whose max_position_embeddings is always the context of pretraining.
 SCALED_ALWAYS = ("linear", "dynamic")
 _REQUIRED = _FACTOR | _ORIGINAL | _LLAMA3
 _DEFAULTS = RotaryScaling()
-KINDS = {"truncate": bool, "original_max_length": int}
+KINDS = {"truncate": bool, "original_max_length": int, "short_factors": list, "long_factors": list}
+MOST_FACTORS = 4096  # of a longrope: far more than heads have pairs of features
 
 
 def read_rope(reader: ConfigReader, default_theta: float = DEFAULT_THETA) -> dict[str, Any]:
@@ -93,7 +96,12 @@ def rotary_fields(rope: Mapping[str, Any], where: str, max_length: int) -> dict[
         for ours, theirs in SCALINGS[kind].items():
             value = reader.get(theirs, KINDS.get(ours, float), None)
             if value is not None:
-                scaling[ours] = value
+                scaling[ours] = _factors(value, theirs, reader.where) if ours in _LONGROPE else value
+        if kind == "longrope":
+            if not scaling.keys() >= _LONGROPE.keys():
+                raise DataError(f"{where}: the rotary scaling 'longrope' lacks short_factor or long_factor")
+            # Without a factor the reference takes the ratio of both contexts; one below 1 is like none.
+            scaling.setdefault("factor", max(1.0, max_length / max(1, scaling.get("original_max_length", max_length))))
         if "factor" not in scaling:
             raise DataError(f"{where}: the rotary scaling {kind!r} lacks its factor")
         if kind == "llama3" and not {"low_frequency_factor", "high_frequency_factor"} <= scaling.keys():
@@ -107,13 +115,22 @@ def rotary_fields(rope: Mapping[str, Any], where: str, max_length: int) -> dict[
     return fields
 
 
+def _factors(values: list, name: str, where: str) -> tuple[float, ...]:
+    """A list of positive numbers as a tuple."""
+    if len(values) > MOST_FACTORS:
+        raise DataError(f"{where}: {name} has {len(values):,} entries; {MOST_FACTORS:,} are read at most")
+    if not all(type(value) in (int, float) and 0 < value <= LARGEST_NUMBER for value in values):
+        raise DataError(f"{where}: {name} must be a list of positive numbers")
+    return tuple(map(float, values))
+
+
 def with_scaled_context(config: ModelConfig) -> ModelConfig:
     """The model with the context that its scaling reaches.
 
     `max_position_embeddings` is the context of pretraining where the scaling is linear or dynamic, which reach `factor`
-    times as far, and also in the files with yarn whose original_max_position_embeddings is not less. With llama3, and
-    where yarn's original is less, it is the whole context already. transformers itself has no limit; these are the
-    rules of the servers that have one (vLLM).
+    times as far, and also in the files with yarn whose original_max_position_embeddings is not less. With llama3 and
+    longrope, and where yarn's original is less, it is the whole context already. transformers itself has no limit;
+    these are the rules of the servers that have one (vLLM).
     """
     scaling, length = config.rotary_scaling, config.max_length
     if config.positions != "rotary" or length is None:
@@ -154,6 +171,8 @@ def rope_parameters(config: ModelConfig) -> dict[str, Any]:
             value = getattr(scaling, ours)
             if ours == "original_max_length":
                 value = value or config.max_length
+            if ours in _LONGROPE:
+                value = list(value)
             if ours in _REQUIRED or value != getattr(_DEFAULTS, ours):
                 rope[theirs] = value
     return rope

@@ -1,5 +1,6 @@
 """The description of a model: data only, so that reading or validating one needs no JAX."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,12 +22,13 @@ _FIXED = {
 class RotaryScaling:
     """How rotary positions reach beyond the lengths of pretraining; see `jaxlm.nn.rotary` for the formulas."""
 
-    kind: Literal["none", "linear", "ntk", "dynamic", "yarn", "llama3"] = "none"
-    """Scheme; 'ntk' changes the base once, 'dynamic' with the length of the sequence."""
+    kind: Literal["none", "linear", "ntk", "dynamic", "yarn", "llama3", "longrope"] = "none"
+    """Scheme; 'ntk' changes the base once, 'dynamic' with the length of the sequence, and 'longrope' has factors of
+    each wavelength, some for sequences within the context of pretraining and others for longer ones."""
     factor: float = 1.0
     """How many times longer than in pretraining."""
     original_max_length: int | None = None
-    """Context of pretraining; none means model.max_length."""
+    """Context of pretraining; none means model.max_length (longrope must name it)."""
     low_frequency_factor: float = 1.0
     """llama3: wavelengths longer than original_max_length / this are divided by `factor`."""
     high_frequency_factor: float = 4.0
@@ -36,13 +38,19 @@ class RotaryScaling:
     beta_slow: float = 1.0
     """yarn: features with fewer rotations than this are divided by `factor`."""
     attention_factor: float | None = None
-    """yarn: multiplies cosines and sines; none means 0.1 ln(factor) + 1 (or what mscale says)."""
+    """yarn, longrope: multiplies cosines and sines; none means 0.1 ln(factor) + 1 (yarn, or what mscale says), or
+    sqrt(1 + ln(factor) / ln(original_max_length)) (longrope)."""
     mscale: float | None = None
     """yarn: with mscale_all_dim, replaces the coefficient 0.1 by 0.1 * mscale (DeepSeek's form)."""
     mscale_all_dim: float | None = None
     """yarn: see mscale."""
     truncate: bool = True
     """yarn: round the bounds of the ramp to whole features."""
+    short_factors: tuple[float, ...] = ()
+    """longrope: what each wavelength is multiplied by in sequences of at most original_max_length tokens, one number
+    for each pair of rotated features."""
+    long_factors: tuple[float, ...] = ()
+    """longrope: the same in longer sequences."""
 
     def validate(self) -> None:
         """Raises UsageError for a value out of range."""
@@ -52,6 +60,17 @@ class RotaryScaling:
             raise UsageError(
                 f"model.rotary_scaling.original_max_length is {self.original_max_length}; it must be at least 1"
             )
+        for name in ("short_factors", "long_factors"):
+            values = getattr(self, name)
+            if bool(values) != (self.kind == "longrope"):
+                raise UsageError(
+                    f"model.rotary_scaling.{name} and model.rotary_scaling.kind 'longrope' go together; the kind is "
+                    f"{self.kind!r}, with {len(values)} factors"
+                )
+            if not all(0 < value < math.inf for value in values):
+                raise UsageError(f"model.rotary_scaling.{name} must all be positive and finite")
+        if self.kind == "longrope" and (self.original_max_length or 1) < 2:
+            raise UsageError("model.rotary_scaling.kind 'longrope' needs an original_max_length of at least 2")
 
 
 @dataclass(frozen=True)
@@ -336,6 +355,14 @@ class ModelConfig:
                 "'relative_buckets' is that bias alone"
             )
         self.rotary_scaling.validate()
+        if self.positions == "rotary" and self.rotary_scaling.kind == "longrope":
+            for name in ("short_factors", "long_factors"):
+                count = len(getattr(self.rotary_scaling, name))
+                if count != self.rotary_dim // 2:
+                    raise UsageError(
+                        f"model.rotary_scaling.{name} has {count} factors; the {self.rotary_dim} rotated features of a "
+                        f"head need {self.rotary_dim // 2}"
+                    )
         self._validate_layers()
         self._validate_architecture()
         if self.attention != "reference" and self.attention_dropout_rate:

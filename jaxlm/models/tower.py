@@ -162,12 +162,13 @@ class Tower(nn.Module):
                 encoder_segment_ids = cache.encoder_segment_ids
         local = tuple(config.is_local(layer) for layer in range(self.num_layers))
         rotary = tuple(config.is_rotary(layer) for layer in range(self.num_layers))
+        real = None if segment_ids is None else segment_ids != 0
         inputs = BlockInputs(
             mask=mask,
-            phases=global_phases(config, positions) if any(rotary) else None,
-            local_phases=local_phases(config, positions) if any(rotary) and any(local) else None,
+            phases=global_phases(config, positions, real) if any(rotary) else None,
+            local_phases=local_phases(config, positions, real) if any(rotary) and any(local) else None,
             bias=self._position_bias(distances(time, time if cache is None else cache.capacity, mask.offset)),
-            token_mask=None if segment_ids is None else segment_ids != 0,
+            token_mask=real,
             encoded=encoded,
             encoded_mask=AttentionMask(query_segments=segment_ids, key_segments=encoder_segment_ids),
             cache_index=None if cache is None else cache.index,

@@ -6,6 +6,7 @@ position 1,000,000 one more rounding of a frequency turns a feature by a tenth o
 """
 
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +23,7 @@ def rotary_frequencies(rotary_dim: int, theta: float) -> np.ndarray:
     Returns:
       [rotary_dim // 2] float32, `1 / theta ** (2 i / rotary_dim)`.
     """
-    # The power is exact before it is rounded; on the device it is off by up to 14 units in the last place.
-    wavelengths = np.power(float(theta), _exponents(rotary_dim).astype(np.float64)).astype(np.float32)
-    return np.float32(1) / wavelengths
+    return np.float32(1) / _wavelengths(rotary_dim, theta)
 
 
 def linear_scaling(frequencies: np.ndarray, factor: float) -> np.ndarray:
@@ -154,6 +153,45 @@ def llama3_scaling(
     return np.where(wavelengths < original_max_length / high_frequency_factor, frequencies, scaled)
 
 
+def longrope_frequencies(
+    rotary_dim: int,
+    theta: float,
+    short_factors: Sequence[float],
+    long_factors: Sequence[float],
+    length: int | jax.Array,
+    original_max_length: int,
+) -> jax.Array:
+    """LongRoPE's frequencies (Ding et al. 2024, section 3): each wavelength is multiplied by a factor of its own.
+
+    The factors were found by a search. There are two sets of them: the long one is for sequences longer than the
+    context of pretraining, the short one for all others, and one set holds for all positions of a sequence. A batch
+    counts as one sequence here, as long as its longest, which is the rule of transformers as well.
+
+    Args:
+      rotary_dim: features of a head that are rotated, even.
+      theta: base of the progression in pretraining.
+      short_factors: rotary_dim // 2 numbers.
+      long_factors: rotary_dim // 2 numbers.
+      length: tokens of the sequence (the last position + 1); may be traced.
+      original_max_length: context of pretraining.
+
+    Returns:
+      [rotary_dim // 2] float32; cosines and sines also take `longrope_attention_factor`.
+    """
+    wavelengths = _wavelengths(rotary_dim, theta)
+    short, long = (np.float32(1) / (np.array(each, np.float32) * wavelengths) for each in (short_factors, long_factors))
+    return jnp.where(length > original_max_length, long, short)
+
+
+def longrope_attention_factor(factor: float, original_max_length: int) -> float:
+    """What LongRoPE multiplies cosines and sines by at any length (the code published with Ding et al. 2024).
+
+    It keeps the entropy of attention as the context grows from original_max_length, at least 2, to `factor` times that:
+    `sqrt(1 + ln(factor) / ln(original_max_length))`.
+    """
+    return math.sqrt(1 + math.log(factor) / math.log(original_max_length)) if factor > 1 else 1.0
+
+
 def rotary_phases(
     positions: jax.Array, frequencies: np.ndarray | jax.Array, factor: float = 1.0
 ) -> tuple[jax.Array, jax.Array]:
@@ -162,7 +200,7 @@ def rotary_phases(
     Args:
       positions: [batch, time] int32.
       frequencies: [rotary_dim // 2] float32, from a function of this file.
-      factor: multiplies cosines and sines (YaRN's attention factor).
+      factor: multiplies cosines and sines (the attention factor of YaRN or LongRoPE).
 
     Returns:
       Two float32 arrays [batch, 1, time, rotary_dim // 2]; the second axis broadcasts over heads.
@@ -188,6 +226,12 @@ def rotate(x: jax.Array, phases: tuple[jax.Array, jax.Array]) -> jax.Array:
     first, second, rest = wide[..., :pairs], wide[..., pairs : 2 * pairs], x[..., 2 * pairs :]
     rotated = [first * cos - second * sin, second * cos + first * sin]
     return jnp.concatenate([part.astype(x.dtype) for part in rotated] + ([rest] if rest.shape[-1] else []), axis=-1)
+
+
+def _wavelengths(rotary_dim: int, theta: float) -> np.ndarray:
+    """`theta ** (2 i / rotary_dim)`, the wavelengths over 2 pi: [rotary_dim // 2] float32."""
+    # The power is exact before it is rounded; on the device it is off by up to 14 units in the last place.
+    return np.power(float(theta), _exponents(rotary_dim).astype(np.float64)).astype(np.float32)
 
 
 def _exponents(rotary_dim: int) -> np.ndarray:

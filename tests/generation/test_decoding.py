@@ -20,7 +20,7 @@ from jaxlm.generation.decoding import (
     decoding_layout,
 )
 from jaxlm.generation.prefill import prefill
-from jaxlm.models.config import ModelConfig
+from jaxlm.models.config import ModelConfig, RotaryScaling
 from jaxlm.nn.linear import DecodingKernel
 
 from ..models.small_models import BASE, forward, in_layout, random_params, random_tokens
@@ -83,6 +83,41 @@ def test_greedy_tokens_of_prompts_of_any_length_are_those_of_the_naive_loop_far_
     expected = [naive_greedy(config, params, prompt, GREEDY.max_new_tokens) for prompt in PROMPTS]
     assert all(len(set(pairwise(row[10:]))) > 5 for row in expected)
     assert all_tokens(TokenGenerator(config, params), PROMPTS, GREEDY) == expected
+
+
+def test_a_text_that_outgrows_the_short_factors_of_longrope_is_read_again_with_the_long_ones():
+    original = 8
+    scaling = RotaryScaling("longrope", 2.0, original, short_factors=(1.0, 1.5), long_factors=(3.0, 9.0))
+    config = replace(ROTARY, rotary_theta=100.0, rotary_scaling=scaling)
+    params = random_params(config, seed=5)
+    prompts = [[3, 5, 1], random_tokens(config, (5,)).tolist()]
+
+    def whole(config: ModelConfig, texts: list[list[int]]) -> np.ndarray:
+        """The next token of each row by one pass over the batch, padded to the context at its right."""
+        real = np.arange(CONTEXT) < np.array([[len(text)] for text in texts])
+        rows = np.zeros((2, CONTEXT), np.int32)
+        rows[real] = list(chain.from_iterable(texts))
+        logits, _ = forward(config, params, rows, None, real.astype(np.int32))
+        return np.asarray(logits)[np.arange(2), [len(text) - 1 for text in texts]].argmax(-1)
+
+    expected = [list(prompt) for prompt in prompts]
+    mixed = 0
+    for _ in range(11):
+        new = whole(config, expected)
+        longest = max(map(len, expected))
+        other = replace(scaling, original_max_length=CONTEXT if longest > original else 2)
+        mixed += (new != whole(replace(config, rotary_scaling=other), expected)).sum()
+        expected = [[*text, int(token)] for text, token in zip(expected, new, strict=True)]
+    assert mixed > 4  # which factors hold makes a difference
+    generator = TokenGenerator(config, params)
+    for chunk in (64, 3):
+        new = all_tokens(generator, prompts, replace(GREEDY, max_new_tokens=11), chunk=chunk)
+        assert [prompt + row for prompt, row in zip(prompts, new, strict=True)] == expected
+    few, many = (replace(GREEDY, max_new_tokens=count, num_beams=2) for count in (4, 5))
+    assert generator.search(prompts, few, None)
+    with pytest.raises(UsageError, match="a beam search of 5 prompt tokens and 5 new ones would pass the 8 of"):
+        generator.search(prompts, many, None)
+    assert TokenGenerator(replace(config, rotary_scaling=RotaryScaling()), params).search(prompts, many, None)
 
 
 def test_scanned_parameters_give_the_tokens_of_unrolled_ones(generator, greedy):

@@ -8,6 +8,7 @@ from jaxlm.hub.rope import read_rope, rope_parameters, rotary_fields
 from jaxlm.models.config import ModelConfig, RotaryScaling
 
 LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+FACTORS = {"short_factor": [1.0, 1.5], "long_factor": [2.0, 4.0]}
 
 
 def read(**values):
@@ -51,6 +52,16 @@ def test_types_of_layers_have_their_own():
             {"rope_type": "yarn", "factor": 4.0, "mscale": 0.7, "mscale_all_dim": 0.5, "truncate": False},
             RotaryScaling("yarn", 4.0, 4096, mscale=0.7, mscale_all_dim=0.5, truncate=False),
         ),
+        (
+            {"rope_type": "longrope", "factor": 4.0, "original_max_position_embeddings": 1024, **FACTORS},
+            RotaryScaling("longrope", 4.0, 1024, short_factors=(1.0, 1.5), long_factors=(2.0, 4.0)),
+        ),
+        (
+            {"rope_type": "longrope", "factor": 4.0, "attention_factor": 1.2, **FACTORS},
+            RotaryScaling(
+                "longrope", 4.0, 4096, attention_factor=1.2, short_factors=(1.0, 1.5), long_factors=(2.0, 4.0)
+            ),
+        ),
     ],
 )
 def test_scalings_come_and_go(theirs, ours):
@@ -65,7 +76,10 @@ def test_scalings_come_and_go(theirs, ours):
 @pytest.mark.parametrize(
     ("rope", "message"),
     [
-        ({"rope_type": "longrope", "factor": 2.0}, "rope_type 'longrope' is not supported; known: default, linear"),
+        ({"rope_type": "su", "factor": 2.0}, "rope_type 'su' is not supported; known: default, linear, .*, longrope"),
+        ({"rope_type": "longrope", "factor": 2.0, "short_factor": [1.0]}, "lacks short_factor or long_factor"),
+        ({"rope_type": "longrope", "short_factor": [1.0], "long_factor": [True]}, "long_factor must be a list of pos"),
+        ({"rope_type": "longrope", "short_factor": [1.0], "long_factor": [2.0] * 4097}, "4,097 entries; 4,096 are"),
         ({"rope_type": "linear"}, "lacks its factor"),
         ({"rope_type": "llama3", "factor": 2.0}, "lacks low_freq_factor"),
         ({"rope_type": "linear", "factor": 2.0, "beta_fast": 3.0}, "beta_fast = 3.0"),
@@ -75,6 +89,17 @@ def test_scalings_come_and_go(theirs, ours):
 def test_what_is_not_supported_is_an_error(rope, message):
     with pytest.raises((UsageError, DataError), match=message):
         fields(rope_parameters=rope)
+
+
+def test_the_factor_of_longrope_is_the_ratio_of_both_contexts_where_none_is_named():
+    longrope = {"rope_type": "longrope", "short_factor": [1, 1.5], "long_factor": [2.0, 4.0]}
+    named = {"original_max_position_embeddings": 1024}
+    assert fields(rope_parameters={**longrope, **named})["rotary_scaling"].factor == 4.0
+    assert fields(rope_parameters={**longrope, **named, "factor": 3.0})["rotary_scaling"].factor == 3.0
+    scaling = fields(rope_parameters=longrope)["rotary_scaling"]
+    assert (scaling.factor, scaling.original_max_length, scaling.short_factors) == (1.0, 4096, (1.0, 1.5))
+    shorter = fields(rope_parameters={**longrope, "original_max_position_embeddings": 8192})["rotary_scaling"]
+    assert (shorter.factor, shorter.original_max_length) == (1.0, 8192)
 
 
 def test_a_scaling_that_theirs_lacks_cannot_be_written():
@@ -92,6 +117,10 @@ def test_a_scaling_that_theirs_lacks_cannot_be_written():
         ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}, 128),
         ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8}, 32),
         ({"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}, 32),
+        (
+            {"rope_type": "longrope", "original_max_position_embeddings": 8, **{k: 2 * v for k, v in FACTORS.items()}},
+            32,
+        ),
     ],
 )
 def test_the_context_is_what_the_scaling_reaches(rope, longest):

@@ -28,6 +28,13 @@ SCALINGS = {
         "truncate": False,
     },
     "yarn, factor": {"rope_type": "yarn", "factor": 8.0, "attention_factor": 1.3},
+    "longrope": {
+        "rope_type": "longrope",
+        "factor": 3.0,
+        "original_max_position_embeddings": ORIGINAL,
+        "short_factor": [1.0, 1.2, 1.5, 1.9],
+        "long_factor": [1.1, 2.0, 4.0, 8.0],
+    },
     "llama3": {
         "rope_type": "llama3",
         "factor": 8.0,

@@ -17,6 +17,9 @@ SCALINGS = {
     "ntk": RotaryScaling("ntk", 2.0),
     "yarn": RotaryScaling("yarn", 4.0, original_max_length=8),
     "llama3": RotaryScaling("llama3", 8.0, original_max_length=8),
+    # Of either side of its switch; where a text passes it, it is read again (see tests/generation/test_decoding.py).
+    "longrope, long": RotaryScaling("longrope", 4.0, 8, short_factors=(1.5, 3.0), long_factors=(2.0, 9.0)),
+    "longrope, short": RotaryScaling("longrope", 4.0, TIME, short_factors=(1.5, 3.0), long_factors=(2.0, 9.0)),
     # Its frequencies change with the length beyond the original one, so that keys in a cache keep older ones, as in
     # transformers; up to there it is exact.
     "dynamic": RotaryScaling("dynamic", 2.0, original_max_length=TIME),

@@ -1,12 +1,15 @@
 """ModelConfig: what it derives and what it refuses."""
 
+import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from jaxlm.errors import UsageError
-from jaxlm.models.config import ModelConfig
+from jaxlm.models.config import ModelConfig, RotaryScaling
 
+LONGROPE = partial(replace, RotaryScaling("longrope", 2.0, 8, short_factors=(1.0, 1.5), long_factors=(2.0, 3.0)))
 XLNET = {
     **{"architecture": "permutation", "positions": "transformer_xl", "norm_position": "post"},
     **{"qkv_bias": False, "attention_output_bias": False},
@@ -30,6 +33,18 @@ def test_widths_follow_from_the_others_unless_given():
         *(({name: 0.0}, f"model.{name}") for name in ("norm_epsilon", "init_std", "rotary_theta")),
         ({"embed_dim": 130}, "model.embed_dim 130 is not divisible by model.num_heads 4"),
         ({"num_kv_heads": 3}, "model.num_heads 4 is not a multiple of model.num_kv_heads 3"),
+        ({"rotary_scaling": RotaryScaling("longrope", 2.0, 8)}, "short_factors and .*'longrope' go together"),
+        (
+            {"rotary_scaling": RotaryScaling("yarn", 2.0, 8, long_factors=(1.0,))},
+            "long_factors and .*the kind is 'yarn'",
+        ),
+        ({"rotary_scaling": LONGROPE(short_factors=(1.0, -2.0))}, "short_factors must all be positive and finite"),
+        ({"rotary_scaling": LONGROPE(long_factors=(math.inf,))}, "long_factors must all be positive and finite"),
+        ({"rotary_scaling": LONGROPE(original_max_length=None)}, "needs an original_max_length of at least 2"),
+        (
+            {"positions": "rotary", "head_dim": 8, "rotary_scaling": LONGROPE(long_factors=(1.0,) * 3)},
+            "short_factors has 2 factors; the 8 rotated features of a head need 4",
+        ),
         ({"positions": "rotary", "head_dim": 7}, "even number of rotated features, not 7"),
         ({"positions": "sinusoidal", "embed_dim": 129, "head_dim": 8}, "even model.embed_dim, not 129"),
         ({"attention": "xla", "attention_dropout_rate": 0.1}, "'xla' has no dropout"),
@@ -65,6 +80,7 @@ def test_impossible_models_are_refused_by_the_name_of_the_field(changes, message
     [
         {},
         {"embed_dim": 130, "head_dim": 32},
+        {"positions": "rotary", "head_dim": 8, "rotary_fraction": 0.5, "rotary_scaling": LONGROPE()},
         {"num_kv_heads": 1},
         {"attention": "cudnn", "dtype": "bfloat16"},
         {"attention": "xla", "dropout_rate": 0.1},

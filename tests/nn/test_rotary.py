@@ -1,5 +1,7 @@
 """Rotary positions: the rotation against its formula, frequencies and their scalings against transformers."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,8 @@ from jaxlm.nn.rotary import (
     dynamic_ntk_frequencies,
     linear_scaling,
     llama3_scaling,
+    longrope_attention_factor,
+    longrope_frequencies,
     ntk_theta,
     rotary_frequencies,
     rotary_phases,
@@ -74,6 +78,11 @@ def test_phases_of_a_million_positions_are_those_of_float32_angles():
 
 MAX_LENGTH = 4096
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": MAX_LENGTH}
+LONGROPE = {
+    **{"rope_type": "longrope", "factor": 4.0, "original_max_position_embeddings": MAX_LENGTH},
+    "short_factor": [1.0, 1.05, 1.1, 1.2, 1.3, 1.5, 1.8, 2.2],
+    "long_factor": [1.1, 1.4, 2.0, 3.0, 5.0, 9.0, 20.0, 40.0],
+}
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 # The settings as transformers names them, and what its version 5.23 gives for 16 features, theta 10,000 and a length
 # of 6,000.
@@ -113,6 +122,13 @@ def scaled_frequencies(rotary_dim: int, theta: float, settings: dict, length: in
         case "yarn":
             options = {name: settings[name] for name in ("beta_fast", "beta_slow", "truncate") if name in settings}
             return yarn_scaling(plain, theta, factor, settings["original_max_position_embeddings"], **options)
+        case "longrope":
+            traced = jax.jit(
+                lambda length: longrope_frequencies(
+                    rotary_dim, theta, settings["short_factor"], settings["long_factor"], length, MAX_LENGTH
+                )
+            )
+            return np.asarray(traced(length))
         case "llama3":
             bounds = (settings["low_freq_factor"], settings["high_freq_factor"])
             return llama3_scaling(plain, factor, *bounds, settings["original_max_position_embeddings"])
@@ -150,8 +166,11 @@ def test_frequencies_are_those_of_transformers(rotary_dim, theta):
     plain, _ = transformers_rope(rotary_dim, theta, {"rope_type": "default"}, 0)
     # 2.5e-7: two units in the last place.
     np.testing.assert_allclose(rotary_frequencies(rotary_dim, theta), plain, rtol=2.5e-7)
-    for name, (settings, _) in RECORDED.items():
-        for length in (100, 6000) if name == "dynamic" else (6000,):
+    pairs = np.arange(rotary_dim // 2)
+    longrope = {**LONGROPE, "short_factor": (1 + pairs / 50).tolist(), "long_factor": (1 + pairs / 2).tolist()}
+    cases = {name: settings for name, (settings, _) in RECORDED.items()} | {"longrope": longrope}
+    for name, settings in cases.items():
+        for length in (100, MAX_LENGTH, MAX_LENGTH + 1, 6000) if name in ("dynamic", "longrope") else (6000,):
             expected, _ = transformers_rope(rotary_dim, theta, settings, length)
             scaled = scaled_frequencies(rotary_dim, theta, settings, length)
             np.testing.assert_allclose(scaled, expected, rtol=1e-6, err_msg=f"{name} at {length}")
@@ -179,6 +198,23 @@ def test_attention_factors_of_yarn_are_those_of_transformers(weights):
     settings |= {k: v for k, v in zip(("mscale", "mscale_all_dim"), weights, strict=True) if v is not None}
     _, expected = transformers_rope(64, 10000.0, settings, 0)
     assert yarn_attention_factor(40.0, *weights) == pytest.approx(expected, rel=1e-12)
+
+
+def test_longrope_divides_frequencies_by_the_factors_of_the_length():
+    plain = rotary_frequencies(16, 10000.0)
+    for length, factors in ((MAX_LENGTH, "short_factor"), (MAX_LENGTH + 1, "long_factor")):
+        scaled = scaled_frequencies(16, 10000.0, LONGROPE, length)
+        np.testing.assert_allclose(scaled, plain / np.array(LONGROPE[factors]), rtol=2.5e-7)
+    assert longrope_attention_factor(4.0, MAX_LENGTH) == pytest.approx(math.sqrt(1 + math.log(4) / math.log(4096)))
+    assert longrope_attention_factor(32.0, 4096) == pytest.approx(1.1902380714238083)  # Phi-3 mini, 128k
+    assert longrope_attention_factor(1.0, 4096) == 1.0
+
+
+def test_attention_factors_of_longrope_are_those_of_transformers():
+    pytest.importorskip("torch")
+    for factor in (1.0, 4.0, 32.0):
+        _, expected = transformers_rope(16, 10000.0, {**LONGROPE, "factor": factor}, 0)
+        assert longrope_attention_factor(factor, MAX_LENGTH) == pytest.approx(expected, rel=1e-12)
 
 
 def test_ntk_scaling_stretches_the_longest_wavelength_by_the_factor_and_keeps_the_shortest():
