@@ -183,6 +183,12 @@ def llama3(
     return llama(num_layers, embed_dim, num_heads, mlp_dim, **fields | changes)
 
 
+def phi3(num_layers: int, embed_dim: int, num_heads: int, mlp_dim: int, **changes: Any) -> ModelConfig:
+    """Phi-3 (Abdin et al. 2024)."""
+    fields: dict[str, Any] = {"family": "phi3", "vocab_size": 32064, "window": 2047, "layer_pattern": ("local",)}
+    return llama(num_layers, embed_dim, num_heads, mlp_dim, **fields | changes)
+
+
 def qwen2(num_layers: int, embed_dim: int, num_heads: int, mlp_dim: int, **changes: Any) -> ModelConfig:
     """Qwen 2 (Yang et al. 2024)."""
     fields: dict[str, Any] = {"vocab_size": 151936, "max_length": 131072, "rotary_theta": 1e6, "norm_epsilon": 1e-6}
@@ -388,6 +394,24 @@ def lstm(embed_dim: int, dropout_rate: float, init_bound: float) -> ModelConfig:
 
 _MISTRAL: dict[str, Any] = {"num_kv_heads": 8, "max_length": 32768}
 
+# LongRoPE's factors of Phi-3 mini as of July 2024, in the fewest digits that are the published ones in float32.
+_PHI3_MINI_128K = RotaryScaling(
+    "longrope",
+    factor=32.0,
+    original_max_length=4096,
+    short_factors=(
+        *(1.1, 1.1, 1.1, 1.3, 1.35, 1.35, 1.4, 1.55, *(2.0,) * 17, *(2.05,) * 6, 2.1, 2.1, 2.15, *(2.25,) * 5),
+        *(2.4, 2.45, 2.5, 2.7, 2.7, 2.75, 2.8, 2.9, 3.05),
+    ),
+    long_factors=(
+        *(1.07, 1.12, 1.15, 1.42, 1.5699999, 1.8, 2.1299999, 2.1299999, 3.01, 5.9100003, 6.9500003, 9.070001, 9.93),
+        *(10.71, 11.13, 14.61, 15.409999, 19.81, 37.28, 38.28, 38.6, 40.120003, 46.200005, 50.940006, 53.660007),
+        *(54.93739, 56.89739, 57.287388, 59.987385, 60.867386, 60.887386, 61.717392, 62.917393, 62.957394, 63.417393),
+        *(63.817394, 63.837395, 63.897396, 63.937397, 64.0674, 64.11435, 64.12435, 64.15435, 64.19435, 64.244354),
+        *(64.574356, 64.69, 64.76),
+    ),
+)
+
 PRESETS: dict[str, ModelConfig] = {
     "bert-tiny": bert(2, 128, 2),
     "bert-mini": bert(4, 256, 4),
@@ -441,6 +465,10 @@ PRESETS: dict[str, ModelConfig] = {
     "mistral-7b-v0.1": llama(32, 4096, 32, 14336, **_MISTRAL, family="mistral", window=4096, layer_pattern=("local",)),
     "mixtral-8x7b-v0.1": llama(
         32, 4096, 32, 14336, **_MISTRAL, family="mixtral", rotary_theta=1e6, num_experts=8, router_loss_weight=0.02
+    ),
+    "phi-3-mini-4k-instruct": phi3(32, 3072, 32, 8192),
+    "phi-3-mini-128k-instruct": phi3(
+        32, 3072, 32, 8192, max_length=131072, window=262144, rotary_scaling=_PHI3_MINI_128K
     ),
     "qwen2-0.5b": qwen2(24, 896, 14, 4864, num_kv_heads=2),
     "qwen2-1.5b": qwen2(28, 1536, 12, 8960, num_kv_heads=2),

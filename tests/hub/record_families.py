@@ -33,6 +33,8 @@ SIZES: dict[str, Any] = {
 GROUPED = {**SIZES, "num_key_value_heads": 2}
 SCALED = {"rope_type": "llama3", "rope_theta": 100.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 
+LONGROPE = {"rope_type": "longrope", "rope_theta": 100.0, "factor": 10.0}
+
 
 def decoder_inputs() -> dict[str, np.ndarray]:
     """A whole row, and a left-padded one."""
@@ -127,6 +129,17 @@ MODELS: dict[str, Model] = {
     "mistral": (lambda t: t.MistralForCausalLM(t.MistralConfig(**GROUPED, sliding_window=4)), decoder_inputs),
     "mixtral": (
         lambda t: t.MixtralForCausalLM(t.MixtralConfig(**GROUPED, num_local_experts=3)),
+        decoder_inputs,
+    ),
+    "phi3": (
+        lambda t: t.Phi3ForCausalLM(
+            t.Phi3Config(
+                **GROUPED,
+                **{"sliding_window": 4, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2},
+                original_max_position_embeddings=3,
+                rope_parameters={**LONGROPE, "short_factor": [1.0, 1.5], "long_factor": [2.0, 5.0]},
+            )
+        ),
         decoder_inputs,
     ),
     "qwen2": (

@@ -66,6 +66,8 @@ COUNTS = {
     "llama-3.2-3b": 3_212_749_824,
     "mistral-7b-v0.1": 7_241_732_096,
     "mixtral-8x7b-v0.1": 46_702_792_704,
+    "phi-3-mini-4k-instruct": 3_821_079_552,
+    "phi-3-mini-128k-instruct": 3_821_079_552,
     "qwen2-0.5b": 494_032_768,
     "qwen2-1.5b": 1_543_714_304,
     "qwen2-7b": 7_615_616_512,
@@ -195,6 +197,7 @@ PEERS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "mistral-7b-v0.1": ("MistralForCausalLM", MISTRAL),
     "mixtral-8x7b-v0.1": ("MixtralForCausalLM", MISTRAL),
+    "phi-3-mini-4k-instruct": ("Phi3ForCausalLM", {}),
     "qwen2-0.5b": (
         "Qwen2ForCausalLM",
         {

@@ -1,7 +1,7 @@
 """Llama 1 to 3 (Touvron et al. 2023, Grattafiori et al. 2024), and what its relatives share with it.
 
-Mistral, Mixtral, Qwen and Gemma are described and named like Llama but for a few fields: their files import `shared`,
-`written` and `entries` from here.
+Mistral, Mixtral, Qwen, Gemma and Phi-3 are described and named like Llama but for a few fields: their files import
+`shared`, `written` and `entries` from here.
 """
 
 from collections.abc import Callable, Mapping
@@ -129,11 +129,28 @@ def feed_forward(config: ModelConfig, ours: str, theirs: str) -> list[Entry]:
     return table
 
 
+def attention(config: ModelConfig, ours: str, theirs: str) -> list[Entry]:
+    """The entries of a layer's attention."""
+    table = []
+    for part, name, bias in (
+        ("query", "q_proj", config.bias_of("qkv")),
+        ("key", "k_proj", config.bias_of("qkv")),
+        ("value", "v_proj", config.bias_of("qkv")),
+        ("output", "o_proj", config.bias_of("attention_output")),
+    ):
+        table += linear(f"{ours}/attention/{part}", f"{theirs}.self_attn.{name}", bias)
+    if config.qk_norm:
+        table += norm(f"{ours}/attention/query_norm", f"{theirs}.self_attn.q_norm", bias=False)
+        table += norm(f"{ours}/attention/key_norm", f"{theirs}.self_attn.k_norm", bias=False)
+    return table
+
+
 def entries(
     config: ModelConfig,
     norms: Mapping[str, str] = NORMS,
     feed_forward: Callable[[ModelConfig, str, str], list[Entry]] = feed_forward,
     answer_base: str = "model",
+    attention: Callable[[ModelConfig, str, str], list[Entry]] = attention,
 ) -> list[Entry]:
     """The table of tensors of Llama and its relatives; see Family.
 
@@ -142,6 +159,7 @@ def entries(
       norms: names of a layer's normalisations, ours and theirs.
       feed_forward: makes the entries of a feed-forward layer from (config, our layer, their layer).
       answer_base: what the bare model is called in the class for question answering.
+      attention: makes the entries of attention, as `feed_forward`.
     """
     base = answer_base if config.task_head == "question_answering" else "model"
     tied = config.head == "tied"
@@ -150,16 +168,7 @@ def entries(
     ]
     for layer in range(config.num_layers):
         ours, theirs = f"layers/{layer}", f"{base}.layers.{layer}"
-        for part, name, bias in (
-            ("query", "q_proj", config.bias_of("qkv")),
-            ("key", "k_proj", config.bias_of("qkv")),
-            ("value", "v_proj", config.bias_of("qkv")),
-            ("output", "o_proj", config.bias_of("attention_output")),
-        ):
-            table += linear(f"{ours}/attention/{part}", f"{theirs}.self_attn.{name}", bias)
-        if config.qk_norm:
-            table += norm(f"{ours}/attention/query_norm", f"{theirs}.self_attn.q_norm", bias=False)
-            table += norm(f"{ours}/attention/key_norm", f"{theirs}.self_attn.k_norm", bias=False)
+        table += attention(config, ours, theirs)
         for our_name, name in norms.items():
             table += norm(f"{ours}/{our_name}", f"{theirs}.{name}", bias=False)
         table += feed_forward(config, ours, theirs)
