@@ -135,6 +135,8 @@ def _train(
             write_report(folder.path)
         return TrainResult(folder, newest, None)
 
+    if start is not None:
+        start = start.with_layers(experiment.model.layers)  # on the one device that it lies on, so before the mesh
     with contextlib.ExitStack() as stack:
         # Restore, or draw: a new state is drawn only where no checkpoint is.
         mesh = make_mesh(experiment.mesh)
@@ -144,7 +146,6 @@ def _train(
         layout = make_layout(experiment, optimizer, mesh)
         step = newest or 0
         if newest is None:
-            start = None if start is None else start.with_layers(experiment.model.layers)
             state, frozen = first_state(experiment, folder, layout, optimizer, start, say)
             start = None  # the run lets go of its weights once it has taken them
             release_freed_memory()
