@@ -13,6 +13,8 @@ import pytest
 
 import jaxlm
 from jaxlm.cli import main
+from jaxlm.hub.registry import FAMILIES
+from jaxlm.models.presets import PRESETS
 
 from .slow_cases import slow_after
 from .small_exports import export_small
@@ -72,6 +74,18 @@ def test_a_command_of_the_documents_is_understood(document, words, monkeypatch, 
         monkeypatch.setattr(module, "parse_options", parse)
     with pytest.raises(StopHereError):
         importlib.import_module(f"jaxlm.cli.{words[0]}").run(words[1:])
+
+
+def test_the_numbers_of_families_and_presets_are_those_that_there_are():
+    readme, families = ((ROOT / name).read_text("utf-8") for name in ("README.md", "docs/families.md"))
+    found = [
+        re.findall(pattern, readme) for pattern in (r"\[(\d+) families\]", r"(\d+) (?:\[presets\]|published sizes)")
+    ]
+    assert found == [[str(len(FAMILIES))], [str(len(PRESETS))] * 2]
+    assert re.findall(r"and (\d+) more are the published", families) == [str(len(PRESETS) - 1)]
+    kinds = {kind for family in FAMILIES for kind in family.model_types}
+    rows = re.findall(r"^\| [^|]+ \| (`[^|]+`) \| [^|]+ \|$", families, re.MULTILINE)
+    assert kinds == {kind for row in rows[1:] for kind in re.findall("`([^`]+)`", row)}
 
 
 def test_what_the_architecture_points_at_is_there():
