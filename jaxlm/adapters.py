@@ -24,7 +24,7 @@ from jaxlm.hub.safetensors import SafetensorsFile, TensorInfo, write_safetensors
 from jaxlm.language_model import LanguageModel
 from jaxlm.models.adapter_config import AdapterConfig
 from jaxlm.models.adapters import PARTS, is_adapted, merged, names, path_of
-from jaxlm.nn.linear import column_norms
+from jaxlm.nn.weights import column_norms
 from jaxlm.run_folder import RunFolder
 from jaxlm.training.stored import read_stored
 

@@ -17,8 +17,8 @@ from jaxlm.generation.prefill import DecodingState, prefill, run_decoder
 from jaxlm.generation.sampling import sample
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.rotary import longest_before_switch
-from jaxlm.nn.linear import DecodingKernel
 from jaxlm.nn.stack import with_layout
+from jaxlm.nn.weights import DecodingKernel
 
 SMALLEST_BUCKET = 16
 

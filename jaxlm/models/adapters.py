@@ -2,7 +2,7 @@
 
 An adapted matrix is kept as a dict of what it is made of: `base` [..., in, out], `lora_a` [..., in, rank], `lora_b`
 [..., rank, out] and, of DoRA, `magnitude` [..., out]. `as_kernels` gives the form that products take
-(`jaxlm.nn.linear.AdaptedKernel`), in which the base needs no gradient; `merged` gives plain matrices.
+(`jaxlm.nn.weights.AdaptedKernel`), in which the base needs no gradient; `merged` gives plain matrices.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,9 +16,9 @@ from jax.sharding import PartitionSpec
 
 from jaxlm.errors import UsageError
 from jaxlm.models.adapter_config import AdapterConfig
-from jaxlm.nn.linear import AdaptedKernel, column_norms
 from jaxlm.nn.parameter import ROLES as PLAIN_ROLES
 from jaxlm.nn.parameter import Role
+from jaxlm.nn.weights import AdaptedKernel, column_norms
 
 PARTS = ("lora_a", "lora_b", "magnitude")
 ROLES: dict[str, Role] = {"base": "matrix", "lora_a": "matrix", "lora_b": "matrix", "magnitude": "scale"}

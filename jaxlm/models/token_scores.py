@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxlm.models.config import ModelConfig
-from jaxlm.nn.linear import matmul
+from jaxlm.nn.linear import matmul, transposed_matmul
 from jaxlm.nn.product import BF16
 from jaxlm.nn.scores import soft_cap_scores
 
@@ -33,7 +33,7 @@ class TokenScores:
     Attributes:
       features: [batch, time, width], of the compute dtype.
       kernel: the token embedding [vocab_size, width] of a tied head, else [width, vocab_size] in any form of
-        `jaxlm.nn.linear`; of its own type, so that its gradient is summed over pieces in that.
+        `jaxlm.nn.weights`; of its own type, so that its gradient is summed over pieces in that.
       bias: [vocab_size], or None.
       config: the model's.
     """
@@ -101,9 +101,7 @@ class TokenScores:
         dtype = jnp.dtype(config.dtype)
         with product_precision(config):
             if config.head == "tied":
-                # Whole rows on every device, as for a lookup; in its own type, which its gradient is to have.
-                table = nn.with_logical_constraint(self.kernel, ("vocab", None))
-                logits = matmul(features, table, dtype, turned=True)
+                logits = transposed_matmul(features, self.kernel, "vocab", dtype)
             else:
                 logits = matmul(features, self.kernel, dtype)
         logits = logits.astype(jnp.float32)

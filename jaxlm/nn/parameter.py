@@ -44,7 +44,7 @@ def parameter(
     """Declares a float32 parameter of `module`, and returns its value.
 
     The value may be of another type than an array where the module knows what to do with it, as long as it has the
-    declared shape (see `jaxlm.nn.linear.DecodingKernel`).
+    declared shape (see `jaxlm.nn.weights.DecodingKernel`).
 
     Args:
       module: the module whose `__call__` or `setup` this is.

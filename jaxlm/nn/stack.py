@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from jaxlm.nn.block import Block, BlockInputs
 from jaxlm.nn.cache import LayerCache
-from jaxlm.nn.linear import PRODUCT
 from jaxlm.nn.taps import EDITS, TAPS
+from jaxlm.nn.weights import PRODUCT
 
 REMAT_POLICIES = {
     "none": None,

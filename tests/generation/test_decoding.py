@@ -21,7 +21,7 @@ from jaxlm.generation.decoding import (
 )
 from jaxlm.generation.prefill import prefill
 from jaxlm.models.config import ModelConfig, RotaryScaling
-from jaxlm.nn.linear import DecodingKernel
+from jaxlm.nn.weights import DecodingKernel
 
 from ..models.small_models import BASE, forward, in_layout, random_params, random_tokens
 

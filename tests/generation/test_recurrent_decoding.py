@@ -10,7 +10,7 @@ from jaxlm.generation.config import GenerationConfig
 from jaxlm.generation.decoding import TokenGenerator
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.model import apply_model
-from jaxlm.nn.linear import DecodingKernel
+from jaxlm.nn.weights import DecodingKernel
 
 from ..models.small_models import random_params
 from ..quick_compilation import quick_jit

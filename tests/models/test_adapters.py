@@ -10,7 +10,8 @@ import pytest
 from jaxlm.errors import UsageError
 from jaxlm.models.adapter_config import AdapterConfig
 from jaxlm.models.adapters import as_kernels, frozen_bases, is_adapted, measure_magnitudes, merged, with_adapters
-from jaxlm.nn.linear import AdaptedKernel, matmul
+from jaxlm.nn.linear import matmul
+from jaxlm.nn.weights import AdaptedKernel
 
 from .small_models import BASE, applied, random_params, random_tokens
 

@@ -16,9 +16,9 @@ import pytest
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.generator import generator_config, generator_params, without_generator
 from jaxlm.models.model import apply_model
-from jaxlm.nn.embedding import look_up
 from jaxlm.nn.grouping import group_rows, ragged_products
 from jaxlm.nn.parameter import spread
+from jaxlm.nn.weights import as_weight
 from jaxlm.tasks.cross_entropy import token_losses
 
 from ..quick_compilation import quick_jit
@@ -196,7 +196,7 @@ def test_16384_equal_tokens_sum_to_16384(kind):
 
     def total(parameter: jax.Array) -> jax.Array:
         if kind == "look up":
-            return look_up(jnp.dtype("bfloat16"), "vocab", parameter[None], ids).sum(dtype=jnp.float32)
+            return as_weight(parameter[None]).take(ids, "vocab", jnp.dtype("bfloat16")).sum(dtype=jnp.float32)
         return spread(parameter, (16384, 3), jnp.dtype("bfloat16")).sum(dtype=jnp.float32)
 
     np.testing.assert_array_equal(jax.grad(total)(jnp.ones(3)), 16384)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from jaxlm.nn.feed_forward import ACTIVATIONS, FeedForward
-from jaxlm.nn.linear import DecodingKernel, Linear, matmul
+from jaxlm.nn.linear import Linear, matmul
 from jaxlm.nn.norms import Norm, layer_norm, rms_norm
+from jaxlm.nn.weights import DecodingKernel
 
 from ..quick_compilation import quick_jit
 
