@@ -39,8 +39,8 @@ def parse_options(
       SystemExit: after printing help.
     """
     messages, printed = io.StringIO(), io.StringIO()
-    cut = everyday and ALL not in arguments
     asked = {"-h", "--help", ALL} & set(arguments)
+    cut = asked and everyday and ALL not in asked
     arguments = ["--help"] if asked else arguments
     settings: dict[str, Any] = {} if default is None else {"default": default}
     try:

@@ -9,9 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
 COUNTS = ("rows", "tokens", "predicted", "padding")
 
 
@@ -40,7 +37,7 @@ class Ledger:
         return cls(zeros, zeros, zeros, zeros, since)
 
     def plus(self, counts: Mapping[str, Iterable[Any]]) -> "Ledger":
-        """Returns the ledger with the counts of one more batch, as `batch_counts` gives them."""
+        """Returns the ledger with the counts of one more batch, as `jaxlm.training.step.batch_counts` gives them."""
         added = {
             name: tuple(a + int(b) for a, b in zip(getattr(self, name), counts[name], strict=True)) for name in COUNTS
         }
@@ -115,26 +112,3 @@ class Ledger:
 def is_ledger(record: Mapping[str, Any]) -> bool:
     """Whether a record holds the ledger: of its own kind, or an event that stopped the run where none was planned."""
     return record["kind"] == "ledger" or (record["kind"] == "event" and record.get("name") == "stopped")
-
-
-def batch_counts(batch: Mapping[str, jax.Array], num_sources: int = 1) -> dict[str, jax.Array]:
-    """Returns for each of `COUNTS` a vector [num_sources] int32.
-
-    These are rows that hold a token; tokens read, those of all towers and texts of a row, special ones included; tokens
-    predicted, which have a weight in the loss; and columns of padding.
-
-    Args:
-      batch: a whole batch; `source` [batch] says which source each row is of and may be absent where there is one.
-      num_sources: how many there are.
-    """
-    columns = [own.reshape(len(own), -1) for name, own in batch.items() if name.endswith("segment_ids")]
-    tokens = sum((jnp.sum(ids > 0, 1, dtype=jnp.int32) for ids in columns), jnp.int32(0))
-    of_row = {
-        "rows": (tokens > 0).astype(jnp.int32),
-        "tokens": tokens,
-        "predicted": jnp.sum(batch["loss_weights"] > 0, 1, dtype=jnp.int32),
-        "padding": sum(ids.shape[1] for ids in columns) - tokens,
-    }
-    source = batch.get("source", jnp.zeros_like(tokens))
-    own = source[:, None] == jnp.arange(num_sources)
-    return {name: jnp.sum(jnp.where(own, of_row[name][:, None], 0), 0, dtype=jnp.int32) for name in COUNTS}

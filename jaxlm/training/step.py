@@ -1,6 +1,6 @@
 """The training step: one pure function from state and batch to state and metrics, written out once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxlm.training.averaging import moved_average
-from jaxlm.training.ledger import batch_counts
+from jaxlm.training.ledger import COUNTS
 from jaxlm.training.partial import joined
 from jaxlm.training.state import TrainState
 
@@ -47,7 +47,7 @@ def make_train_step(
       A function from (state, batch, frozen), the last being the parameters that do not learn (see
       `jaxlm.training.partial.split`; none means that all do), to (new state, metrics): `loss` (mean, nats), `weight`
       (targets counted), `gradient_norm` (before clipping) and the means of the task's other sums, float32 scalars; and
-      `ledger`, what the batch is made of (`jaxlm.training.ledger.batch_counts`), if sources are counted.
+      `ledger`, what the batch is made of (`batch_counts`), if sources are counted.
     """
 
     def gradients(params: Any, frozen: Any, batch: Batch, key: jax.Array | None) -> tuple[Any, Sums]:
@@ -99,3 +99,26 @@ def make_train_step(
         return replace(state, step=step, params=params, opt_state=opt_state, average=average), metrics
 
     return train_step
+
+
+def batch_counts(batch: Mapping[str, jax.Array], num_sources: int = 1) -> dict[str, jax.Array]:
+    """Returns for each of `COUNTS` a vector [num_sources] int32.
+
+    These are rows that hold a token; tokens read, those of all towers and texts of a row, special ones included; tokens
+    predicted, which have a weight in the loss; and columns of padding.
+
+    Args:
+      batch: a whole batch; `source` [batch] says which source each row is of and may be absent where there is one.
+      num_sources: how many there are.
+    """
+    columns = [own.reshape(len(own), -1) for name, own in batch.items() if name.endswith("segment_ids")]
+    tokens = sum((jnp.sum(ids > 0, 1, dtype=jnp.int32) for ids in columns), jnp.int32(0))
+    of_row = {
+        "rows": (tokens > 0).astype(jnp.int32),
+        "tokens": tokens,
+        "predicted": jnp.sum(batch["loss_weights"] > 0, 1, dtype=jnp.int32),
+        "padding": sum(ids.shape[1] for ids in columns) - tokens,
+    }
+    source = batch.get("source", jnp.zeros_like(tokens))
+    own = source[:, None] == jnp.arange(num_sources)
+    return {name: jnp.sum(jnp.where(own, of_row[name][:, None], 0), 0, dtype=jnp.int32) for name in COUNTS}

@@ -16,12 +16,12 @@ from jaxlm.parallel.config import MeshConfig
 from jaxlm.parallel.mesh import batch_sharding, make_mesh, replicated
 from jaxlm.run_folder import RunFolder
 from jaxlm.training.inputs import prepare_inputs
-from jaxlm.training.ledger import COUNTS, Ledger, batch_counts
+from jaxlm.training.ledger import COUNTS, Ledger
 from jaxlm.training.loop import train
 from jaxlm.training.metrics_log import MetricsLog, comparable
 from jaxlm.training.preemption import Preempted, PreemptionWatch
 from jaxlm.training.state import TrainState
-from jaxlm.training.step import make_train_step
+from jaxlm.training.step import batch_counts, make_train_step
 
 from ..small_runs import small_experiment
 
