@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -164,7 +165,8 @@ def parse(arguments: Sequence[str]) -> FinetuneOptions:
         raise UsageError("--start is about the weights of MODEL, and none is named")
     if options.task == "auto":
         kind, why = guess_kind(options.examples)
-        print(f"task: {kind}, since {why} (--task names another)")
+        if os.environ.get("JAX_PROCESS_ID", "0") == "0":
+            print(f"task: {kind}, since {why} (--task names another)")
         options = replace(options, task=cast(Task, kind))
     if not options.model:
         options = replace(options, tokenizer=_tokenizer(options, names))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import tyro
@@ -45,9 +45,11 @@ def run(arguments: Sequence[str]) -> int:
         print(_LINE.format(*head))
     for name in names:
         model = PRESETS[name]
+        # Parameters are as many in one stack, of which one layer is traced.
+        stacked = model if model.skip_first_norm else replace(model, layers="scanned")
         values = (
             *(name, model.architecture, model.num_layers, model.embed_dim, model.num_heads, model.vocab_size),
-            *(model.max_length, count_params(model)),
+            *(model.max_length, count_params(stacked)),
         )
         if options.json:
             print(json.dumps(dict(zip(head, values, strict=True))))

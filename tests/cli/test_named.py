@@ -91,7 +91,7 @@ def new(file, *words):
     return found
 
 
-def test_finetune_without_a_model_trains_a_new_one(tmp_path, capsys):
+def test_finetune_without_a_model_trains_a_new_one(tmp_path, capsys, monkeypatch):
     file = tmp_path / "reviews.csv"
     file.write_text("review,sentiment\ngood,pos\nbad,neg\n")
     found = new(file)
@@ -102,6 +102,9 @@ def test_finetune_without_a_model_trains_a_new_one(tmp_path, capsys):
         "classification",
         None,
     )
+    monkeypatch.setenv("JAX_PROCESS_ID", "1")
+    assert new(file) == found
+    assert capsys.readouterr().out == "", "one process says it"
     assert (found.model.architecture, found.tokenizer.kind) == ("encoder", "wordpiece")
     tiny = new(file, "--preset", "bert-tiny", "--dropout", "0", "--tokenizer.vocab-size", "700", "--epochs", "2")
     assert (tiny.name, tiny.model.family, tiny.model.embed_dim) == ("bert-tiny-classification", "bert", 128)
