@@ -50,7 +50,7 @@ def test_activations_are_the_same_in_both_layouts_and_leave_the_output_as_it_is(
         tokens, more = inputs_of(config)
         output, seen = run(config, params, tokens, **more)
         plain = quick_jit(partial(apply_model, config))(params, tokens, **more)
-        np.testing.assert_allclose(output.logits, plain.logits, atol=1e-6)
+        np.testing.assert_allclose(output.logits, plain.logits, atol=1e-5)
         assert {name: x.shape for name, x in seen.items()} == activation_shapes(config, params, tokens, **more)
         found[layers] = seen
     assert found["scanned"].keys() == found["unrolled"].keys()
@@ -82,7 +82,7 @@ def test_an_activation_put_in_from_another_run_gives_that_runs_output(name, laye
     assert np.abs(found.logits - own.logits).max() > 1e-2
     for place in seen:
         expected = theirs[place] if place == last else ours[place]
-        np.testing.assert_allclose(seen[place], expected, atol=1e-6, err_msg=place)
+        np.testing.assert_allclose(seen[place], expected, atol=1e-5, err_msg=place)
     # Every other place changes the output as well.
     for place in places:
         zero, _ = changed(tokens, ones | {place: 0.0}, nothing)
