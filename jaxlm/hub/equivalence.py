@@ -1,7 +1,6 @@
 """Whether two configurations describe the same function of the same parameters."""
 
 import dataclasses
-import math
 from typing import Any
 
 from jaxlm.models.config import ModelConfig, RotaryScaling
@@ -39,7 +38,7 @@ def canonical(config: ModelConfig) -> dict[str, Any]:
         "mlp_bias": config.bias_of("mlp"),
         "norm_bias": config.norm == "layer_norm" and config.bias_of("norm"),
         # x ** -0.5 and 1 / sqrt(x) differ in the last bit of float64.
-        "attention_scale": f"{config.attention_scale or 1 / math.sqrt(config.resolved_head_dim):.12g}",
+        "attention_scale": f"{config.resolved_attention_scale:.12g}",
     }
     # Else each part says for itself.
     if not (config.head_transform or config.pooler == "gelu_norm"):
@@ -71,7 +70,12 @@ def canonical(config: ModelConfig) -> dict[str, Any]:
             fields["rotary_scaling"] = dataclasses.replace(scaling, original_max_length=original)
     else:
         without_effect("rotary_theta", "rotary_fraction", "rotary_scaling", "rotary_pattern", "local_rotary_theta")
-    if not config.has_relative_bias:
+    disentangled = config.positions == "disentangled"
+    if disentangled:
+        fields["disentangled_terms"] = tuple(sorted(config.disentangled_terms))
+    else:
+        without_effect("disentangled_terms", "disentangled_maps", "disentangled_norm")
+    if not (config.has_relative_bias or disentangled):
         without_effect("relative_buckets", "relative_max_distance")
     if config.positions != "learned":
         without_effect("position_offset")

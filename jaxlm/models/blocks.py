@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jaxlm.models.config import ModelConfig
 from jaxlm.nn.block import Block
+from jaxlm.nn.disentangled import DistanceScores
 from jaxlm.nn.experts import MixtureOfExperts
 from jaxlm.nn.feed_forward import FeedForward
 from jaxlm.nn.multi_head_attention import MultiHeadAttention
@@ -50,10 +51,11 @@ def block_of(config: ModelConfig, cross: bool, deterministic: bool) -> partial[B
         head_dim=config.resolved_head_dim,
         qkv_bias=config.bias_of("qkv"),
         output_bias=config.bias_of("attention_output"),
-        scale=config.attention_scale,
+        scale=config.resolved_attention_scale,
         soft_cap=config.attention_soft_cap,
         qk_norm=norm_of(config) if config.qk_norm else None,
         qk_norm_over=config.qk_norm_over,
+        distance_scores=_distance_scores(config, deterministic),
         implementation=config.attention,
         dropout_rate=config.attention_dropout_rate,
         deterministic=deterministic,
@@ -79,6 +81,22 @@ def block_of(config: ModelConfig, cross: bool, deterministic: bool) -> partial[B
         window=config.window,
         dropout_rate=config.dropout_rate,
         deterministic=deterministic,
+    )
+
+
+def _distance_scores(config: ModelConfig, deterministic: bool) -> partial[DistanceScores] | None:
+    if config.positions != "disentangled":
+        return None
+    return partial(
+        DistanceScores,
+        terms=config.disentangled_terms,
+        own_maps=config.disentangled_maps == "own",
+        use_bias=config.bias_of("qkv"),
+        max_distance=config.relative_max_distance,
+        dropout_rate=config.dropout_rate,
+        deterministic=deterministic,
+        dtype=jnp.dtype(config.dtype),
+        kernel_init=normal_init(config),
     )
 
 

@@ -118,7 +118,15 @@ class ModelConfig:
     router_loss_weight: float = 0.0
     """Weight of the load-balance loss of the experts in training."""
     positions: Literal[
-        "learned", "sinusoidal", "sinusoidal_halves", "rotary", "relative_buckets", "alibi", "transformer_xl", "none"
+        "learned",
+        "sinusoidal",
+        "sinusoidal_halves",
+        "rotary",
+        "relative_buckets",
+        "disentangled",
+        "alibi",
+        "transformer_xl",
+        "none",
     ] = "learned"
     """How the model knows where a token stands."""
     position_offset: int = 0
@@ -137,9 +145,21 @@ class ModelConfig:
     score of key j for query i is attention_scale * q_i k_j + b[bucket(j - i)], with one table b of a column for each
     head in all layers (Raffel et al. 2020, section 2.1), and i and j the places in the row."""
     relative_buckets: int = 32
-    """relative_buckets, relative_bias: number of learned distances."""
+    """relative_buckets, relative_bias, disentangled: number of learned distances (disentangled: on both sides together;
+    twice relative_max_distance for one each, or fewer for logarithmic buckets)."""
     relative_max_distance: int = 128
-    """relative_buckets, relative_bias: distances from this on share a bucket."""
+    """relative_buckets, relative_bias, disentangled: distances from this on share a bucket."""
+    disentangled_terms: tuple[Literal["content_to_position", "position_to_content"], ...] = (
+        "content_to_position",
+        "position_to_content",
+    )
+    """disentangled: what the score attention_scale * (q_i k_j + q_i K(r) + k_j Q(r)) of key j for query i has besides
+    its first term. r is the learned vector of the distance i - j, of one table for all layers, and K and Q map it to a
+    key and a query (He et al. 2021, "DeBERTa", eq. 4, with the distance of the published code in the last term)."""
+    disentangled_maps: Literal["shared", "own"] = "shared"
+    """disentangled: whether K and Q are the maps of the content in each layer (DeBERTa v2 and v3), or others (v1)."""
+    disentangled_norm: bool = True
+    """disentangled: whether the vectors of distances are normalised (DeBERTa v2 and v3)."""
     window: int | None = None
     """Tokens that a local layer sees: itself and those before it, or window // 2 to either side in an encoder."""
     layer_pattern: tuple[Literal["global", "local"], ...] = ("global",)
@@ -152,7 +172,8 @@ class ModelConfig:
     """Features that qk_norm normalises together: those of each head, with one learned scale for all heads (Qwen 3), or
     those of all heads, the whole projection, with a scale for each feature (OLMo et al. 2024, section 2.1)."""
     attention_scale: float | None = None
-    """Factor of the attention scores; none means 1 / sqrt(head_dim)."""
+    """Factor of the attention scores; none means 1 / sqrt(head_dim), or 1 / sqrt(head_dim * (1 + the number of
+    disentangled_terms)) (He et al. 2021, eq. 4)."""
     attention_soft_cap: float | None = None
     """Bounds the attention scores to +- this by tanh (Gemma 2)."""
     norm: Literal["layer_norm", "rms_norm", "rms_norm_plus_one"] = "layer_norm"
@@ -273,6 +294,14 @@ class ModelConfig:
         return self.scale_embedding
 
     @property
+    def resolved_attention_scale(self) -> float:
+        """Factor of the attention scores."""
+        if self.attention_scale is not None:
+            return self.attention_scale
+        summands = 1 + (len(self.disentangled_terms) if self.positions == "disentangled" else 0)
+        return (self.resolved_head_dim * summands) ** -0.5
+
+    @property
     def has_relative_bias(self) -> bool:
         """Whether attention scores have a learned bias by bucket of distance."""
         return self.relative_bias or self.positions == "relative_buckets"
@@ -363,6 +392,8 @@ class ModelConfig:
                         f"model.rotary_scaling.{name} has {count} factors; the {self.rotary_dim} rotated features of a "
                         f"head need {self.rotary_dim // 2}"
                     )
+        if self.positions == "disentangled":
+            self._validate_disentangled()
         self._validate_layers()
         self._validate_architecture()
         if self.attention != "reference" and self.attention_dropout_rate:
@@ -372,6 +403,31 @@ class ModelConfig:
             )
         if self.attention == "cudnn" and self.dtype != "bfloat16":
             raise UsageError("model.attention 'cudnn' computes in bfloat16 only; set model.dtype 'bfloat16'")
+
+    def _validate_disentangled(self) -> None:
+        # The scores by distance are computed for all pairs at once, of maps without norms and of as many heads.
+        needed = {"architecture": "encoder", "attention": "reference", "qk_norm": False, "attention_soft_cap": None}
+        for name, only in needed.items():
+            if getattr(self, name) != only:
+                raise UsageError(
+                    f"model.{name} is {getattr(self, name)!r}; model.positions 'disentangled' needs {only!r}"
+                )
+        if self.resolved_kv_heads != self.num_heads:
+            raise UsageError(
+                f"model.num_kv_heads is {self.num_kv_heads}; model.positions 'disentangled' needs as many as "
+                f"model.num_heads, {self.num_heads}"
+            )
+        if not self.disentangled_terms or len(set(self.disentangled_terms)) < len(self.disentangled_terms):
+            raise UsageError(
+                f"model.disentangled_terms is {self.disentangled_terms}; name one or two of them, each once "
+                "(without any, model.positions is 'none')"
+            )
+        side = self.relative_buckets // 2
+        if self.relative_buckets % 2 or not 2 <= side <= self.relative_max_distance:
+            raise UsageError(
+                f"model.relative_buckets is {self.relative_buckets}; model.positions 'disentangled' needs an even "
+                f"number from 4 to twice model.relative_max_distance, {2 * self.relative_max_distance}"
+            )
 
     def _validate_layers(self) -> None:
         for name in ("attention_scale", "attention_soft_cap", "final_soft_cap", "local_rotary_theta"):

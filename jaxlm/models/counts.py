@@ -66,8 +66,9 @@ def forward_flops(one: ForwardPass) -> int:
 
     Two for each weight of a matrix and each position that meets it, as many of a layer's experts as a token takes; and
     4 * heads * head_dim for each pair of positions in a layer's attention: whole, also where a causal mask hides half
-    (Chowdhery et al. 2022, appendix B, the convention of model FLOP utilisation), but not beyond a window. XLNet's
-    scores by distance count like those by content; there are twice as many. Look-ups, norms and activations do not.
+    (Chowdhery et al. 2022, appendix B, the convention of model FLOP utilisation), but not beyond a window. XLNet's and
+    DeBERTa's scores by distance count like those by content; there are twice as many. Look-ups, norms and activations
+    do not.
     """
     return sum(product.flops for product in _products(one)) + _attention_flops(one)
 
@@ -154,6 +155,13 @@ def _positions(one: ForwardPass, parts: Sequence[str]) -> int:
         if parts[-2] == "distance":
             return 2 * one.length  # alike for all rows
         return one.rows * (one.length if keys else one.length + one.queries)
+    if config.positions == "disentangled" and top == "layers":
+        of_distances = 2 * one.length  # alike for all rows
+        if "distance" in parts:
+            return of_distances
+        term = {"query": "position_to_content", "key": "content_to_position"}.get(parts[-2])
+        if config.disentangled_maps == "shared" and term in config.disentangled_terms:
+            return one.rows * one.length + of_distances
     return one.rows * one.length
 
 
@@ -172,6 +180,8 @@ def _attention_flops(one: ForwardPass) -> int:
         source, encoder_layers = one.source_length, range(config.resolved_encoder_layers)
         pairs += sum(source * _seen_tokens(config, layer, source) for layer in encoder_layers)
         pairs += config.num_layers * length * source  # cross-attention
+    if config.positions == "disentangled":
+        pairs *= 1 + len(config.disentangled_terms)
     return 4 * one.rows * width * pairs
 
 

@@ -12,6 +12,7 @@ from jaxlm.models.rotary import global_phases, local_phases
 from jaxlm.nn.alibi import alibi_bias
 from jaxlm.nn.block import BlockInputs
 from jaxlm.nn.cache import DecoderCache, LayerCache
+from jaxlm.nn.disentangled import ROWS
 from jaxlm.nn.distance_bias import distances
 from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.embedding import Embedding
@@ -168,6 +169,7 @@ class Tower(nn.Module):
             phases=global_phases(config, positions, real) if any(rotary) else None,
             local_phases=local_phases(config, positions, real) if any(rotary) and any(local) else None,
             bias=self._position_bias(distances(time, time if cache is None else cache.capacity, mask.offset)),
+            distance_vectors=self._distance_vectors(),
             token_mask=real,
             encoded=encoded,
             encoded_mask=AttentionMask(query_segments=segment_ids, key_segments=encoder_segment_ids),
@@ -205,6 +207,17 @@ class Tower(nn.Module):
                 name="relative_bias",
             )(distances)
         return None
+
+    def _distance_vectors(self) -> jax.Array | None:
+        """The table of distance vectors, float32 [relative_buckets, embed_dim], which all layers share."""
+        config = self.config
+        if config.positions != "disentangled":
+            return None
+        wide = jnp.dtype(jnp.float32)  # each layer takes rows of it, and their gradients are summed
+        shape = (config.relative_buckets, config.embed_dim)
+        table = Embedding(*shape, (ROWS, "embed"), wide, normal_init(config), name="distance_embedding")
+        vectors = table.embedding.astype(wide)
+        return norm_of(config)(name="distance_norm", dtype=wide)(vectors) if config.disentangled_norm else vectors
 
 
 def init_cache(config: ModelConfig, batch: int, capacity: int) -> DecoderCache:

@@ -26,6 +26,7 @@ class BlockInputs:
       phases: rotary phases of global layers.
       local_phases: of local layers.
       bias: float32 [heads, time + key_time - 1], position bias of the attention scores by distance.
+      distance_vectors: float32 [rows, embed_dim], of the distances in disentangled attention.
       token_mask: bool [batch, time], tokens that are no padding.
       encoded: [batch, encoder_time, embed_dim], what an encoder gave.
       encoded_mask: what of it may be seen.
@@ -36,6 +37,7 @@ class BlockInputs:
     phases: Phases | None = None
     local_phases: Phases | None = None
     bias: jax.Array | None = None
+    distance_vectors: jax.Array | None = None
     token_mask: jax.Array | None = None
     encoded: jax.Array | None = None
     encoded_mask: AttentionMask = AttentionMask()
@@ -120,6 +122,7 @@ class Block(nn.Module):
             inputs.bias,
             cache,
             inputs.cache_index,
+            inputs.distance_vectors,
         )
         attended = tap(self, "attention_output", attended)
         if self.residual == "parallel":

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from jaxlm.nn.attention import attention
 from jaxlm.nn.cache import LayerCache
+from jaxlm.nn.disentangled import DistanceScores
 from jaxlm.nn.distance_bias import by_pair
 from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.linear import Linear
@@ -37,6 +38,8 @@ class MultiHeadAttention(nn.Module):
       soft_cap: bound of the scores, or None.
       qk_norm: makes the normalisation of the queries and keys of self-attention, given its name; None for none.
       qk_norm_over: 'head', each head's features alone, or 'projection', those of all heads together.
+      distance_scores: makes what the distance adds to the scores of self-attention, given its name; None for nothing.
+        For as many key heads as query heads, without a cache, and with the reference implementation.
       implementation: see `jaxlm.nn.attention.attention`.
       dropout_rate: dropout of the attention weights (reference implementation only).
       deterministic: no dropout.
@@ -55,6 +58,7 @@ class MultiHeadAttention(nn.Module):
     soft_cap: float | None
     qk_norm: Callable[..., Norm] | None
     qk_norm_over: Literal["head", "projection"]
+    distance_scores: Callable[..., DistanceScores] | None
     implementation: Literal["reference", "xla", "cudnn"]
     dropout_rate: float
     deterministic: bool
@@ -71,6 +75,7 @@ class MultiHeadAttention(nn.Module):
         bias: jax.Array | None = None,
         cache: LayerCache | None = None,
         cache_index: jax.Array | None = None,
+        distance_vectors: jax.Array | None = None,
     ) -> tuple[jax.Array, LayerCache | None]:
         """Attends over x itself, or over the cache once the new keys and values are written to it.
 
@@ -81,19 +86,26 @@ class MultiHeadAttention(nn.Module):
           bias: float32 [heads, time + key_time - 1], added to the scores by distance, or None.
           cache: keys and values of earlier tokens, or None.
           cache_index: slot of the first new token.
+          distance_vectors: float32 [rows, embed_dim], what `distance_scores` are made of, or None.
 
         Returns:
           The result, shaped as x, and the updated cache.
         """
-        query, key = (self._project(name, x, self.qk_norm) for name in ("query", "key"))
+        query_map, key_map = self._map("query"), self._map("key")
+        query = self._heads("query", query_map(x), self.qk_norm)
+        key = self._heads("key", key_map(x), self.qk_norm)
+        of_distance = None
+        if self.distance_scores is not None:
+            assert distance_vectors is not None
+            of_distance = self.distance_scores(name="distance")(query, key, distance_vectors, query_map, key_map)
         if phases is not None:
             query, key = rotate(query, phases), rotate(key, phases)
-        value = self._project("value", x)
+        value = self._heads("value", self._map("value")(x))
         if cache is not None:
             assert cache_index is not None
             cache = cache.write(key, value, cache_index)
             key, value = cache.read(x.shape[0])
-        return self._attend(query, key, value, mask, bias), cache
+        return self._attend(query, key, value, mask, bias, of_distance), cache
 
     @nn.compact
     def over(
@@ -110,28 +122,32 @@ class MultiHeadAttention(nn.Module):
         Returns:
           The result, shaped as x, and the cache with keys and values of `encoded`.
         """
-        query = self._project("query", x)
+        query = self._heads("query", self._map("query")(x))
         if encoded is None:
             assert cache is not None
             assert cache.cross_key is not None
             assert cache.cross_value is not None
             key, value = cache.cross_key, cache.cross_value
         else:
-            key, value = self._project("key", encoded), self._project("value", encoded)
+            key = self._heads("key", self._map("key")(encoded))
+            value = self._heads("value", self._map("value")(encoded))
             if cache is not None:
                 cache = replace(cache, cross_key=key, cross_value=value)
-        return self._attend(query, key, value, mask, None), cache
+        return self._attend(query, key, value, mask, None, None), cache
 
-    def _project(
-        self, name: Literal["query", "key", "value"], x: jax.Array, norm: Callable[..., Norm] | None = None
-    ) -> jax.Array:
-        """One of the three maps, and then `norm`: [batch, time, embed_dim] to [batch, heads, time, head_dim]."""
+    def _map(self, name: Literal["query", "key", "value"]) -> Linear:
+        """One of the three maps: [..., embed_dim] to [..., heads * head_dim]."""
         heads, axis = (self.num_heads, "heads") if name == "query" else (self.num_kv_heads, "kv_heads")
-        width = heads * self.head_dim
-        y = Linear(width, ("embed", axis), self.qkv_bias, self.dtype, self.kernel_init, name=name)(x)
+        axes = ("embed", axis)
+        return Linear(heads * self.head_dim, axes, self.qkv_bias, self.dtype, self.kernel_init, name=name)
+
+    def _heads(
+        self, name: Literal["query", "key", "value"], y: jax.Array, norm: Callable[..., Norm] | None = None
+    ) -> jax.Array:
+        """What one of the maps gave, by head and normalised: [batch, time, ...] to [batch, heads, time, head_dim]."""
         if norm is not None and self.qk_norm_over == "projection":
             y = norm(name=f"{name}_norm")(y)
-        y = y.reshape(*x.shape[:2], heads, self.head_dim).swapaxes(1, 2)
+        y = y.reshape(*y.shape[:2], -1, self.head_dim).swapaxes(1, 2)
         y = nn.with_logical_constraint(y, ("batch", "activation_heads", "time", "head_dim"))
         return norm(name=f"{name}_norm")(y) if norm is not None and self.qk_norm_over == "head" else y
 
@@ -142,22 +158,28 @@ class MultiHeadAttention(nn.Module):
         value: jax.Array,
         mask: AttentionMask,
         bias: jax.Array | None,
+        of_distance: jax.Array | None,
     ) -> jax.Array:
-        """Attention in every head, then the map back: [batch, time, embed_dim]."""
+        """Attention in every head, then the map back: [batch, time, embed_dim].
+
+        `of_distance` [batch, heads, time, time] is added to the products of queries and keys, before they are scaled.
+        """
         batch, heads, time, head_dim = query.shape
         scale = head_dim**-0.5 if self.scale is None else self.scale
-        edited = None
-        if is_tapped(self, "attention_weights"):
-            # Whole weights are needed only where somebody looks at them, or changes them.
+        whole = None
+        if of_distance is not None or is_tapped(self, "attention_weights"):
+            # Whole weights are needed only where scores come by pair, or somebody looks at them, or changes them.
             seen = mask.visible(0, time, 0, key.shape[2])
             of_pairs = None if bias is None else by_pair(bias, time)
+            if of_distance is not None:
+                of_pairs = of_distance * scale
             weights = attention_weights(query, key, seen, scale, of_pairs, self.soft_cap)
             shown = tap(self, "attention_weights", weights)
-            edited = None if shown is weights else shown
+            whole = None if of_distance is None and shown is weights else shown
         drops = self.dropout_rate > 0 and not self.deterministic
-        if edited is not None:
-            edited = Dropout(self.dropout_rate, deterministic=self.deterministic)(edited)
-            out = weighted_values(edited, value)
+        if whole is not None:
+            whole = Dropout(self.dropout_rate, deterministic=self.deterministic)(whole)
+            out = weighted_values(whole, value)
         else:
             out = attention(
                 query,

@@ -59,6 +59,8 @@ def parameter(
     assert name in ROLES, f"a parameter called {name!r} has no role"
     if module.has_variable("params", name):
         value: Any = module.get_variable("params", name)
+        if isinstance(value, nn.LogicallyPartitioned):  # in `init`, of a module that is called once more
+            value = value.unbox()
         if value.shape != shape:
             where = "/".join((*module.path, name))
             raise ValueError(f"parameter {where} has shape {value.shape}; the configuration makes it {shape}")

@@ -134,6 +134,17 @@ MAKES = {
     ),
 }
 
+DISENTANGLED = replace(
+    BASE,
+    architecture="encoder",
+    positions="disentangled",
+    relative_buckets=8,
+    relative_max_distance=12,
+    embedding_norm=True,
+    norm_position="post",
+    feed_forward="gelu",
+)
+
 
 def flat(tree: Any) -> dict[str, Any]:
     """A nested dict as {'a/b/c': leaf}."""

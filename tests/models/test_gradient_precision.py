@@ -38,6 +38,7 @@ MODELS = {
     # Each token takes all experts: which of them it takes would depend on the rounding.
     "experts": replace(RMS, positions="rotary", num_experts=3, experts_per_token=3),
     "encoder": replace(ENCODER, head_bias=True, layers="unrolled"),
+    "disentangled": replace(ENCODER, positions="disentangled", relative_buckets=16, relative_max_distance=20),
     "encoder_decoder": replace(
         RMS,
         architecture="encoder_decoder",

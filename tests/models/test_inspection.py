@@ -17,7 +17,7 @@ from jaxlm.nn.taps import Edit
 
 from ..quick_compilation import quick_jit
 from ..slow_cases import slow_after
-from .small_models import BASE, MAKES, random_params, random_tokens
+from .small_models import BASE, DISENTANGLED, MAKES, random_params, random_tokens
 
 TIME = 6
 ENCODER = replace(BASE, architecture="encoder")
@@ -25,7 +25,10 @@ TOWERS = replace(BASE, architecture="encoder_decoder", decoder_start_id=0, posit
 RECURRENT = ModelConfig(
     architecture="lstm", vocab_size=29, max_length=32, num_layers=2, embed_dim=16, positions="none", layers="unrolled"
 )
-ALL = {**{name: MAKES[name] for name in ("gpt2", "llama", "gemma")}, "encoder": ENCODER, "two towers": TOWERS}
+ALL = {
+    **{name: MAKES[name] for name in ("gpt2", "llama", "gemma")},
+    **{"encoder": ENCODER, "two towers": TOWERS, "disentangled": DISENTANGLED},
+}
 
 
 def laid_out(config, layers):

@@ -14,6 +14,7 @@ XLNET = {
     **{"architecture": "permutation", "positions": "transformer_xl", "norm_position": "post"},
     **{"qkv_bias": False, "attention_output_bias": False},
 }
+DEBERTA = {"architecture": "encoder", "positions": "disentangled"}
 
 
 def test_widths_follow_from_the_others_unless_given():
@@ -65,6 +66,14 @@ def test_widths_follow_from_the_others_unless_given():
             for name in ("rotary", "relative_buckets", "none")
         ),
         ({"relative_bias": True, "attention": "xla"}, "knows neither soft caps nor position biases"),
+        ({"positions": "disentangled"}, "model.architecture is 'decoder'; .*'disentangled' needs 'encoder'"),
+        ({**DEBERTA, "attention": "xla"}, "model.attention is 'xla'; .*'disentangled' needs 'reference'"),
+        ({**DEBERTA, "qk_norm": True}, "model.qk_norm is True; .*'disentangled' needs False"),
+        ({**DEBERTA, "attention_soft_cap": 3.0}, "model.attention_soft_cap is 3.0; .*'disentangled' needs None"),
+        ({**DEBERTA, "num_kv_heads": 2}, "model.num_kv_heads is 2; .*'disentangled' needs as many as .*, 4"),
+        ({**DEBERTA, "disentangled_terms": ()}, r"model.disentangled_terms is \(\); name one or two"),
+        ({**DEBERTA, "disentangled_terms": ("content_to_position",) * 2}, "model.disentangled_terms .* each once"),
+        *(({**DEBERTA, "relative_buckets": n}, f"model.relative_buckets is {n}; .* 4 to .*, 256") for n in (2, 9, 258)),
         ({"architecture": "lstm"}, "model.positions is 'learned'; .*'lstm' needs 'none'"),
         ({"architecture": "lstm", "positions": "none", "token_types": 2}, "model.token_types is 2; .* needs 0"),
     ],
@@ -86,6 +95,8 @@ def test_impossible_models_are_refused_by_the_name_of_the_field(changes, message
         {"attention": "xla", "dropout_rate": 0.1},
         {"relative_bias": True, "relative_buckets": 8},
         XLNET,
+        DEBERTA,
+        {**DEBERTA, "relative_buckets": 256, "window": 4, "layer_pattern": ("local",)},
         {"architecture": "lstm", "positions": "none", "embed_dim": 650},
     ],
     ids=str,

@@ -15,7 +15,7 @@ from jaxlm.models.model import apply_model
 from jaxlm.parallel.config import MeshConfig
 from jaxlm.parallel.mesh import batch_sharding, make_mesh, on_mesh, param_shardings
 
-from ..models.small_models import BASE, MAKES, flat, random_params, random_tokens
+from ..models.small_models import BASE, DISENTANGLED, MAKES, flat, random_params, random_tokens
 from ..quick_compilation import quick_jit
 from ..slow_cases import slow_after
 
@@ -41,6 +41,7 @@ MODELS = {
     "experts": replace(SMALL, feed_forward="swiglu", use_bias=False, num_experts=4, layers="scanned"),
     "local and global": replace(MAKES["gemma"], vocab_size=32),
     "lstm": replace(SMALL, architecture="lstm", positions="none"),
+    "disentangled": replace(DISENTANGLED, vocab_size=32, layers="scanned"),
     # Statistics of whole queries and keys, whose heads are divided, are sums over all devices.
     "norms over all heads": replace(MAKES["olmo"], vocab_size=32),
     "permutation": replace(
