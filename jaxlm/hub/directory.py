@@ -47,6 +47,7 @@ SCANNED_FROM = 8
 # Ids of special tokens in config.json; written as null where there are none, since the classes have defaults.
 TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 MOST_EXPERTS = 100_000  # of all layers; DeepSeek-V3 has 15,000
+UNREAD_TOKENIZER = "spm.model"  # DeBERTa's, whose ids and rules are written in the code of its class
 # Those that few classes have; kept where they are.
 MORE_TOKEN_IDS = ("cls_token_id", "sep_token_id")
 
@@ -123,6 +124,12 @@ def read_directory(path: str | os.PathLike, **options: Any) -> HubDirectory:
         return HubDirectory(model, _llama2c_tokenizer(llama2c), GenerationConfig(end_ids=(BEGIN_ID, END_ID)))
     folder = Path(path)
     tokenizer = load_tokenizer(folder) if has_tokenizer(folder) else None
+    if tokenizer is None and (folder / UNREAD_TOKENIZER).is_file():
+        logger.warning(
+            "%s has a tokenizer in %s alone, which is not read: save it with transformers, which writes a "
+            "tokenizer.json",
+            *(folder, UNREAD_TOKENIZER),
+        )
     if not _generates(model.config):
         return HubDirectory(model, tokenizer, None)
     towers = model.config.architecture == "encoder_decoder"

@@ -67,6 +67,16 @@ def mpnet(num_layers: int, embed_dim: int, num_heads: int) -> ModelConfig:
     return bert(num_layers, embed_dim, num_heads, 30527, family="mpnet", **changes)
 
 
+def deberta_v3(num_layers: int, embed_dim: int, num_heads: int, vocab_size: int = 128100) -> ModelConfig:
+    """DeBERTaV3 (He et al. 2023), with the head of a masked language model.
+
+    It was pretrained as a discriminator, and published without its head, of which transformers has no class.
+    """
+    changes: dict[str, Any] = {"token_types": 0, "norm_epsilon": 1e-7, "task_head": "language_model", "pooler": "none"}
+    changes |= {"positions": "disentangled", "relative_buckets": 512, "relative_max_distance": 512}
+    return bert(num_layers, embed_dim, num_heads, vocab_size, family="deberta_v2", **changes)
+
+
 def distilbert(vocab_size: int) -> ModelConfig:
     """DistilBERT (Sanh et al. 2019): half the layers of BERT, no token types, no pooler."""
     changes: dict[str, Any] = {"token_types": 0, "task_head": "language_model", "pooler": "none"}
@@ -427,6 +437,11 @@ PRESETS: dict[str, ModelConfig] = {
     "xlm-roberta-base": roberta(12, 768, 12, 250002, family="xlm_roberta"),
     "camembert-base": roberta(12, 768, 12, 32005, family="camembert"),
     "mpnet-base": mpnet(12, 768, 12),
+    "deberta-v3-xsmall": deberta_v3(12, 384, 6),
+    "deberta-v3-small": deberta_v3(6, 768, 12),
+    "deberta-v3-base": deberta_v3(12, 768, 12),
+    "deberta-v3-large": deberta_v3(24, 1024, 16),
+    "mdeberta-v3-base": deberta_v3(12, 768, 12, 251000),
     "distilbert-base-uncased": distilbert(30522),
     "distilbert-base-cased": distilbert(28996),
     "electra-small-discriminator": electra(12, 256, 4, 128, generator=False),

@@ -21,6 +21,7 @@ TABLES = ("learned",)  # positions that there are only so many of
 LABELS_FROM_TRANSFORMED = ("modernbert",)
 # What the published classifiers of a family make of the token that stands for the text; all others' have a tanh.
 POOLERS: dict[str | None, Literal["relu", "gelu", "gelu_norm"]] = {
+    "deberta_v2": "gelu",
     "distilbert": "relu",
     "electra": "gelu",
     "modernbert": "gelu_norm",

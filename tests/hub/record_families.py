@@ -202,6 +202,16 @@ MODELS |= {
         encoder_inputs,
     ),
     "mpnet": (lambda t: t.MPNetForMaskedLM(t.MPNetConfig(**BERT_SIZES)), encoder_inputs),
+    "deberta_v2": (
+        lambda t: t.DebertaV2ForMaskedLM(
+            t.DebertaV2Config(
+                **BERT_SIZES,
+                **{"relative_attention": True, "position_buckets": 4, "position_biased_input": False},
+                **{"share_att_key": True, "norm_rel_ebd": "layer_norm", "pos_att_type": ["p2c", "c2p"]},
+            )
+        ),
+        encoder_inputs,
+    ),
     "distilbert": (
         lambda t: t.DistilBertForMaskedLM(
             t.DistilBertConfig(

@@ -132,6 +132,15 @@ def test_what_computes_something_else_is_not(change):
     assert not differences(LLAMA, replace(LLAMA, rotary_pattern=("rotary", "rotary", "none")))  # there are two layers
     normal = replace(LLAMA, qk_norm=True)
     assert differences(normal, replace(normal, qk_norm_over="projection"))
+    deberta = replace(PRESETS["deberta-v3-small"], num_heads=12)
+    assert not differences(deberta, replace(deberta, disentangled_terms=deberta.disentangled_terms[::-1]))
+    assert not differences(deberta, replace(deberta, attention_scale=(3 * 64) ** -0.5))
+    for change in (
+        *({"attention_scale": 64**-0.5}, {"disentangled_maps": "own"}, {"disentangled_norm": False}),
+        *({"disentangled_terms": ("content_to_position",)}, {"relative_buckets": 64}, {"relative_max_distance": 300}),
+    ):
+        assert differences(deberta, replace(deberta, **change)), change
+    assert not differences(GPT, replace(GPT, disentangled_norm=False, disentangled_maps="own"))
 
 
 def test_a_base_of_local_layers_is_never_scaled():

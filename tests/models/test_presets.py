@@ -15,7 +15,8 @@ from ..slow_cases import slow_after
 # Parameters of the published weights, which share tied matrices. Model cards and repositories give most of them to the
 # last digit (Pythia, Qwen, Gemma, Mistral, Llama); papers round: BERT 110M and 340M, its small sizes 4.4M, 11.3M, 29.1M
 # and 41.7M, RoBERTa 125M and 355M, DistilBERT 66M, ELECTRA 14M, 110M and 335M, ModernBERT 149M and 395M, GPT-2 124M to
-# 1.5B, Mixtral 46.7B, T5 60M to 11B, UL2 20B, BART 140M and 406M, XLNet 110M and 340M, LSTMs 20M and 66M.
+# 1.5B, Mixtral 46.7B, T5 60M to 11B, UL2 20B, BART 140M and 406M, XLNet 110M and 340M, LSTMs 20M and 66M. The cards of
+# DeBERTaV3 give layers and table apart, in millions: 22 + 48, 44 + 98, 86 + 98, 304 + 131, and 86 + 190 (multilingual).
 COUNTS = {
     "bert-tiny": 4_433_468,
     "bert-mini": 11_267_900,
@@ -31,6 +32,11 @@ COUNTS = {
     "xlm-roberta-base": 278_295_186,
     "camembert-base": 110_655_493,
     "mpnet-base": 109_518_527,
+    "deberta-v3-xsmall": 70_958_820,
+    "deberta-v3-small": 142_024_548,
+    "deberta-v3-base": 184_551_780,
+    "deberta-v3-large": 435_191_908,
+    "mdeberta-v3-base": 279_061_880,
     "distilbert-base-uncased": 66_985_530,
     "distilbert-base-cased": 65_812_036,
     "electra-small-discriminator": 13_549_057,
@@ -175,6 +181,14 @@ PEERS: dict[str, tuple[str, dict[str, Any]]] = {
         {"vocab_size": 32005, "max_position_embeddings": 514, "type_vocab_size": 1},
     ),
     "mpnet-base": ("MPNetForMaskedLM", {"max_position_embeddings": 514}),
+    "deberta-v3-small": (
+        "DebertaV2ForMaskedLM",
+        {
+            **{"num_hidden_layers": 6, "hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12},
+            **{"relative_attention": True, "position_buckets": 256, "position_biased_input": False},
+            **{"share_att_key": True, "norm_rel_ebd": "layer_norm", "pos_att_type": ["p2c", "c2p"]},
+        },
+    ),
     "distilbert-base-uncased": ("DistilBertForMaskedLM", {}),
     "electra-small-discriminator": ("ElectraForPreTraining", {}),
     "electra-base-generator": ("ElectraForMaskedLM", {"embedding_size": 768}),

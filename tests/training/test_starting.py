@@ -37,7 +37,7 @@ def begun_from(source: ModelConfig, kind: str, freeze: tuple[str, ...] = (), **m
     "name",
     [
         *("bert-mini", "distilbert-base-uncased", "roberta-base", "electra-small-discriminator", "modernbert-base"),
-        *("mpnet-base", "camembert-base"),
+        *("mpnet-base", "camembert-base", "deberta-v3-small"),
     ],
 )
 def test_an_encoder_becomes_what_its_family_publishes_for_the_task(name, kind):
