@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlm.nn.dropout import Dropout
-from jaxlm.nn.embedding import look_up
 from jaxlm.nn.linear import Linear
 from jaxlm.nn.parameter import Initializer
 from jaxlm.nn.relative_attention import by_key
+from jaxlm.nn.weights import as_weight
 
 ROWS = "relative_buckets"  # logical axis of the table of distance vectors
 
@@ -104,7 +104,7 @@ class DistanceScores(nn.Module):
         def scores(content: jax.Array, distances: np.ndarray, name: str, shared: Callable) -> jax.Array:
             """Of each position by each of 2 * time distances, laid out by the other position of the pair."""
             rows = jnp.asarray(distance_rows(distances, vectors.shape[0], self.max_distance))
-            own = look_up(self.dtype, ROWS, vectors, rows)
+            own = as_weight(vectors).take(rows, ROWS, self.dtype)
             if self.own_maps:
                 axes = ("embed", "heads")
                 shared = Linear(heads * head_dim, axes, self.use_bias, self.dtype, self.kernel_init, name=name)
