@@ -196,6 +196,8 @@ def read_model(
         reader = read_config_file(path)
         family = family_of(reader)
         config = family.read(reader)
+        if family.language is not None:
+            reader = family.language(reader)
         vectors = read_vectors(Path(path))
         source = open_weights(path)
         if vectors is not None and _lacks_its_head(config, source, family):
@@ -229,13 +231,16 @@ def read_model(
         _place(config, mesh),
         base_prefix=family.base_prefix,
         renames=family.renames,
-        ignorable=(*family.ignorable, *family.surplus),
+        ignorable=(*family.ignorable, *family.surplus, *family.other_towers.values()),
         dtype=None if dtype is None else jax.numpy.dtype(dtype),
         allow_nan=allow_nan,
     )
     left_out = _left_out(source, family, config)
     if left_out:
         logger.warning("%s: left out, since the class in config.json does not have them: %s", path, ", ".join(left_out))
+    towers = _other_towers(source, family)
+    if towers:
+        logger.warning("%s: the language model alone is read, and left out are: %s", path, ", ".join(towers))
     return HubModel(config, params, family, imported, task, generation)
 
 
@@ -272,6 +277,15 @@ def _left_out(source: TensorSource, family: Family, config: ModelConfig) -> list
         for name in source.tensors
         if name not in own and any(re.search(pattern, name) for pattern in family.surplus)
     ]
+
+
+def _other_towers(source: TensorSource, family: Family) -> list[str]:
+    """What of a file stands beside the language model, each with its number of tensors."""
+    counts = {
+        tower: sum(re.search(pattern, name) is not None for name in source.tensors)
+        for tower, pattern in family.other_towers.items()
+    }
+    return [f"{tower} ({count} tensor{'s' * (count > 1)})" for tower, count in counts.items() if count]
 
 
 def _place(config: ModelConfig, mesh: jax.sharding.Mesh | None) -> Place:

@@ -20,7 +20,7 @@ docstring of `jaxlm.hub.mapping`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jaxlm.errors import UsageError
@@ -51,6 +51,10 @@ class Family:
       surplus: patterns of names of parts that published files hold and the class they name does not have; reading says
         that they are left out.
       whole_context: whether max_position_embeddings is what the rotary scaling reaches, whatever its type.
+      language: of a model of several towers, the fields of its language model, which alone is read.
+      other_towers: what stands beside the language model, by what it is called: patterns of its tensors' names. They
+        are left unread, and reading says so.
+      written_as: name of the family that a model read by this one is exported as, where this one is read only.
     """
 
     name: str
@@ -65,6 +69,9 @@ class Family:
     surplus: Sequence[str] = ()
     own_head: str = ""
     whole_context: bool = False
+    language: Callable[[ConfigReader], ConfigReader] | None = None
+    other_towers: Mapping[str, str] = field(default_factory=dict)
+    written_as: str = ""
 
     def read(self, reader: ConfigReader, bare: bool = False) -> ModelConfig:
         """Turns a config.json of this family into a model's description.
@@ -77,6 +84,8 @@ class Family:
           UsageError: a class or a field that is not supported, or values that do not go together.
           DataError: a field that is missing or of another type.
         """
+        if self.language is not None:
+            reader = self.language(reader)
         reader.refuse_giants()
         named = reader.get("architectures", list, []) or [next(iter(self.architectures))]
         known = len(named) == 1 and isinstance(named[0], str) and named[0] in self.architectures
@@ -90,7 +99,7 @@ class Family:
                 f"these are: {', '.join(self.architectures)}"
             )
         task_head = "none" if bare else self.architectures[named[0]]
-        config = replace(self.read_config(reader, task_head), family=self.name)
+        config = replace(self.read_config(reader, task_head), family=self.written_as or self.name)
         if not self.whole_context:
             config = with_scaled_context(config)
         if task_head in LABELLED:
@@ -112,6 +121,8 @@ class Family:
         Raises:
           UsageError: the family has no such model, with the reasons.
         """
+        if self.written_as:
+            raise UsageError(f"it is read only, and a model of it written as {self.written_as}")
         classes = [name for name, task_head in self.architectures.items() if task_head == config.task_head]
         if not classes:
             raise UsageError(f"no class has the model.task_head {config.task_head!r}")

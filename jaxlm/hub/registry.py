@@ -15,6 +15,7 @@ from jaxlm.hub.families import (
     electra,
     gemma,
     gemma2,
+    gemma3,
     gemma3_text,
     gpt2,
     gpt_neox,
@@ -53,6 +54,7 @@ FAMILIES: tuple[Family, ...] = (
     gemma.FAMILY,
     gemma2.FAMILY,
     gemma3_text.FAMILY,
+    gemma3.FAMILY,
     opt.FAMILY,
     gpt_neox.FAMILY,
     bloom.FAMILY,
@@ -114,7 +116,7 @@ def export_notice(config: ModelConfig, labels: Sequence[str] = ()) -> str | None
     reasons: dict[str, list[str]] = {}
     for family in FAMILIES:
         # The classes of another task are no nearer for having the same fields.
-        if config.task_head in family.architectures.values():
+        if config.task_head in family.architectures.values() and not family.written_as:
             try:
                 family.write(config, labels)
             except UsageError as error:
@@ -150,7 +152,7 @@ def family_for(
             "which jaxlm.load and every command take"
         )
     name = name or config.family
-    candidates = [family_named(name)] if name else list(FAMILIES)
+    candidates = [family_named(name)] if name else [family for family in FAMILIES if not family.written_as]
     reasons = []
     for family in candidates:
         try:

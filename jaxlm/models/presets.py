@@ -402,6 +402,10 @@ def lstm(embed_dim: int, dropout_rate: float, init_bound: float) -> ModelConfig:
     )
 
 
+_GEMMA3_LARGE: dict[str, Any] = {
+    **{"vocab_size": 262208, "max_length": 131072, "window": 1024},
+    "rotary_scaling": RotaryScaling("linear", factor=8.0),
+}
 _MISTRAL: dict[str, Any] = {"num_kv_heads": 8, "max_length": 32768}
 
 # LongRoPE's factors of Phi-3 mini as of July 2024, in the fewest digits that are the published ones in float32.
@@ -519,6 +523,12 @@ PRESETS: dict[str, ModelConfig] = {
     "gemma-2-9b": gemma2(42, 3584, 16, 14336, 256, num_kv_heads=8),
     "gemma-2-27b": gemma2(46, 4608, 32, 36864, 144, num_kv_heads=16, head_dim=128),
     "gemma-3-1b": gemma3(26, 1152, 4, 6912, num_kv_heads=1),
+    # The larger sizes see; these are their language models.
+    "gemma-3-4b": gemma3(34, 2560, 8, 10240, num_kv_heads=4, **_GEMMA3_LARGE),
+    "gemma-3-12b": gemma3(48, 3840, 16, 15360, num_kv_heads=8, **_GEMMA3_LARGE),
+    "gemma-3-27b": gemma3(
+        62, 5376, 32, 21504, num_kv_heads=16, head_dim=128, **{**_GEMMA3_LARGE, "attention_scale": 168**-0.5}
+    ),
     "transformer-base": transformer(512, 8, 0.1),
     "transformer-big": transformer(1024, 16, 0.3),
     "t5-small": t5(6, 512, 8, 2048),

@@ -94,6 +94,11 @@ COUNTS = {
     "gemma-2-9b": 9_241_705_984,
     "gemma-2-27b": 27_227_128_320,
     "gemma-3-1b": 999_885_952,
+    # Less the vision tower and the projector of images: 419,816,304 of 4,300,079,472; 421,290,864 of 12,187,325,040;
+    # and 423,060,336 of 27,432,406,640.
+    "gemma-3-4b": 3_880_263_168,
+    "gemma-3-12b": 11_766_034_176,
+    "gemma-3-27b": 27_009_346_304,
     "transformer-base": 63_045_632,
     "transformer-big": 214_171_648,
     "t5-small": 60_506_624,
@@ -237,6 +242,10 @@ PEERS: dict[str, tuple[str, dict[str, Any]]] = {
             **{"num_hidden_layers": 26, "hidden_size": 1152, "intermediate_size": 6912, "vocab_size": 262144},
             **{"num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 256},
         },
+    ),
+    "gemma-3-4b": (
+        "Gemma3ForCausalLM",
+        {"num_hidden_layers": 34, "hidden_size": 2560, "intermediate_size": 10240},
     ),
     "t5-small": ("T5ForConditionalGeneration", {}),
     "t5-v1.1-small": (
