@@ -200,6 +200,8 @@ def read_model(
             reader = family.language(reader)
         vectors = read_vectors(Path(path))
         source = open_weights(path)
+        if family.unpacked is not None:
+            source = family.unpacked(source)
         if vectors is not None and _lacks_its_head(config, source, family):
             config = family.read(read_config_file(path), bare=True)
         token_ids = {name: reader.token_id(name) for name in TOKEN_IDS}

@@ -84,7 +84,7 @@ def canonical(config: ModelConfig) -> dict[str, Any]:
         without_effect("max_length")
         fields["token_types"] = config.token_types > 0
     if not config.num_experts:
-        without_effect("experts_per_token", "renormalize_experts")
+        without_effect("experts_per_token", "renormalize_experts", "router_bias")
     if not config.qk_norm:
         without_effect("qk_norm_over")
     if config.task_head not in TOKEN_HEADS:

@@ -26,7 +26,7 @@ from typing import Any
 from jaxlm.errors import UsageError
 from jaxlm.hub.config_file import CODE, ConfigReader
 from jaxlm.hub.equivalence import LABELLED, differences
-from jaxlm.hub.mapping import Entry
+from jaxlm.hub.mapping import Entry, TensorSource
 from jaxlm.hub.rope import with_original_context, with_scaled_context
 from jaxlm.models.config import ModelConfig
 
@@ -54,6 +54,8 @@ class Family:
       language: of a model of several towers, the fields of its language model, which alone is read.
       other_towers: what stands beside the language model, by what it is called: patterns of its tensors' names. They
         are left unread, and reading says so.
+      unpacked: gives the tensors of a directory of which some are packed into fewer bits than parameters have; packed
+        weights are not written.
       written_as: name of the family that a model read by this one is exported as, where this one is read only.
     """
 
@@ -71,6 +73,7 @@ class Family:
     whole_context: bool = False
     language: Callable[[ConfigReader], ConfigReader] | None = None
     other_towers: Mapping[str, str] = field(default_factory=dict)
+    unpacked: Callable[[TensorSource], TensorSource] | None = None
     written_as: str = ""
 
     def read(self, reader: ConfigReader, bare: bool = False) -> ModelConfig:

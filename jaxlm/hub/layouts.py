@@ -94,6 +94,30 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Interleaved:
+    """One tensor of theirs has the features of several of ours in turn (gpt-oss: those of the gate and of up).
+
+    Attributes:
+      parts: how many ours are.
+    """
+
+    parts: int = 2
+
+    def to_ours(self, theirs: list[np.ndarray]) -> list[np.ndarray]:
+        """See Layout."""
+        return [theirs[0][..., part :: self.parts] for part in range(self.parts)]
+
+    def to_theirs(self, ours: list[np.ndarray]) -> list[np.ndarray]:
+        """See Layout."""
+        return [np.stack(ours, axis=-1).reshape(*ours[0].shape[:-1], -1)]
+
+    def their_shapes(self, ours: list[Shape]) -> list[Shape]:
+        """See Layout."""
+        *rest, features = ours[0]
+        return [(*rest, self.parts * features)]
+
+
+@dataclass(frozen=True)
 class HeadInterleaved:
     """Fused projections whose rows run over [head, part, head_dim] (GPT-NeoX, BLOOM: query, key, value of each head).
 

@@ -53,6 +53,7 @@ def block_of(config: ModelConfig, cross: bool, deterministic: bool) -> partial[B
         output_bias=config.bias_of("attention_output"),
         scale=config.resolved_attention_scale,
         soft_cap=config.attention_soft_cap,
+        sinks=config.attention_sinks,
         qk_norm=norm_of(config) if config.qk_norm else None,
         qk_norm_over=config.qk_norm_over,
         distance_scores=_distance_scores(config, deterministic),
@@ -71,6 +72,8 @@ def block_of(config: ModelConfig, cross: bool, deterministic: bool) -> partial[B
             _feed_forward(config),
             kind=config.feed_forward,
             mlp_dim=config.resolved_mlp_dim,
+            use_bias=config.bias_of("mlp"),
+            limit=config.feed_forward_limit,
             dtype=dtype,
             kernel_init=normal_init(config),
             output_init=back,
@@ -107,5 +110,6 @@ def _feed_forward(config: ModelConfig) -> partial[FeedForward] | partial[Mixture
             num_experts=config.num_experts,
             experts_per_token=config.experts_per_token,
             renormalize=config.renormalize_experts,
+            router_bias=config.router_bias,
         )
-    return partial(FeedForward, use_bias=config.bias_of("mlp"))
+    return partial(FeedForward)

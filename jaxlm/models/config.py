@@ -10,7 +10,7 @@ from jaxlm.errors import UsageError
 _PLAIN = {
     **{"embedding_dim": None, "embedding_norm": False, "scale_embedding": None, "num_experts": 0, "window": None},
     **{"residual": "sequential", "qk_norm": False, "attention_scale": None, "attention_soft_cap": None},
-    **{"num_kv_heads": None, "attention": "reference", "decoder_start_id": None},
+    **{"num_kv_heads": None, "attention": "reference", "decoder_start_id": None, "attention_sinks": False},
 }
 _FIXED = {
     "permutation": _PLAIN | {"norm_position": "post", "qkv_bias": False, "attention_output_bias": False},
@@ -115,6 +115,8 @@ class ModelConfig:
     renormalize_experts: bool = True
     """Whether the router's probabilities of the experts that a token takes are divided by their sum (Jiang et al. 2024,
     section 2.1), or weight their results as they are, together less than one (Fedus et al. 2022, eq. 2)."""
+    router_bias: bool = False
+    """Whether the scores that the router gives the experts have a bias."""
     router_loss_weight: float = 0.0
     """Weight of the load-balance loss of the experts in training."""
     positions: Literal[
@@ -176,6 +178,9 @@ class ModelConfig:
     disentangled_terms)) (He et al. 2021, eq. 4)."""
     attention_soft_cap: float | None = None
     """Bounds the attention scores to +- this by tanh (Gemma 2)."""
+    attention_sinks: bool = False
+    """Whether each head h has a learned score b_h beside those of the keys, whose weight is for nothing: the weight of
+    key j is exp(s_j) / (exp(b_h) + sum_k exp(s_k)) (Agarwal et al. 2025, section 2.2, after Xiao et al. 2023)."""
     norm: Literal["layer_norm", "rms_norm", "rms_norm_plus_one"] = "layer_norm"
     """Kind of normalisation; the last multiplies by 1 + scale (Gemma)."""
     norm_position: Literal["pre", "post", "sandwich", "output"] = "pre"
@@ -188,8 +193,14 @@ class ModelConfig:
     """Whether the feed-forward layer sees what attention added, or both see the same (GPT-NeoX)."""
     norm_epsilon: float = 1e-5
     """Added to the variance in a normalisation."""
-    feed_forward: Literal["gelu", "gelu_tanh", "relu", "silu", "swiglu", "geglu", "geglu_erf"] = "gelu_tanh"
-    """Activation of the feed-forward layer; those in -glu are gated (Shazeer 2020), geglu by GELU's tanh form."""
+    feed_forward: Literal[
+        "gelu", "gelu_tanh", "relu", "silu", "swiglu", "geglu", "geglu_erf", "quick_geglu_plus_one"
+    ] = "gelu_tanh"
+    """Activation of the feed-forward layer; those with -glu are gated (Shazeer 2020), geglu by GELU's tanh form, and
+    the last by x sigmoid(1.702 x), with one added to what the gate multiplies (Agarwal et al. 2025, section 2.2)."""
+    feed_forward_limit: float | None = None
+    """Gated: what the gate is at most before its activation, and what it multiplies lies within to either side (the
+    same); none means no bound."""
     use_bias: bool = True
     """Whether linear maps and layer normalisations have biases, but for those named below."""
     qkv_bias: bool | None = None
@@ -314,7 +325,7 @@ class ModelConfig:
     @property
     def is_gated(self) -> bool:
         """Whether the feed-forward layer multiplies by a gate."""
-        return self.feed_forward in ("swiglu", "geglu", "geglu_erf")
+        return self.feed_forward in ("swiglu", "geglu", "geglu_erf", "quick_geglu_plus_one")
 
     @property
     def resolved_classifier_dropout_rate(self) -> float:
@@ -430,7 +441,8 @@ class ModelConfig:
             )
 
     def _validate_layers(self) -> None:
-        for name in ("attention_scale", "attention_soft_cap", "final_soft_cap", "local_rotary_theta"):
+        positive = ("attention_scale", "attention_soft_cap", "final_soft_cap", "local_rotary_theta")
+        for name in (*positive, "feed_forward_limit"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise UsageError(f"model.{name} is {value}; it must be positive")
@@ -457,17 +469,23 @@ class ModelConfig:
                     f"model.experts_per_token {self.experts_per_token} is more than the {self.num_experts} of "
                     "model.num_experts"
                 )
-            if not self.is_gated or self.bias_of("mlp"):
-                raise UsageError("model.num_experts needs a gated model.feed_forward and model.mlp_bias false")
+            if not self.is_gated:
+                raise UsageError("model.num_experts needs a gated model.feed_forward")
         elif not self.renormalize_experts:
             raise UsageError("model.renormalize_experts false is for a model with model.num_experts")
+        elif self.router_bias:
+            raise UsageError("model.router_bias is for a model with model.num_experts")
+        if self.feed_forward_limit is not None and not self.is_gated:
+            raise UsageError(f"model.feed_forward_limit needs a gated model.feed_forward, not {self.feed_forward!r}")
         if self.attention != "reference" and (
             self.attention_soft_cap is not None
+            or self.attention_sinks
             or self.has_relative_bias
             or self.positions in ("alibi", "transformer_xl")
         ):
             raise UsageError(
-                f"model.attention {self.attention!r} knows neither soft caps nor position biases; use 'reference'"
+                f"model.attention {self.attention!r} knows neither soft caps nor sinks nor position biases; use "
+                "'reference'"
             )
 
     def _validate_architecture(self) -> None:
@@ -485,6 +503,8 @@ class ModelConfig:
                 )
         if self.architecture != "encoder_decoder" and self.num_encoder_layers is not None:
             raise UsageError("model.num_encoder_layers is for model.architecture 'encoder_decoder'")
+        if self.architecture == "encoder_decoder" and self.attention_sinks:
+            raise UsageError("model.attention_sinks is for one tower, not for model.architecture 'encoder_decoder'")
         if self.architecture == "encoder_decoder" and self.token_types:
             raise UsageError("model.token_types is for one tower, not for model.architecture 'encoder_decoder'")
         if self.prefix == "bidirectional" and (self.architecture != "decoder" or self.attention != "reference"):

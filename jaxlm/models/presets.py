@@ -278,6 +278,35 @@ def gemma3(num_layers: int, embed_dim: int, num_heads: int, mlp_dim: int, **chan
     return gemma2(num_layers, embed_dim, num_heads, mlp_dim, 256, **fields | changes)
 
 
+def gpt_oss(num_layers: int, num_experts: int) -> ModelConfig:
+    """gpt-oss (Agarwal et al. 2025): attention sinks, every other layer local, experts with biases, bounded gates."""
+    return llama(
+        num_layers,
+        2880,
+        64,
+        2880,
+        family="gpt_oss",
+        vocab_size=201088,
+        max_length=131072,
+        num_kv_heads=8,
+        head_dim=64,
+        qkv_bias=True,
+        attention_output_bias=True,
+        attention_sinks=True,
+        window=128,
+        layer_pattern=("local", "global"),
+        rotary_theta=150000.0,
+        rotary_scaling=RotaryScaling("yarn", factor=32.0, original_max_length=4096, truncate=False),
+        feed_forward="quick_geglu_plus_one",
+        feed_forward_limit=7.0,
+        mlp_bias=True,
+        num_experts=num_experts,
+        experts_per_token=4,
+        router_bias=True,
+        router_loss_weight=0.9,
+    )
+
+
 def transformer(embed_dim: int, num_heads: int, dropout_rate: float) -> ModelConfig:
     """The original Transformer (Vaswani et al. 2017, table 3), for a shared vocabulary of English and German."""
     return ModelConfig(
@@ -529,6 +558,8 @@ PRESETS: dict[str, ModelConfig] = {
     "gemma-3-27b": gemma3(
         62, 5376, 32, 21504, num_kv_heads=16, head_dim=128, **{**_GEMMA3_LARGE, "attention_scale": 168**-0.5}
     ),
+    "gpt-oss-20b": gpt_oss(24, 32),
+    "gpt-oss-120b": gpt_oss(36, 128),
     "transformer-base": transformer(512, 8, 0.1),
     "transformer-big": transformer(1024, 16, 0.3),
     "t5-small": t5(6, 512, 8, 2048),

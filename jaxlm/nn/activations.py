@@ -59,6 +59,11 @@ def _gelu_backward(x: jax.Array, cotangent: jax.Array) -> tuple[jax.Array]:
 gelu.defvjp(_gelu_forward, _gelu_backward)
 
 
+def quick_gelu(x: jax.Array) -> jax.Array:
+    """GELU by the logistic function (Hendrycks & Gimpel 2016, section 2), x * sigmoid(1.702 x)."""
+    return x * jax.nn.sigmoid(1.702 * x)
+
+
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": gelu,
     "gelu_tanh": gelu_tanh,
@@ -67,5 +72,21 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "swiglu": jax.nn.silu,
     "geglu": gelu_tanh,
     "geglu_erf": gelu,
+    "quick_geglu_plus_one": quick_gelu,
 }
-GATED = ("swiglu", "geglu", "geglu_erf")
+GATED = ("swiglu", "geglu", "geglu_erf", "quick_geglu_plus_one")
+
+
+def gated(kind: str, gate: jax.Array, up: jax.Array, limit: float | None = None) -> jax.Array:
+    """The inner features of a gated feed-forward layer, act(gate) * up (Shazeer 2020), or act(gate) * (up + 1).
+
+    Args:
+      kind: a name of GATED.
+      gate: [..., features].
+      up: as gate.
+      limit: if not None, what gate is at most and what up lies within to either side (Agarwal et al. 2025, section
+        2.2).
+    """
+    if limit is not None:
+        gate, up = jnp.minimum(gate, limit), jnp.clip(up, -limit, limit)
+    return ACTIVATIONS[kind](gate) * (up + 1 if kind == "quick_geglu_plus_one" else up)

@@ -29,6 +29,7 @@ def attention(
     bias: jax.Array | None = None,
     scale: float | None = None,
     soft_cap: float | None = None,
+    sinks: jax.Array | None = None,
     dropout_rate: float = 0.0,
     dropout_key: jax.Array | None = None,
     implementation: Literal["reference", "xla", "cudnn"] = "reference",
@@ -44,6 +45,8 @@ def attention(
         `jaxlm.nn.distance_bias.distances` for their order.
       scale: factor of the scores; None means 1 / sqrt(head_dim).
       soft_cap: bound of the scores (reference only).
+      sinks: [heads], a score beside those of the keys, whose weight is for nothing (reference only); see
+        `jaxlm.nn.scores.softmax_with_sinks`.
       dropout_rate: dropout of the weights (reference only).
       dropout_key: its key; None for no dropout.
       implementation: 'reference', 'xla' or 'cudnn' (NVIDIA GPU, bfloat16).
@@ -60,21 +63,21 @@ def attention(
     if implementation == "reference":
         if query_time * key_time > MOST_PAIRS and query_time > 1:
             return blockwise_attention(
-                query, key, value, mask, scale, bias, soft_cap, dropout_rate, dropout_key if drops else None
+                query, key, value, mask, scale, bias, soft_cap, sinks, dropout_rate, dropout_key if drops else None
             )
         if _is_triangle(mask, query_time, key_time) and not drops:
-            return _in_chunks(query, key, value, mask, scale, bias, soft_cap)
+            return _in_chunks(query, key, value, mask, scale, bias, soft_cap, sinks)
         visible = mask.visible(0, query_time, 0, key_time)
         of_pairs = None if bias is None else by_pair(bias, query_time)
-        weights = attention_weights(query, key, visible, scale, of_pairs, soft_cap)
+        weights = attention_weights(query, key, visible, scale, of_pairs, soft_cap, sinks)
         if drops:
             assert dropout_key is not None
             weights = dropout(weights, dropout_rate, dropout_key)
         return weighted_values(weights, value)
     if implementation not in ("xla", "cudnn"):
         raise ValueError(f"unknown attention implementation {implementation!r}; known: reference, xla, cudnn")
-    if bias is not None or soft_cap is not None or drops:
-        raise ValueError(f"attention by {implementation} has no bias, soft cap or dropout; use the reference")
+    if bias is not None or soft_cap is not None or sinks is not None or drops:
+        raise ValueError(f"attention by {implementation} has no bias, soft cap, sinks or dropout; use the reference")
     return _by_kernel(query, key, value, mask, scale, implementation)
 
 
@@ -91,6 +94,7 @@ def _in_chunks(
     scale: float,
     bias: jax.Array | None,
     soft_cap: float | None,
+    sinks: jax.Array | None,
 ) -> jax.Array:
     """Causal attention without computing most of what is hidden.
 
@@ -106,7 +110,8 @@ def _in_chunks(
         if bias is not None:
             of_pairs = by_pair(of_block(bias, length, (start, chunk), (0, end)), chunk)
         visible = mask.visible(start, chunk, 0, end)
-        weights = attention_weights(query[:, :, start:end], key[:, :, :end], visible, scale, of_pairs, soft_cap)
+        part, seen = query[:, :, start:end], key[:, :, :end]
+        weights = attention_weights(part, seen, visible, scale, of_pairs, soft_cap, sinks)
         outputs.append(weighted_values(weights, value[:, :, :end]))
     return outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, axis=2)
 

@@ -121,6 +121,19 @@ class _Given:
     dropout_key: jax.Array | None
 
 
+@struct.dataclass
+class _Learned:
+    """What queries, keys and values have beside them; what there is none of is None.
+
+    Attributes:
+      bias: [kv_heads, group, query_time + key_time - 1], of the scores by distance.
+      sinks: [kv_heads, group], scores beside those of the keys.
+    """
+
+    bias: jax.Array | None
+    sinks: jax.Array | None
+
+
 def blockwise_attention(
     query: jax.Array,
     key: jax.Array,
@@ -129,6 +142,7 @@ def blockwise_attention(
     scale: float,
     bias: jax.Array | None = None,
     soft_cap: float | None = None,
+    sinks: jax.Array | None = None,
     dropout_rate: float = 0.0,
     dropout_key: jax.Array | None = None,
 ) -> jax.Array:
@@ -158,6 +172,8 @@ def blockwise_attention(
         mask = mask.padded(query_time, key_time, more_queries, more_keys)
     if bias is not None:
         bias = jnp.pad(bias, ((0, 0), (more_queries, more_keys))).reshape(kv_heads, group, -1)
+    if sinks is not None:
+        sinks = sinks.astype(jnp.float32).reshape(kv_heads, group)
 
     def lengthened(x: jax.Array, more: int) -> jax.Array:
         return jnp.pad(x, ((0, 0), (0, 0), (0, more), (0, 0))) if more else x
@@ -165,7 +181,7 @@ def blockwise_attention(
     plan = _Plan(scale, soft_cap, dropout_rate, queries, keys, ranges, pieces, together)
     grouped = lengthened(query, more_queries).reshape(batch, kv_heads, group, queries.time, head_dim)
     given = _Given(mask, dropout_key if dropout_rate else None)
-    out = _attend(plan, grouped, lengthened(key, more_keys), lengthened(value, more_keys), bias, given)
+    out = _attend(plan, grouped, lengthened(key, more_keys), lengthened(value, more_keys), bias, sinks, given)
     return out.reshape(batch, heads, queries.time, -1)[:, :, :query_time]
 
 
@@ -181,38 +197,52 @@ def _seen_blocks(mask: AttentionMask, queries: range, keys: _Blocks, key_time: i
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _attend(
-    plan: _Plan, query: jax.Array, key: jax.Array, value: jax.Array, bias: jax.Array | None, given: _Given
+    plan: _Plan,
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    bias: jax.Array | None,
+    sinks: jax.Array | None,
+    given: _Given,
 ) -> jax.Array:
     """Queries [batch, kv_heads, group, time, head_dim], keys and values [batch, kv_heads, time, head_dim]."""
-    return _forward(plan, query, key, value, bias, given)[0]
+    return _forward(plan, query, key, value, bias, sinks, given)[0]
 
 
 def _forward(
-    plan: _Plan, query: jax.Array, key: jax.Array, value: jax.Array, bias: jax.Array | None, given: _Given
+    plan: _Plan,
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    bias: jax.Array | None,
+    sinks: jax.Array | None,
+    given: _Given,
 ) -> tuple[jax.Array, tuple]:
-    out, log_total = _each_head(plan, _attend_head, bias, given, query, key, value)
-    return out, (query, key, value, bias, given, out, log_total)
+    out, log_total = _each_head(plan, _attend_head, _Learned(bias, sinks), given, query, key, value)
+    return out, (query, key, value, bias, sinks, given, out, log_total)
 
 
 def _backward(plan: _Plan, saved: tuple, cotangent: jax.Array) -> tuple:
-    query, key, value, bias, given, out, log_total = saved
+    query, key, value, bias, sinks, given, out, log_total = saved
     cotangent = cotangent.astype(jnp.float32)
-    # What the weights of a query have in common: they sum to one.
+    # What the weights of a query have in common: they sum to one, with that of its sink.
     common = (cotangent * out).sum(-1)
     *gradients, of_bias = _each_head(
-        plan, _gradients_of_head, bias, given, query, key, value, log_total, common, cotangent
+        plan, _gradients_of_head, _Learned(bias, sinks), given, query, key, value, log_total, common, cotangent
     )
     of_inputs = (own.astype(x.dtype) for own, x in zip(gradients, (query, key, value), strict=True))
-    return *of_inputs, None if bias is None else of_bias.sum(0), None
+    of_sinks = None
+    if sinks is not None:
+        # Its weight is for nothing, so that it takes from the others alone.
+        of_sinks = -(jnp.exp(sinks[:, :, None] - log_total) * common).sum((0, 3))
+    return *of_inputs, None if bias is None else of_bias.sum(0), of_sinks, None
 
 
 _attend.defvjp(_forward, _backward)
 
 
-def _each_head(
-    plan: _Plan, function: Callable[..., Any], bias: jax.Array | None, given: _Given, *arrays: jax.Array
-) -> Any:
-    """Calls `function(plan, bias, given, *arrays)` for each key head of each row, and stacks what it gives."""
+def _each_head(plan: _Plan, function: Callable[..., Any], learned: _Learned, given: _Given, *arrays: jax.Array) -> Any:
+    """Calls `function(plan, learned, given, *arrays)` for each key head of each row, and stacks what it gives."""
     batch, kv_heads = arrays[0].shape[:2]
     mask = given.mask
     by_row = {
@@ -229,16 +259,16 @@ def _each_head(
         by_row, drawn, *arrays = own
 
         def head(own: tuple) -> Any:
-            bias, drawn, *arrays = own
-            return function(plan, bias, _Given(replace(mask, **by_row), drawn), *arrays)
+            learned, drawn, *arrays = own
+            return function(plan, learned, _Given(replace(mask, **by_row), drawn), *arrays)
 
-        return over(head, (bias, drawn, *arrays))
+        return over(head, (learned, drawn, *arrays))
 
     return over(row, (by_row, drawn, *arrays))
 
 
 def _attend_head(
-    plan: _Plan, bias: jax.Array | None, given: _Given, query: jax.Array, key: jax.Array, value: jax.Array
+    plan: _Plan, learned: _Learned, given: _Given, query: jax.Array, key: jax.Array, value: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Attends to one head; the result [group, time, head_dim] and the logarithm of what the weights were divided by."""
 
@@ -247,14 +277,19 @@ def _attend_head(
 
         def step(area: _Area, own: tuple, shared: tuple) -> tuple:
             largest, total, summed = own
-            scores = _scores(plan, queries[:, area.row :], area.keys(key), _bias(plan, bias, area), area.visible)
+            scores = _scores(
+                plan, queries[:, area.row :], area.keys(key), _bias(plan, learned.bias, area), area.visible
+            )
             new_largest = jnp.maximum(largest, scores.max(-1))
             weights, shrunk = jnp.exp(scores - new_largest[..., None]), jnp.exp(largest - new_largest)
             more = _weighted(plan, given, area, weights, area.keys(value))
             return (new_largest, total * shrunk + weights.sum(-1), summed * shrunk[..., None] + more), shared
 
         rows = queries.shape[:2]
-        start = jnp.full(rows, LOWEST), jnp.zeros(rows), jnp.zeros((*rows, value.shape[-1]))
+        largest, total = jnp.full(rows, LOWEST), jnp.zeros(rows)
+        if learned.sinks is not None:  # as if they had come before all keys, with values of zero
+            largest, total = jnp.broadcast_to(learned.sinks[:, None], rows), jnp.ones(rows)
+        start = largest, total, jnp.zeros((*rows, value.shape[-1]))
         (largest, total, summed), _ = _over_keys(plan, given.mask, i, step, start, ())
         total = jnp.where(total == 0, 1.0, total)  # of queries that see nothing
         return (summed / total[..., None]).astype(value.dtype), largest + jnp.log(total)
@@ -264,7 +299,7 @@ def _attend_head(
 
 def _gradients_of_head(
     plan: _Plan,
-    bias: jax.Array | None,
+    learned: _Learned,
     given: _Given,
     query: jax.Array,
     key: jax.Array,
@@ -274,6 +309,7 @@ def _gradients_of_head(
     cotangent: jax.Array,
 ) -> tuple:
     """The gradients of queries, keys, values and bias, summed over blocks in float32 whatever the compute dtype."""
+    bias = learned.bias
 
     def block(sums: tuple, i: jax.Array) -> tuple[tuple, jax.Array]:
         i, queries = _tied(i, plan.queries.cut(query, i, 1))

@@ -16,7 +16,7 @@ from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.linear import Linear
 from jaxlm.nn.masks import AttentionMask
 from jaxlm.nn.norms import Norm
-from jaxlm.nn.parameter import Initializer
+from jaxlm.nn.parameter import Initializer, parameter
 from jaxlm.nn.rotary import rotate
 from jaxlm.nn.scores import attention_weights, weighted_values
 from jaxlm.nn.taps import is_tapped, tap
@@ -36,6 +36,7 @@ class MultiHeadAttention(nn.Module):
       output_bias: whether the map back has.
       scale: factor of the scores; None means 1 / sqrt(head_dim).
       soft_cap: bound of the scores, or None.
+      sinks: whether each head has a learned score beside those of the keys; see `jaxlm.nn.scores.softmax_with_sinks`.
       qk_norm: makes the normalisation of the queries and keys of self-attention, given its name; None for none.
       qk_norm_over: 'head', each head's features alone, or 'projection', those of all heads together.
       distance_scores: makes what the distance adds to the scores of self-attention, given its name; None for nothing.
@@ -56,6 +57,7 @@ class MultiHeadAttention(nn.Module):
     output_bias: bool
     scale: float | None
     soft_cap: float | None
+    sinks: bool
     qk_norm: Callable[..., Norm] | None
     qk_norm_over: Literal["head", "projection"]
     distance_scores: Callable[..., DistanceScores] | None
@@ -166,6 +168,7 @@ class MultiHeadAttention(nn.Module):
         """
         batch, heads, time, head_dim = query.shape
         scale = head_dim**-0.5 if self.scale is None else self.scale
+        sinks = parameter(self, "sinks", self.kernel_init, (heads,), ("heads",)) if self.sinks else None
         whole = None
         if of_distance is not None or is_tapped(self, "attention_weights"):
             # Whole weights are needed only where scores come by pair, or somebody looks at them, or changes them.
@@ -173,7 +176,7 @@ class MultiHeadAttention(nn.Module):
             of_pairs = None if bias is None else by_pair(bias, time)
             if of_distance is not None:
                 of_pairs = of_distance * scale
-            weights = attention_weights(query, key, seen, scale, of_pairs, self.soft_cap)
+            weights = attention_weights(query, key, seen, scale, of_pairs, self.soft_cap, sinks)
             shown = tap(self, "attention_weights", weights)
             whole = None if of_distance is None and shown is weights else shown
         drops = self.dropout_rate > 0 and not self.deterministic
@@ -189,6 +192,7 @@ class MultiHeadAttention(nn.Module):
                 bias=bias,
                 scale=scale,
                 soft_cap=self.soft_cap,
+                sinks=sinks,
                 dropout_rate=self.dropout_rate,
                 dropout_key=self.make_rng("dropout") if drops else None,
                 implementation=self.implementation,

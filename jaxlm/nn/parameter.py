@@ -10,7 +10,7 @@ import jax.numpy as jnp
 Initializer = Callable[..., jax.Array]
 Role = Literal["matrix", "embedding", "bias", "scale", "vector"]
 # What a parameter of each name does: multiplies activations, is looked up, is added, multiplies features one by one, or
-# stands for something of its own (XLNet's query and segments).
+# stands for something of its own (XLNet's query and segments, the sinks of attention).
 ROLES: dict[str, Role] = {
     "kernel": "matrix",
     "embedding": "embedding",
@@ -21,6 +21,7 @@ ROLES: dict[str, Role] = {
     "scale": "scale",
     "query_start": "vector",
     "type_vectors": "vector",
+    "sinks": "vector",
 }
 
 

@@ -21,6 +21,23 @@ def masked_softmax(scores: jax.Array, mask: jax.Array | None) -> jax.Array:
     return jnp.where(mask.any(-1, keepdims=True), weights, 0.0)
 
 
+def softmax_with_sinks(scores: jax.Array, mask: jax.Array | None, sinks: jax.Array) -> jax.Array:
+    """Softmax over the last axis and a sink, exp(s_j) / (exp(b) + sum_k exp(s_k)), zero where `mask` is not true.
+
+    The weight of the sink is for nothing, so that a row's weights sum to less than one (Agarwal et al. 2025, section
+    2.2).
+
+    Args:
+      scores: float32 [batch, heads, query_time, key_time].
+      mask: bool, broadcastable to the scores, or None.
+      sinks: [heads], a score b of each head.
+    """
+    if mask is not None:
+        scores = jnp.where(mask, scores, MASKED)
+    of_keys = jax.nn.logsumexp(scores, axis=-1, keepdims=True)
+    return jnp.exp(scores - jnp.logaddexp(of_keys, sinks.astype(jnp.float32)[:, None, None]))
+
+
 def soft_cap_scores(scores: jax.Array, cap: float | None) -> jax.Array:
     """Bounds scores smoothly to (-cap, cap) (Gemma 2, Riviere et al. 2024, section 2); None leaves them."""
     return scores if cap is None else cap * jnp.tanh(scores / cap)
@@ -63,17 +80,20 @@ def attention_weights(
     scale: float,
     bias: jax.Array | None = None,
     soft_cap: float | None = None,
+    sinks: jax.Array | None = None,
 ) -> jax.Array:
     """The weights of the reference attention, softmax in float32.
 
     Args:
       query, key, scale, bias, soft_cap: see `attention_scores`.
       mask: bool, broadcastable to [batch, 1, query_time, key_time], or None.
+      sinks: [heads], scores beside those of the keys, see `softmax_with_sinks`; or None.
 
     Returns:
       [batch, heads, query_time, key_time] float32; zeros for a query that sees nothing.
     """
-    return masked_softmax(attention_scores(query, key, scale, bias, soft_cap), mask)
+    scores = attention_scores(query, key, scale, bias, soft_cap)
+    return masked_softmax(scores, mask) if sinks is None else softmax_with_sinks(scores, mask, sinks)
 
 
 def weighted_values(weights: jax.Array, value: jax.Array, dtype: jnp.dtype | None = None) -> jax.Array:

@@ -80,11 +80,12 @@ def assert_same_greedy_tokens(case: Imported, seed: int = 5) -> None:
     assert [list(chain.from_iterable(parts)) for parts in zip(*pieces, strict=True)] == expected
 
 
-def assert_same_balanced_loss(case: Imported) -> None:
+def assert_same_balanced_loss(case: Imported, router: str = "gate") -> None:
     """The cross-entropy and the load-balance loss of experts together, and what they teach each layer's router.
 
     Args:
       case: two models with experts, of which that of transformers has a router_aux_loss_coef that matters.
+      router: what transformers calls the router of a layer.
     """
     import torch
 
@@ -107,10 +108,10 @@ def assert_same_balanced_loss(case: Imported) -> None:
     value, gradients = quick_jit(jax.value_and_grad(loss))(case.params)
     np.testing.assert_allclose(value, expected.item(), atol=1e-5, rtol=0)
     for layer in range(case.config.num_layers):
-        router = gradients["layers"][str(layer)]["mlp"]["router"]["kernel"]
-        wanted = case.theirs.model.layers[layer].mlp.gate.weight.grad.numpy().T
+        own = gradients["layers"][str(layer)]["mlp"]["router"]["kernel"]
+        wanted = getattr(case.theirs.model.layers[layer].mlp, router).weight.grad.numpy().T
         assert np.abs(wanted).max() > 1e-3
-        np.testing.assert_allclose(router, wanted, atol=1e-5, rtol=0)
+        np.testing.assert_allclose(own, wanted, atol=1e-5, rtol=0)
 
 
 def other_heads(family: Family) -> list[str]:

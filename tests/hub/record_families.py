@@ -33,6 +33,7 @@ SIZES: dict[str, Any] = {
 GROUPED = {**SIZES, "num_key_value_heads": 2}
 SCALED = {"rope_type": "llama3", "rope_theta": 100.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 
+YARN = {"rope_type": "yarn", "rope_theta": 100.0, "factor": 4.0, "truncate": False}
 LONGROPE = {"rope_type": "longrope", "rope_theta": 100.0, "factor": 10.0}
 
 
@@ -155,6 +156,17 @@ MODELS: dict[str, Model] = {
     "qwen3_moe": (
         lambda t: t.Qwen3MoeForCausalLM(
             t.Qwen3MoeConfig(**GROUPED, head_dim=6, num_experts=3, num_experts_per_tok=2, moe_intermediate_size=12)
+        ),
+        decoder_inputs,
+    ),
+    "gpt_oss": (
+        lambda t: t.GptOssForCausalLM(
+            t.GptOssConfig(
+                **GROUPED,
+                **{"head_dim": 6, "num_local_experts": 3, "num_experts_per_tok": 2, "sliding_window": 4},
+                **{"swiglu_limit": 1.5, "rope_parameters": {**YARN, "original_max_position_embeddings": 8}},
+                **{"pad_token_id": PAD, "eos_token_id": 2, "attn_implementation": "eager"},
+            )
         ),
         decoder_inputs,
     ),

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxlm.hub.layouts import SAME, TRANSPOSED, HeadInterleaved, Layout, Split, Stacked, Zeros
+from jaxlm.hub.layouts import SAME, TRANSPOSED, HeadInterleaved, Interleaved, Layout, Split, Stacked, Zeros
 
 sizes = st.integers(1, 4)
 
@@ -27,6 +27,8 @@ def cases(draw) -> tuple[Layout, list[tuple[int, ...]]]:
                 (Split(tuple(parts), axis=0, transpose=True), [(part,) for part in parts]),
                 (HeadInterleaved(heads, count), [(rows, heads * columns)] * count),
                 (HeadInterleaved(heads, count), [(heads * columns,)] * count),
+                (Interleaved(count), [(heads, rows, columns)] * count),
+                (Interleaved(count), [(columns,)] * count),
                 (Stacked(), [(count, rows, columns)]),
                 (Stacked(transpose=True), [(count, rows, columns)]),
             ]
@@ -57,6 +59,12 @@ def test_split_is_gpt2s_and_a_fused_linears():
     np.testing.assert_array_equal(first, fused[:, :1])
     np.testing.assert_array_equal(second, fused[:, 1:])
     assert key.shape == (2, 2)
+
+
+def test_interleaved_takes_turns():
+    gate, up = Interleaved().to_ours([np.arange(12).reshape(2, 6)])
+    np.testing.assert_array_equal(gate, [[0, 2, 4], [6, 8, 10]])
+    np.testing.assert_array_equal(up, [[1, 3, 5], [7, 9, 11]])
 
 
 def test_head_interleaved_is_gpt_neoxs():

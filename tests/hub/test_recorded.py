@@ -72,7 +72,7 @@ def test_outputs_are_those_of_transformers(recorded):
         np.testing.assert_allclose(own[keep], expected[keep], atol=TOLERANCE, rtol=0, err_msg=name)
 
 
-@pytest.mark.parametrize("family", ["gemma3_text", "mixtral", "qwen3_moe", "smollm3"])
+@pytest.mark.parametrize("family", ["gemma3_text", "gpt_oss", "mixtral", "qwen3_moe", "smollm3"])
 def test_stacked_layers_of_two_kinds_and_stacked_experts_give_the_same(family, tmp_path):
     fixture = load(family)
     stacked = read_model(directory(fixture, tmp_path / "theirs"), layers="scanned")

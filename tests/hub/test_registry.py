@@ -121,6 +121,9 @@ def test_what_computes_the_same_is_the_same(same):
         {"norm_position": "output"},
         {"num_experts": 2, "renormalize_experts": False},
         {"final_soft_cap": 3.0},
+        {"attention_sinks": True},
+        {"num_experts": 2, "router_bias": True},
+        {"feed_forward": "swiglu", "feed_forward_limit": 7.0},
         {"relative_bias": True},
     ],
 )

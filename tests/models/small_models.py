@@ -132,6 +132,24 @@ MAKES = {
         num_kv_heads=2,
         layers="scanned",
     ),
+    "gpt_oss": replace(
+        BASE,
+        positions="rotary",
+        norm="rms_norm",
+        window=4,
+        layer_pattern=("local", "global"),
+        attention_sinks=True,
+        num_experts=3,
+        feed_forward="quick_geglu_plus_one",
+        feed_forward_limit=1.0,
+        use_bias=False,
+        qkv_bias=True,
+        mlp_bias=True,
+        router_bias=True,
+        head="untied",
+        num_kv_heads=2,
+        layers="scanned",
+    ),
 }
 
 DISENTANGLED = replace(

@@ -37,6 +37,18 @@ MODELS = {
     "relative buckets": replace(RMS, positions="relative_buckets", relative_buckets=8, relative_max_distance=20),
     # Each token takes all experts: which of them it takes would depend on the rounding.
     "experts": replace(RMS, positions="rotary", num_experts=3, experts_per_token=3),
+    "experts with biases, sinks": replace(
+        RMS,
+        positions="rotary",
+        num_kv_heads=2,
+        attention_sinks=True,
+        num_experts=3,
+        experts_per_token=3,
+        feed_forward="quick_geglu_plus_one",
+        feed_forward_limit=1.5,
+        mlp_bias=True,
+        router_bias=True,
+    ),
     "encoder": replace(ENCODER, head_bias=True, layers="unrolled"),
     "disentangled": replace(ENCODER, positions="disentangled", relative_buckets=16, relative_max_distance=20),
     "encoder_decoder": replace(

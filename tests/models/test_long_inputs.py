@@ -24,6 +24,7 @@ LONG = {
     "alternating windows": replace(
         SMALL, window=300, layer_pattern=("local", "global"), attention_soft_cap=3.0, num_kv_heads=1
     ),
+    "sinks": replace(SMALL, attention_sinks=True, window=300, layer_pattern=("local", "global")),
     "prefix": replace(SMALL, positions="alibi", prefix="bidirectional", attention_dropout_rate=0.1),
     "encoder": replace(SMALL, architecture="encoder", positions="relative_buckets", layers="unrolled", window=64),
     "encoder_decoder": replace(SMALL, architecture="encoder_decoder", positions="relative_buckets", num_layers=1),

@@ -99,6 +99,8 @@ COUNTS = {
     "gemma-3-4b": 3_880_263_168,
     "gemma-3-12b": 11_766_034_176,
     "gemma-3-27b": 27_009_346_304,
+    "gpt-oss-20b": 20_914_757_184,
+    "gpt-oss-120b": 116_829_156_672,
     "transformer-base": 63_045_632,
     "transformer-big": 214_171_648,
     "t5-small": 60_506_624,
@@ -247,6 +249,7 @@ PEERS: dict[str, tuple[str, dict[str, Any]]] = {
         "Gemma3ForCausalLM",
         {"num_hidden_layers": 34, "hidden_size": 2560, "intermediate_size": 10240},
     ),
+    "gpt-oss-120b": ("GptOssForCausalLM", {}),
     "t5-small": ("T5ForConditionalGeneration", {}),
     "t5-v1.1-small": (
         "T5ForConditionalGeneration",

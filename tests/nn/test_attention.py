@@ -154,6 +154,25 @@ def test_segments_see_themselves_and_padding_is_seen_by_nobody():
     np.testing.assert_array_equal(mask, np.array(expected)[None, None])
 
 
+@pytest.mark.parametrize("time", [9, 128])  # whole, and in chunks
+def test_a_sink_takes_a_part_of_the_weights(time):
+    query, key, value = random_inputs(2, time)
+    sinks = np.array([-2.0, 0.0, 1.0, 9.0], np.float32)
+    segments = np.ones((BATCH, time), np.int32)
+    segments[1, :3] = 0
+    out = compiled_attention(query, key, value, mask_of(True, segments), sinks=sinks)
+    expected = np.zeros(query.shape)
+    for b, h, t in np.ndindex(*query.shape[:3]):
+        seen = [s for s in range(t + 1) if segments[b, s] == segments[b, t] != 0]
+        keys, values = (x[b, h // 2, seen].astype(np.float64) for x in (key, value))
+        weights = np.exp(keys @ query[b, h, t].astype(np.float64) / np.sqrt(HEAD_DIM))
+        expected[b, h, t] = weights / (np.exp(sinks[h]) + weights.sum()) @ values
+    np.testing.assert_allclose(out, expected, atol=2e-6)
+    np.testing.assert_array_equal(out[1, :, :3], 0)
+    with pytest.raises(ValueError, match="attention by xla has no bias, soft cap, sinks or dropout"):
+        attention(query, key, value, mask_of(True), sinks=sinks, implementation="xla")
+
+
 def test_scores_are_kept_in_float32_when_inputs_are_bfloat16():
     # The scaled scores are 256 and 257; in bfloat16, whose numbers are 2 apart there, they would be equal.
     query = jnp.array([32, 2, 0, 0], jnp.bfloat16).reshape(1, 1, 1, 4)

@@ -90,6 +90,27 @@ def test_blocks_give_what_all_scores_at_once_give(name):
             np.testing.assert_allclose(gradient, reference, atol=5e-6)
 
 
+@pytest.mark.parametrize("name", ["everything", "causal", "causal segments", "causal window", "prefix", "offset"])
+def test_sinks_of_blocks_and_their_gradients_are_those_of_all_scores_at_once(name):
+    mask = MASKS[name]
+    inputs = random_inputs(TIME if mask.offset is None else 21)[:3]
+    sinks = jnp.array([-1.0, 0.0, 2.0, 0.5])
+
+    def by_blocks(query, key, value, sinks, mask):
+        return blockwise_attention(query, key, value, mask, 0.4, sinks=sinks)
+
+    def whole(query, key, value, sinks, mask):
+        visible = mask.visible(0, query.shape[2], 0, key.shape[2])
+        return weighted_values(attention_weights(query, key, visible, 0.4, sinks=sinks), value)
+
+    out, gradients = outputs_and_gradients(by_blocks, (*inputs, sinks), mask)
+    expected, expected_gradients = outputs_and_gradients(whole, (*inputs, sinks), mask)
+    np.testing.assert_allclose(out, expected, atol=2e-6)
+    for gradient, reference in zip(gradients, expected_gradients, strict=True):
+        assert np.abs(reference).max() > 0.1
+        np.testing.assert_allclose(gradient, reference, atol=5e-6)
+
+
 @pytest.mark.parametrize("pieces", [1, 3])
 @pytest.mark.parametrize("name", ["causal", "causal segments", "padded"])
 def test_blocks_on_the_diagonal_may_hold_several_of_keys_and_pieces(name, pieces, monkeypatch):

@@ -26,9 +26,8 @@ DIRECTION = np.random.default_rng(1).normal(size=X.shape).astype(np.float32)
 
 def layer(**changes) -> MixtureOfExperts:
     normal = jax.nn.initializers.normal(0.5)
-    return MixtureOfExperts(
-        EXPERTS, changes.pop("per_token", PER_TOKEN), "swiglu", MLP, FLOAT32, normal, normal, **changes
-    )
+    kind = changes.pop("kind", "swiglu")
+    return MixtureOfExperts(EXPERTS, changes.pop("per_token", PER_TOKEN), kind, MLP, FLOAT32, normal, normal, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +71,40 @@ def test_each_token_is_computed_by_all_its_experts(params, per_token, renormaliz
     mixture = layer(per_token=per_token, renormalize=renormalize)
     out = quick_jit(mixture.apply)({"params": params}, X)
     np.testing.assert_allclose(out, by_a_loop(params, X, per_token, renormalize), atol=1e-5)
+
+
+BIASED = {"use_bias": True, "router_bias": True, "limit": 0.7, "kind": "quick_geglu_plus_one"}
+
+
+def biased_params() -> dict:
+    boxed = jax.eval_shape(layer(**BIASED).init, jax.random.key(0), X)["params"]
+    random = np.random.default_rng(3)
+    return jax.tree.map(lambda leaf: (0.5 * random.normal(size=leaf.shape)).astype(np.float32), nn.unbox(boxed))
+
+
+def test_experts_and_router_may_have_biases_and_gates_bounds():
+    params = biased_params()
+    assert params["up"]["bias"].shape == (EXPERTS, MLP)
+    out = quick_jit(layer(**BIASED).apply)({"params": params}, X, MASK)
+    np.testing.assert_array_equal(out[~MASK], 0)
+    kernel, bias = (
+        {name: part[kind].astype(np.float64) for name, part in params.items()} for kind in ("kernel", "bias")
+    )
+    bounded = 0
+    for place in np.argwhere(MASK):
+        token = X[tuple(place)].astype(np.float64)
+        logits = token @ kernel["router"] + bias["router"]
+        chosen = np.argsort(-logits)[:PER_TOKEN]
+        weights = np.exp(logits[chosen]) / np.exp(logits[chosen]).sum()
+        expected = np.zeros(EMBED)
+        for expert, weight in zip(chosen, weights, strict=True):
+            gate, up = (token @ kernel[name][expert] + bias[name][expert] for name in ("gate", "up"))
+            bounded += (gate > 0.7).sum() + (np.abs(up) > 0.7).sum()
+            gate, up = np.minimum(gate, 0.7), np.clip(up, -0.7, 0.7)
+            hidden = gate / (1 + np.exp(-1.702 * gate)) * (up + 1)
+            expected += weight * (hidden @ kernel["down"][expert] + bias["down"][expert])
+        np.testing.assert_allclose(out[tuple(place)], expected, atol=1e-5)
+    assert bounded > 100
 
 
 def test_no_token_is_dropped_when_all_go_to_one_expert(params):
@@ -153,6 +186,25 @@ def test_a_mixture_is_the_same_on_every_mesh(boxed, params, on_one_device, confi
         placed = jax.device_put(params, shardings), jax.device_put(X, rows), jax.device_put(MASK, rows)
         own = quick_jit(loss_and_gradients)(*placed)
     for a, b in zip(jax.tree.leaves(own), jax.tree.leaves(on_one_device), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-5)
+
+
+def test_biases_and_their_gradients_are_the_same_on_a_mesh():
+    params = biased_params()
+
+    def loss_and_gradient(params, x):
+        return jax.value_and_grad(lambda params: jnp.sum(layer(**BIASED).apply({"params": params}, x) * DIRECTION))(
+            params
+        )
+
+    expected = quick_jit(loss_and_gradient)(params, X)
+    mesh = make_mesh(MESHES[1], jax.devices()[:8])
+    boxed = jax.eval_shape(layer(**BIASED).init, jax.random.key(0), X)["params"]
+    shardings, notes = param_shardings(mesh, params, nn.get_partition_spec(boxed))
+    assert notes == []
+    with on_mesh(mesh):
+        own = quick_jit(loss_and_gradient)(jax.device_put(params, shardings), jax.device_put(X, batch_sharding(mesh)))
+    for a, b in zip(jax.tree.leaves(own), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-5)
 
 

@@ -44,6 +44,7 @@ MODELS = {
     "disentangled": replace(DISENTANGLED, vocab_size=32, layers="scanned"),
     # Statistics of whole queries and keys, whose heads are divided, are sums over all devices.
     "norms over all heads": replace(MAKES["olmo"], vocab_size=32),
+    "sinks, biases of experts": replace(MAKES["gpt_oss"], vocab_size=32, num_experts=4),
     "permutation": replace(
         SMALL,
         architecture="permutation",
