@@ -14,6 +14,11 @@ from jaxlm.hub.registry import family_of
 from jaxlm.models.config import ModelConfig
 
 CONFIGS = {path.stem: json.loads(str(np.load(path)["config"])) for path in Path(__file__).parent.glob("fixtures/*.npz")}
+# A language model beside another tower.
+CONFIGS["gemma3"] = {
+    **{"architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3", "eos_token_id": 1},
+    **{"vision_config": {}, "text_config": CONFIGS["gemma3_text"]},
+}
 NUMBERS = st.integers(-3, 3) | st.floats() | st.sampled_from([10**9, 2**63, -(2**63), 10**400, 1e308])
 SCALARS = (
     NUMBERS | st.none() | st.booleans() | st.text(max_size=3) | st.sampled_from(["gelu", "silu", "default", "yarn"])
