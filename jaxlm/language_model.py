@@ -35,6 +35,7 @@ from jaxlm.hub.directory import ComputeDtype, require_empty, write_directory
 from jaxlm.hub.files import whole_folder
 from jaxlm.hub.imported import Imported
 from jaxlm.hub.weights import MAX_SHARD_BYTES
+from jaxlm.models.adapter_config import AdapterConfig
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.inspection import inspect
 from jaxlm.models.model import apply_model
@@ -91,9 +92,10 @@ class LanguageModel:
     def at(cls, moment: Moment) -> "LanguageModel":
         """Returns the model of a run as it is after one of its steps, for a hook to measure or to generate with.
 
-        Its arrays are those of the run, which the next step overwrites: `save` or copy what is to outlive the hook.
+        Its arrays are those of the run, which the next step takes back: `save` or copy what is to outlive the hook.
         """
-        return cls(moment.experiment, moment.params, moment.tokenizer, moment.step)
+        merged = replace(moment.experiment, adapter=AdapterConfig())  # as those parameters are
+        return cls(merged, moment.params, moment.tokenizer, moment.step)
 
     def __repr__(self) -> str:
         config, size = self.config, sum(leaf.size for leaf in jax.tree.leaves(self.params))
@@ -160,7 +162,7 @@ class LanguageModel:
         """Runs the model, shows its activations by name, and changes them on the way; docs/inspection.md has examples.
 
         Args:
-          tokens: [batch, time] ids, or a text.
+          tokens: [batch, time] ids, or a text: a decoder's prompt, an encoder's whole text, two towers' source.
           see: pattern or patterns of names, such as "layers/*/hidden_states"; see `jaxlm.models.inspection.inspect`.
           edits: what becomes of activations, by name: `jaxlm.nn.taps.Edit`s.
           **arguments: as for `apply`.
@@ -173,12 +175,24 @@ class LanguageModel:
           The output of the changed model, and the activations that were asked for.
         """
         if isinstance(tokens, str):
-            tokens = jnp.asarray([self.tokenizer.encode_prompt(tokens)], jnp.int32)
+            tokens = self._read(tokens, arguments)
         patterns = (see,) if isinstance(see, str) else tuple(see)
         return inspect(self.config, self.params, self._checked(tokens, arguments), patterns, edits, **arguments)
 
+    def _read(self, text: str, arguments: dict[str, Any]) -> jax.Array:
+        """A text as this model was taught to read it: begun, whole, or the source of an output that begins."""
+        if self.config.architecture in ("decoder", "lstm"):
+            return jnp.asarray([self.tokenizer.encode_prompt(text)], jnp.int32)
+        whole = jnp.asarray([self.tokenizer.encode_for_model(text).ids], jnp.int32)
+        if self.config.architecture != "encoder_decoder":
+            return whole
+        arguments.setdefault("encoder_tokens", whole)
+        return jnp.full((1, 1), self.config.decoder_start_id or 0, jnp.int32)
+
     def _checked(self, tokens: jax.Array | None, arguments: dict[str, Any]) -> jax.Array | None:
         """The ids that a call is given, checked, and so the other arguments."""
+        if arguments.get("embeddings") is not None and self.config.architecture in ("lstm", "permutation"):
+            raise UsageError(f"a model of the architecture {self.config.architecture!r} takes tokens only")
         if tokens is None:
             if arguments.get("embeddings") is None:
                 raise UsageError("give tokens, [batch, time] ids, or embeddings, [batch, time, width]")

@@ -20,10 +20,13 @@ STACKED = "stacked"  # what stands for the number of a layer in the names of a s
 def activation_shapes(config: ModelConfig, params: Any, tokens: Any, **inputs: Any) -> dict[str, tuple[int, ...]]:
     """Returns the name and shape of every activation that can be seen or changed, without computing any."""
 
-    def names(params: Any, tokens: Any, inputs: dict) -> dict[str, jax.Array]:
-        return _flat(_with_taps(config, params, tokens, inputs)[1])
+    arrays = {name: own for name, own in inputs.items() if all(hasattr(x, "shape") for x in jax.tree.leaves(own))}
+    plain = {name: own for name, own in inputs.items() if name not in arrays}
 
-    return {name: own.shape for name, own in jax.eval_shape(names, params, tokens, inputs).items()}
+    def names(params: Any, tokens: Any, arrays: dict) -> dict[str, jax.Array]:
+        return _flat(_with_taps(config, params, tokens, arrays | plain)[1])
+
+    return {name: own.shape for name, own in jax.eval_shape(names, params, tokens, arrays).items()}
 
 
 def inspect(
@@ -36,15 +39,17 @@ def inspect(
 ) -> tuple[ModelOutput, dict[str, jax.Array]]:
     """Runs a model, shows activations, and changes them on the way. Works under `jax.jit`, `jax.grad` and `jax.vmap`.
 
-    Names are paths: `embeddings`, and of each layer N
+    Names are paths: `embedding_output`, which the first layer reads, and of each layer N
 
     - `layers/N/attention/attention_weights` [batch, heads, time, key_time],
     - `layers/N/attention/heads` [batch, time, heads, head_dim], before the map back to the residual stream,
-    - `layers/N/attention_output` and `layers/N/mlp_output` [batch, time, embed_dim], before they are added to it,
+    - `layers/N/attention_output`, `layers/N/cross_attention_output` and `layers/N/mlp_output` [batch, time, embed_dim],
+      what is added to it,
     - `layers/N/mlp/neurons` [batch, time, mlp_dim], behind the activation (not of experts),
     - `layers/N/hidden_states` [batch, time, embed_dim], the residual stream after the layer.
 
-    Those of two towers begin with `encoder/` or `decoder/`.
+    Those of two towers begin with `encoder/` or `decoder/`. An LSTM has `layers/N/hidden_states` alone, XLNet attention
+    weights, attention outputs, neurons and hidden states.
 
     Args:
       config: of the model.
@@ -58,15 +63,25 @@ def inspect(
       The output of the changed model, and the activations by name, as they went on.
 
     Raises:
-      UsageError: a pattern or a name that the model has no activation for.
+      UsageError: a pattern or a name that the model has no activation for; an edit that is none, or does not fit; the
+        two streams of XLNet.
     """
+    if inputs.get("target_mapping") is not None:
+        raise UsageError("the two streams of XLNet share their names: leave target_mapping out to look at the content")
     shapes = activation_shapes(config, params, tokens, **inputs)
     for pattern in see:
         if not any(fnmatchcase(name, pattern) for name in shapes):
             raise _unknown(pattern, shapes)
-    for name in edits or ():
+    for name, edit in (edits or {}).items():
         if name not in shapes:
             raise _unknown(name, shapes)
+        if not isinstance(edit, Edit):
+            raise UsageError(f"the edit of {name} is {edit!r:.60}, not a jaxlm.nn.taps.Edit")
+        if edit.remove is not None and jnp.shape(edit.remove)[-1:] != shapes[name][-1:]:
+            raise UsageError(
+                f"the edit of {name} removes directions {jnp.shape(edit.remove)} of an activation {shapes[name]}: give "
+                f"[directions, {shapes[name][-1]}]"
+            )
     output, taps = _with_taps(config, params, tokens, inputs, _collection(config, edits or {}, shapes))
     return output, {name: x for name, x in _flat(taps).items() if any(fnmatchcase(name, pattern) for pattern in see)}
 
@@ -120,13 +135,14 @@ def _collection(config: ModelConfig, edits: Mapping[str, Edit], shapes: Mapping[
 
 def _placed(others: Edit | None, edit: Edit, layer: int, count: int, shape: tuple[int, ...]) -> Edit:
     """The edits of a stack with one of a layer among them."""
-    rows = 0 if edit.remove is None else edit.remove.shape[0]
+    given = None if edit.remove is None else jnp.atleast_2d(edit.remove)
+    rows = 0 if given is None else given.shape[0]
     if others is None:
         whole = (count, *shape)
         others = Edit(jnp.ones(whole), jnp.zeros(whole), jnp.zeros((count, 0, shape[-1])))
     assert others.remove is not None
     more = max(rows - others.remove.shape[1], 0)
     remove = jnp.pad(others.remove, ((0, 0), (0, more), (0, 0)))  # rows of zeros remove nothing
-    if edit.remove is not None:
-        remove = remove.at[layer, :rows].set(edit.remove)
+    if given is not None:
+        remove = remove.at[layer, :rows].set(given)
     return Edit(others.keep.at[layer].set(edit.keep), others.add.at[layer].set(edit.add), remove)

@@ -137,6 +137,8 @@ class Tower(nn.Module):
           ValueError: for more tokens than the context (where positions are not given) or the cache can take.
         """
         config = self.config
+        if tokens is not None and embeddings is not None:
+            raise ValueError("tokens and embeddings are given, of which the ones take the other's place: give one")
         given = tokens if embeddings is None else embeddings
         if given is None or (embeddings is not None and embeddings.shape[2] != config.resolved_embedding_dim):
             shape = None if embeddings is None else embeddings.shape
@@ -154,7 +156,8 @@ class Tower(nn.Module):
             if cache is not None:
                 positions = positions + cache.index
 
-        x = tap(self, "embeddings", embed(config, table, tokens, positions, token_types, deterministic, embeddings))
+        x = embed(config, table, tokens, positions, token_types, deterministic, embeddings)
+        x = tap(self, "embedding_output", x)
         if cache is None:
             mask = AttentionMask(self.causal, None, segment_ids, segment_ids, prefix)
         else:

@@ -124,9 +124,10 @@ class Block(nn.Module):
             inputs.cache_index,
             inputs.distance_vectors,
         )
-        attended = tap(self, "attention_output", attended)
         if self.residual == "parallel":
-            x = x + self._dropout(attended) + self._dropout(self._transform(x, inputs.token_mask))
+            attended = tap(self, "attention_output", attended)
+            transformed = tap(self, "mlp_output", self._transform(x, inputs.token_mask))
+            x = x + self._dropout(attended) + self._dropout(transformed)
         else:
             x = self._add(x, attended, "attention")
             if self.cross_attention is not None:
@@ -139,8 +140,8 @@ class Block(nn.Module):
         return nn.with_logical_constraint(x, ("batch", "time", "activation_embed")), cache
 
     def _transform(self, x: jax.Array, token_mask: jax.Array | None) -> jax.Array:
-        transformed = self.feed_forward(name="mlp")(self._before(x, "mlp"), token_mask)
-        return tap(self, "mlp_output", transformed)
+        transformed: jax.Array = self.feed_forward(name="mlp")(self._before(x, "mlp"), token_mask)
+        return transformed
 
     def _before(self, x: jax.Array, sublayer: str) -> jax.Array:
         """What a sublayer reads."""
@@ -150,7 +151,7 @@ class Block(nn.Module):
         """The residual stream once a sublayer's result is added."""
         if self.norm_position in ("sandwich", "output"):
             added = self.norm(name=f"{sublayer}_post_norm")(added)
-        x = x + self._dropout(added)
+        x = x + self._dropout(tap(self, f"{sublayer}_output", added))
         return self.norm(name=f"{sublayer}_norm")(x) if self.norm_position == "post" else x
 
     def _dropout(self, x: jax.Array) -> jax.Array:

@@ -27,7 +27,7 @@ class Edit:
     Attributes:
       keep: broadcastable to x.
       add: broadcastable to x.
-      remove: [directions, width], orthonormal rows; None removes nothing.
+      remove: [directions, width] or [width], of any length and angle; None removes nothing.
     """
 
     keep: Any = 1.0
@@ -38,7 +38,8 @@ class Edit:
         """Returns the changed activation, of the shape and type of x."""
         changed = x.astype(jnp.float32)
         if self.remove is not None:
-            changed = changed - changed @ self.remove.T @ self.remove
+            rows = jnp.atleast_2d(self.remove)
+            changed = changed - changed @ jnp.linalg.pinv(rows) @ rows
         changed = self.keep * changed + self.add
         if changed.shape != x.shape:
             raise ValueError(f"an edit of an activation {x.shape} has the shape {changed.shape}")

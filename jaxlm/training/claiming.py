@@ -10,7 +10,7 @@ from jaxlm.evaluation.directions import higher_is_better
 from jaxlm.experiment import Experiment
 from jaxlm.models.counts import count_params
 from jaxlm.run_folder import RunFolder
-from jaxlm.tasks.own_loss import OwnLoss, name_of
+from jaxlm.tasks.own_loss import OwnLoss, is_same, name_of
 from jaxlm.tasks.task import WholeSplit
 from jaxlm.training.checkpoints import Checkpoints
 from jaxlm.training.example_inputs import ExampleInputs
@@ -38,7 +38,7 @@ def refuse_changes(inputs: Inputs, folder: RunFolder, objective: OwnLoss | None 
         )
     refuse_other_text(inputs, folder)
     before, now = folder.objective(), None if objective is None else name_of(objective)
-    if before != now:
+    if not is_same(before, now):
         told = [name or f"that of task.kind {inputs.experiment.task.kind!r}" for name in (before, now)]
         raise UsageError(
             f"{folder.path} was begun with another objective ({told[0]}, now {told[1]}): use another --dir"

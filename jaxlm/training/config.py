@@ -135,7 +135,7 @@ def suited_epochs(
 
     Args:
       learned: as for `suited_rate`.
-      new_head: whether the task's head is not the pretrained model's.
+      new_head: whether the task has a head of labels, which is new as a rule.
       steps_an_epoch: examples divided by the batch size.
     """
     if learned in ("text", "labels"):

@@ -7,7 +7,7 @@ def longest_word(moment):
 jaxlm.train(experiment, "runs/first", hooks=[(100, longest_word)])
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -32,7 +32,7 @@ class Moment:
       experiment: the resolved experiment.
       tokenizer: the run's.
       step: updates made.
-      last: whether the run ends here, for which reason ever; every hook is called then.
+      last: whether the run ends here, for whatever reason; every hook is called then.
       stopping: whether the run was asked to stop (SIGTERM, Ctrl-C) and will be gone on with later.
       state: the training state.
       frozen: the parameters that do not learn, which are no part of the state.
@@ -75,10 +75,10 @@ class Moment:
         if not isinstance(values, Mapping):
             raise UsageError(f"a hook returned {values!r:.60}: return a mapping from names to numbers, or None")
         try:
-            plain = {name: plain_value(name, value) for name, value in values.items()}
+            plain = {str(name): plain_value(name, value) for name, value in values.items()}
+            self.trackers.log(self.step, "hook", plain)
         except ValueError as error:
-            raise UsageError(f"a hook recorded what is no value: {error}") from error
-        self.trackers.log(self.step, "hook", plain)
+            raise UsageError(f"a hook recorded what cannot be: {error}") from error
         self.progress.log(self.step, "hook", plain)
 
     def say(self, text: str) -> None:
@@ -86,7 +86,11 @@ class Moment:
         self.progress.message(f"step {self.step:,}: {text}")
 
     def stop(self, reason: str) -> None:
-        """Ends the run here: it is measured no more, but saved and reported."""
+        """Ends the run here, as if this had been its last step: it is measured, saved and reported.
+
+        The same call of `jaxlm.train` goes on with it, until it is stopped again. With several processes all must stop
+        at the same step.
+        """
         self.say(reason)
         self.last = True
 
@@ -135,10 +139,22 @@ def own_hooks(given: Iterable[tuple[int, HookFunction]]) -> list[Hook]:
     return found
 
 
-def call_hooks(hooks: Iterable[Hook], moment: Moment) -> None:
-    """Calls those that are due, in their order: one that ends the run makes those after it due."""
+def call_hooks(hooks: Sequence[Hook], moment: Moment) -> None:
+    """Calls those that are due, in their order; where one ends the run, first those before it that were not."""
+    passed: list[Hook] = []
     for hook in hooks:
         if hook.is_due(moment):
-            values = hook.call(moment)
-            if values is not None:
-                moment.record(values)
+            ended = moment.last
+            _call(hook, moment)
+            if moment.last and not ended:
+                for other in passed:
+                    _call(other, moment)
+        else:
+            passed.append(hook)
+
+
+def _call(hook: Hook, moment: Moment) -> None:
+    values = hook.call(moment)
+    if values is not None:
+        moment.record(values)
+    vars(moment).pop("params", None)  # with adapters a merged copy, which need not outlive the hook

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import jax
+import numpy as np
 from rich.console import Console
 
 from jaxlm.data.loader import training_batches
@@ -21,7 +22,7 @@ from jaxlm.parallel.compiled import VARIABLE, keep_compiled
 from jaxlm.parallel.mesh import make_mesh, on_mesh
 from jaxlm.parallel.runtime import release_freed_memory
 from jaxlm.run_folder import RunFolder
-from jaxlm.tasks.own_loss import OwnLoss, own_loss
+from jaxlm.tasks.own_loss import OwnLoss, check_own_loss, name_of, own_loss
 from jaxlm.tasks.task import Task
 from jaxlm.training.checkpoints import Checkpoints
 from jaxlm.training.claiming import claim_folder, directions_of, refuse_changes, refuse_other_metrics
@@ -43,8 +44,9 @@ from jaxlm.training.regular_hooks import ledger_hook, report, sample, saving
 from jaxlm.training.report import write_report
 from jaxlm.training.schedules import learning_rate_schedule
 from jaxlm.training.self_checks import check_run
+from jaxlm.training.step import LossFunction
 from jaxlm.training.stored import read_base, read_stored
-from jaxlm.training.trackers import Tracker, Trackers, open_trackers
+from jaxlm.training.trackers import Lent, Tracker, Trackers, lendable, open_trackers
 from jaxlm.training.validation import Validation
 
 
@@ -93,8 +95,13 @@ def train(
     """
     own, others = own_hooks(hooks), list(trackers)
     run_folder = RunFolder(folder)
-    with PreemptionWatch() as watch, naming(run_folder.path), one_at_a_time(run_folder.path):
-        return _train(experiment, run_folder, watch, own, others, objective)
+    with contextlib.ExitStack() as closing:
+        for tracker in lendable(others):
+            closing.callback(tracker.close)
+        if objective is not None:
+            name_of(objective)  # which must have one
+        with PreemptionWatch() as watch, naming(run_folder.path), one_at_a_time(run_folder.path):
+            return _train(experiment, run_folder, watch, own, others, objective)
 
 
 def _train(
@@ -124,6 +131,10 @@ def _train(
     accounts = rows.accounts()
     for name, account in zip(inputs.source_names, accounts, strict=True):
         say(f"epoch{f' of {name}' if len(accounts) > 1 else ''}: {account.summary()}")
+    loss: LossFunction = task.objective.loss
+    if objective is not None:
+        loss = own_loss(objective, experiment.task.kind, experiment.model)
+        check_own_loss(loss, experiment.model, rows.parts[0].batch(np.zeros(1, np.int64)))
     claim_folder(inputs, folder, rows, held_out, objective)
     checkpoints = Checkpoints(
         folder.checkpoints, experiment.checkpoints.keep_latest, experiment.checkpoints.keep_best, folder.identity
@@ -154,7 +165,6 @@ def _train(
             state, frozen = checkpoints.load_state(layout.abstract, layout.state, step), {}
             if layout.abstract_frozen:
                 frozen = read_base(folder, experiment, layout.abstract_frozen, layout.frozen)
-        loss = task.objective.loss if objective is None else own_loss(objective, experiment.model)
         num_sources = len(inputs.source_names)
         programs = compile_programs(experiment, task, loss, rows, layout, optimizer, frozen, num_sources)
         for line in described(experiment, programs, layout, frozen):
@@ -185,11 +195,11 @@ def _train(
             Hook(save_every, saving(checkpoints, validation, programs), at_stop=True),
             Hook((evaluate_every, save_every), report(folder), at_stop=True),
         ]
+        profiler = None
         if experiment.profile_steps and writes:
-            profiler = Profiler(folder, step, experiment.profile_steps)
+            profiler = Profiler(folder, step, experiment.profile_steps, experiment.steps)
             stack.callback(profiler.close)
-            hooks.append(Hook(1, profiler))
-        tracking = open_trackers(folder.path, resume_step=step, others=others) if writes else Trackers([])
+        tracking = open_trackers(folder.path, resume_step=step, others=map(Lent, others)) if writes else Trackers([])
         stack.callback(tracking.close)
         console = None if writes else Console(quiet=True)
         progress = stack.enter_context(TrainingProgress(experiment.steps, step, console))
@@ -240,6 +250,8 @@ def _train(
                 moment = Moment(
                     experiment, inputs.tokenizer, step, watch.stop_after(step), state, frozen, tracking, progress
                 )
+                if profiler is not None:
+                    profiler(moment)
                 due = any(hook.is_due(moment) for hook in hooks)
                 if due:
                     recorder.settle(step)

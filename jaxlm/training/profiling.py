@@ -10,21 +10,23 @@ SKIPPED = 5  # the first steps of a call, in which memory and caches settle
 
 
 class Profiler:
-    """Records some steps of this call; a hook of every step.
+    """Records some steps of this call, told of each; it is no hook, since hooks wait for the steps before them.
 
     The folder `profile` of the run is for `tensorboard --logdir`, and its trace.json.gz for Perfetto.
     """
 
-    def __init__(self, folder: RunFolder, first: int, steps: int):
+    def __init__(self, folder: RunFolder, first: int, steps: int, last: int):
         """Has recorded nothing yet.
 
         Args:
           folder: the run's.
           first: the step that this call begins after.
-          steps: how many are recorded.
+          steps: how many are recorded; of a short call those that are left behind its first step.
+          last: the step that it ends with.
         """
         self._path = folder.path / FOLDER
-        self._begin, self._end = first + SKIPPED, first + SKIPPED + steps
+        self._begin = first + max(1, min(SKIPPED, last - first - steps))
+        self._end = self._begin + steps
         self._running = False
 
     def __call__(self, moment: Moment) -> None:

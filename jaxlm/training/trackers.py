@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
-from jaxlm.errors import unknown_name
+from jaxlm.errors import UsageError, unknown_name
 from jaxlm.training.metrics_log import METRICS_FILE, MetricsLog, plain_value
 
 TENSORBOARD_FOLDER = "tensorboard"
@@ -31,6 +31,29 @@ class Tracker(Protocol):
 
     def close(self) -> None:
         """Writes out what is pending; nothing is logged afterwards."""
+
+
+def lendable(trackers: Iterable[Any]) -> list[Tracker]:
+    """Returns a caller's trackers, once it is sure that they are.
+
+    Raises:
+      UsageError: one without `log` or `close`.
+    """
+    found = list(trackers)
+    for tracker in found:
+        if isinstance(tracker, type) or not all(callable(getattr(tracker, name, None)) for name in ("log", "close")):
+            raise UsageError(f"{tracker!r:.60} is no tracker: it needs log(step, kind, values) and close()")
+    return found
+
+
+class Lent:
+    """A caller's tracker, which is closed elsewhere."""
+
+    def __init__(self, tracker: Tracker):
+        self.log = tracker.log
+
+    def close(self) -> None:
+        """Leaves it open."""
 
 
 class Trackers:

@@ -38,9 +38,9 @@ def test_weights_are_the_papers_sums(terms, maps):
     config = replace(DISENTANGLED, disentangled_terms=terms, disentangled_maps=maps)
     params = random_params(config)
     tokens = random_tokens(config, (1, 7))
-    _, seen = inspect(config, params, tokens, see=("embeddings", WEIGHTS))
+    _, seen = inspect(config, params, tokens, see=("embedding_output", WEIGHTS))
     of = {name: np.asarray(value, np.float64) for name, value in flat(params).items()}
-    x = np.asarray(seen["embeddings"][0], np.float64)
+    x = np.asarray(seen["embedding_output"][0], np.float64)
     heads, width = config.num_heads, config.resolved_head_dim
 
     def mapped(name, y):

@@ -11,7 +11,7 @@ import pytest
 from jaxlm.errors import UsageError
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.inspection import activation_shapes, inspect
-from jaxlm.models.model import apply_model, make_model
+from jaxlm.models.model import apply_model
 from jaxlm.nn.stack import with_layout
 from jaxlm.nn.taps import Edit
 
@@ -58,7 +58,11 @@ def test_activations_are_the_same_in_both_layouts_and_leave_the_output_as_it_is(
         found[layers] = seen
     assert found["scanned"].keys() == found["unrolled"].keys()
     prefix = "decoder/" if name == "two towers" else ""
-    assert {f"{prefix}embeddings", f"{prefix}layers/1/attention/heads", f"{prefix}layers/0/mlp/neurons"} <= seen.keys()
+    assert {
+        f"{prefix}embedding_output",
+        f"{prefix}layers/1/attention/heads",
+        f"{prefix}layers/0/mlp/neurons",
+    } <= seen.keys()
     for place, x in found["scanned"].items():
         np.testing.assert_allclose(x, found["unrolled"][place], atol=1e-5, err_msg=place)
 
@@ -131,7 +135,7 @@ def test_the_gradient_at_an_activation_is_that_of_what_is_added_there(layers):
     place = "layers/0/hidden_states"
 
     def score(add):
-        return inspect(config, params, tokens, ("embeddings",), {place: Edit(add=add)})[0].logits[0, -1, 3]
+        return inspect(config, params, tokens, ("embedding_output",), {place: Edit(add=add)})[0].logits[0, -1, 3]
 
     zeros = jnp.zeros((2, TIME, config.embed_dim))
     gradient = quick_jit(jax.grad(score))(zeros)
@@ -148,32 +152,64 @@ def test_directions_are_removed_and_layers_are_edited_each_by_its_own(layers):
     directions = jnp.linalg.qr(jax.random.normal(jax.random.key(0), (config.embed_dim, 3)))[0].T
     edits = {
         "layers/0/hidden_states": Edit(remove=directions),
-        "layers/1/hidden_states": Edit(add=directions[0], remove=directions[:1]),
-        "embeddings": Edit(keep=2.0),
+        "layers/1/hidden_states": Edit(add=directions[0], remove=3.0 * directions[0]),  # of any length
+        "embedding_output": Edit(keep=2.0),
     }
     _, seen = run(config, params, tokens, edits=edits)
     _, plain = run(config, params, tokens)
     np.testing.assert_allclose(seen["layers/0/hidden_states"] @ directions.T, 0, atol=1e-5)
     np.testing.assert_allclose(seen["layers/1/hidden_states"] @ directions[0], 1, atol=1e-5)
-    np.testing.assert_allclose(seen["embeddings"], 2 * plain["embeddings"], atol=1e-6)
+    np.testing.assert_allclose(seen["embedding_output"], 2 * plain["embedding_output"], atol=1e-6)
+
+
+TAPPED = ("block", "feed_forward", "multi_head_attention", "lstm", "relative_attention")
 
 
 @pytest.mark.parametrize("name", [*ALL, "lstm"])
-def test_without_edits_and_taps_the_program_is_the_same(name):
-    """As if the model had no taps: a collection that nobody asks for leaves no operation behind."""
+def test_without_edits_and_taps_the_program_is_the_same(name, monkeypatch):
     config = {**ALL, "lstm": RECURRENT}[name]
     params = random_params(config)
     tokens, more = inputs_of(config)
 
     def text(function):
-        return jax.jit(function).lower(params, tokens).as_text()
+        return jax.jit(lambda params, tokens: function(params, tokens)).lower(params, tokens).as_text()
 
-    plain = text(lambda params, tokens: make_model(config).apply({"params": params}, tokens, **more).logits)
-    assert text(lambda params, tokens: apply_model(config, params, tokens, **more).logits) == plain
+    tapped = text(lambda params, tokens: apply_model(config, params, tokens, **more).logits)
     if name != "lstm":
-        place = "decoder/embeddings" if name == "two towers" else "embeddings"
+        place = "decoder/embedding_output" if name == "two towers" else "embedding_output"
         edits = {place: Edit(keep=2.0)}
-        assert text(lambda p, t: inspect(config, p, t, (place,), edits, **more)[0].logits) != plain
+        assert text(lambda p, t: inspect(config, p, t, (place,), edits, **more)[0].logits) != tapped
+    # As if the model had no taps.
+    places = [
+        *(f"jaxlm.nn.{module}.tap" for module in TAPPED),
+        "jaxlm.models.tower.tap",
+        "jaxlm.models.encoder_decoder.tap",
+    ]
+    for place in places:
+        monkeypatch.setattr(place, lambda module, name, x: x)
+    monkeypatch.setattr("jaxlm.nn.multi_head_attention.is_tapped", lambda module, name: False)
+    assert text(lambda params, tokens: apply_model(config, params, tokens, **more).logits) == tapped
+
+
+@pytest.mark.parametrize("position", ["pre", "sandwich", "output"])
+@pytest.mark.parametrize("residual", ["sequential", "parallel"])
+def test_outputs_are_what_is_added_to_the_residual_stream(position, residual):
+    if residual == "parallel" and position != "pre":
+        return  # refused
+    config = replace(MAKES["llama"], norm_position=position, residual=residual)
+    tokens, _ = inputs_of(config)
+    _, seen = run(config, random_params(config), tokens)
+    x = seen["embedding_output"]
+    for layer in range(config.num_layers):
+        x = x + seen[f"layers/{layer}/attention_output"] + seen[f"layers/{layer}/mlp_output"]
+        np.testing.assert_allclose(x, seen[f"layers/{layer}/hidden_states"], atol=1e-5)
+
+
+def test_arguments_that_are_no_arrays_are_passed_on():
+    config, params = MAKES["gpt2"], random_params(MAKES["gpt2"])
+    tokens, _ = inputs_of(config)
+    output, _ = inspect(config, params, tokens, num_logits=1, deterministic=True)
+    assert output.logits.shape[1] == 1
 
 
 def test_what_there_is_no_activation_for_is_named():
@@ -185,8 +221,18 @@ def test_what_there_is_no_activation_for_is_named():
         inspect(config, params, tokens, edits={"layers/2/hidden_states": Edit()})
     with pytest.raises(UsageError, match="no activation is called 'layer/"):
         inspect(config, params, tokens, ("layer/*",))
+    with pytest.raises(UsageError, match=r"the edit of embedding_output is 0\.0, not a jaxlm\.nn\.taps\.Edit"):
+        inspect(config, params, tokens, edits={"embedding_output": 0.0})
+    with pytest.raises(
+        UsageError, match=r"removes directions \(3,\) of an activation \(2, 6, 16\): give .directions, 16"
+    ):
+        inspect(config, params, tokens, edits={"embedding_output": Edit(remove=jnp.ones(3))})
+    with pytest.raises(UsageError, match="leave target_mapping out"):
+        inspect(config, params, tokens, target_mapping=jnp.zeros((2, 1, 6)))
+    with pytest.raises(ValueError, match="give one"):
+        apply_model(config, params, tokens, embeddings=jnp.zeros((2, 6, 16)))
     with pytest.raises(ValueError, match=r"an edit of an activation \(2, 6, 16\) has the shape \(5, 2, 6, 16\)"):
-        inspect(config, params, tokens, edits={"embeddings": Edit(add=jnp.zeros((5, 1, 6, 16)))})
+        inspect(config, params, tokens, edits={"embedding_output": Edit(add=jnp.zeros((5, 1, 6, 16)))})
 
 
 @pytest.mark.parametrize("name", ["gpt2", "gemma", "encoder", "two towers"])

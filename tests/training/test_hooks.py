@@ -1,18 +1,27 @@
 """What a caller adds to training: hooks, trackers, a loss of its own, and the profiler's steps."""
 
 import json
+from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.linen import unbox
 
 import jaxlm
 from jaxlm.cli.main import main
 from jaxlm.errors import UsageError
 from jaxlm.evaluation.score import Score
+from jaxlm.experiment import DEFAULT_MODEL
+from jaxlm.models.adapter_config import AdapterConfig
+from jaxlm.models.config import ModelConfig
+from jaxlm.models.model import init_params
 from jaxlm.run_folder import RunFolder
 from jaxlm.tasks.cross_entropy import token_losses
+from jaxlm.tasks.own_loss import SEVERAL, is_same, own_loss
+from jaxlm.text.config import TokenizerConfig
 from jaxlm.training.checkpoints import Checkpoints
 from jaxlm.training.early_stopping import out_of_patience
 from jaxlm.training.hooks import Hook
@@ -106,10 +115,22 @@ def test_a_hook_that_stops_a_run_has_it_saved(tmp_path):
         if moment.step == 3:
             moment.stop("that is enough")
 
-    hooks = [(1, stop), (100, lambda moment: after.append(moment.step))]
+    hooks = [
+        (100, lambda moment: after.append(moment.step)),
+        (1, stop),
+        (100, lambda moment: after.append(moment.step)),
+    ]
     found = jaxlm.train(experiment, tmp_path / "run", hooks=hooks)
-    assert (found.step, after) == (3, [3])
+    assert (found.step, after) == (3, [3, 3]), "those before it and those after it"
     assert Checkpoints(tmp_path / "run" / "checkpoints").latest_step() == 3
+    kinds = [record["kind"] for record in MetricsLog(tmp_path / "run" / "metrics.jsonl").read() if record["step"] == 3]
+    assert sorted(kinds) == ["ledger", "train", "validation"], "as if it had been the last step"
+    assert found.validation.loss == records(tmp_path / "run", "validation")[-1]["loss"]
+    # Called without the hook it goes on, and counts on.
+    jaxlm.train(experiment, tmp_path / "run")
+    jaxlm.train(experiment, tmp_path / "whole")
+    ends = [records(tmp_path / name, "ledger")[-1] for name in ("run", "whole")]
+    assert ends[0] == ends[1]
 
 
 def test_a_run_goes_on_with_the_same_records_of_hooks(tmp_path):
@@ -144,12 +165,40 @@ def test_a_run_goes_on_with_the_same_records_of_hooks(tmp_path):
         ([(True, print)], "is no hook"),
         ([(2, "print")], "is no hook"),
         ([(1, lambda moment: 3)], "a hook returned 3: return a mapping"),
-        ([(1, lambda moment: {"a": [1, 2]})], "metric 'a' must be a number, text"),
+        ([(1, lambda moment: {"a": [1, 2]})], "a hook recorded .* metric 'a' must be a number, text"),
+        ([(1, lambda moment: {"step": 1})], "a hook recorded what cannot be: a metric cannot be called 'step'"),
     ],
 )
 def test_what_is_no_hook_is_refused(tmp_path, hooks, message):
     with pytest.raises(UsageError, match=message):
         jaxlm.train(small_experiment(tmp_path, **SHORT), tmp_path / "run", hooks=hooks)
+
+
+@pytest.mark.parametrize("tracker", [print, Everything, object()])
+def test_what_is_no_tracker_is_refused_before_anything_is_done(tmp_path, tracker):
+    with pytest.raises(UsageError, match=r"is no tracker: it needs log\(step, kind, values\) and close\(\)"):
+        jaxlm.train(small_experiment(tmp_path, **SHORT), tmp_path / "run", trackers=[tracker])
+    assert not (tmp_path / "run").exists()
+
+
+def test_trackers_are_closed_also_where_nothing_is_trained(tmp_path, trained_run):
+    trackers = Everything(), Everything()
+    jaxlm.train(RunFolder(trained_run).read_experiment(), trained_run, trackers=trackers[:1])
+    with pytest.raises(UsageError, match="steps is 0"):
+        jaxlm.train(small_experiment(tmp_path, steps=0), tmp_path / "run", trackers=trackers[1:])
+    assert [(tracker.closed, tracker.seen) for tracker in trackers] == [(1, []), (1, [])]
+
+
+def test_a_model_that_a_hook_saves_in_a_run_of_adapters_can_be_loaded(tmp_path, trained_run):
+    def save(moment):
+        jaxlm.LanguageModel.at(moment).save(tmp_path / "saved")
+
+    base = small_experiment(tmp_path, **SHORT)
+    adapted = {"start_from": str(trained_run), "model": DEFAULT_MODEL, "tokenizer": TokenizerConfig()}
+    experiment = replace(base, **adapted, adapter=AdapterConfig("lora", rank=2))
+    found = jaxlm.train(experiment, tmp_path / "run", hooks=[(100, save)])
+    prompt = {"max_new_tokens": 6, "temperature": 0.0}
+    assert jaxlm.load(tmp_path / "saved").generate("The", **prompt) == found.model.generate("The", **prompt)
 
 
 def test_a_stop_that_nobody_planned_calls_only_what_saves():
@@ -207,6 +256,26 @@ def test_a_loss_of_ones_own_is_what_is_minimised_and_its_other_means_are_logged(
     assert records(tmp_path / "run", "validation")[-1]["loss"] == pytest.approx(np.log(size), abs=0.1)
 
 
+@pytest.mark.parametrize("kind", ["experts", "prefix"])
+def test_a_loss_of_ones_own_balances_experts_and_sees_prefixes_as_the_task_does(tmp_path, kind):
+    changes = {
+        "experts": {
+            **{"model__num_experts": 3, "model__router_loss_weight": 0.5, "model__feed_forward": "swiglu"},
+            **{"model__mlp_bias": False, "model__num_layers": 2},
+        },
+        "prefix": {
+            **{"model__prefix": "bidirectional", "task__kind": "prefix_lm", "data__batching": "blocks"},
+            **{"model__num_layers": 2, "model__init_std": 0.3, "self_checks": False},
+        },
+    }[kind]
+    experiment = small_experiment(tmp_path, **SHORT, **changes)
+    experiment = replace(experiment, model=replace(experiment.model, dropout_rate=0.0))
+    jaxlm.train(experiment, tmp_path / "task")
+    jaxlm.train(experiment, tmp_path / "own", objective=plain_loss)
+    losses = [[record["loss"] for record in records(tmp_path / run, "train")] for run in ("task", "own")]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+
+
 def test_a_run_does_not_go_on_with_another_objective(tmp_path):
     experiment = small_experiment(tmp_path, **SHORT)
     jaxlm.train(experiment, tmp_path / "run", objective=plain_loss)
@@ -216,34 +285,63 @@ def test_a_run_does_not_go_on_with_another_objective(tmp_path):
         UsageError, match=f"was begun with another objective .{name}, now that of task.kind 'causal_lm'"
     ):
         jaxlm.train(experiment, tmp_path / "run")
-    assert jaxlm.train(experiment, tmp_path / "run", objective=plain_loss).step == 6
+    assert jaxlm.train(experiment, tmp_path / "run", objective=partial(plain_loss)).step == 6
+    assert is_same("__main__.f".removeprefix("__main__."), "train.f"), "run as a program, and imported"
+    assert not is_same("train.f", "train.g")
+    assert not is_same(None, "train.g")
+
+
+def no_mapping(forward, batch):
+    return jnp.float32(1)
+
+
+def no_weight(forward, batch):
+    return {"loss": jnp.float32(1)}
+
+
+def of_rows(forward, batch):
+    return {"loss": jnp.ones(2), "weight": jnp.ones(2)}
+
+
+def lone(forward, batch):
+    return plain_loss(forward, batch) | {"other": jnp.float32(1)}
+
+
+def reserved(forward, batch):
+    return plain_loss(forward, batch) | {"gradient_norm": jnp.float32(1), "gradient_norm_weight": jnp.float32(1)}
+
+
+def of_labels(forward, batch):
+    return {"loss": batch["label"].sum(), "weight": jnp.float32(1)}
 
 
 @pytest.mark.parametrize(
     ("objective", "message"),
     [
-        (lambda forward, batch: jnp.float32(1), "must return a mapping with 'loss' and 'weight'"),
-        (
-            lambda forward, batch: {"loss": jnp.float32(1)},
-            "must return a mapping with 'loss' and 'weight', .* not .'loss'.",
-        ),
-        (
-            lambda forward, batch: {"loss": jnp.ones(2), "weight": jnp.ones(2)},
-            r"must return sums over the whole batch: loss has the shape \(2,\)",
-        ),
+        (no_mapping, "must return a mapping with 'loss' and 'weight'"),
+        (no_weight, "must return a mapping with 'loss' and 'weight', .* not .'loss'."),
+        (of_rows, r"must return sums over the whole batch: loss has the shape \(2,\)"),
+        (lone, "returns 'other' without 'other_weight'"),
+        (reserved, "returns 'gradient_norm', which the step logs itself"),
+        (of_labels, "asks for 'label', which is not there; a batch has .*targets"),
+        (lambda forward, batch: {}, "give a function with a name"),
+        ("focal", "give a function with a name"),
     ],
+    ids=["no mapping", "no weight", "of rows", "lone", "reserved", "of labels", "without a name", "text"],
 )
-def test_an_objective_that_gives_no_sums_is_refused(tmp_path, objective, message):
+def test_an_objective_that_gives_no_sums_is_refused_and_leaves_no_folder(tmp_path, objective, message):
     with pytest.raises(UsageError, match=message):
         jaxlm.train(small_experiment(tmp_path, **SHORT), tmp_path / "run", objective=objective)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", SEVERAL)
+def test_a_task_of_several_passes_takes_no_objective(kind):
+    with pytest.raises(UsageError, match=f"task.kind '{kind}' has a loss that a function of one forward pass cannot"):
+        own_loss(plain_loss, kind, ModelConfig())
 
 
 def test_each_call_of_forward_drops_something_else_and_only_in_training():
-    from flax.linen import unbox
-
-    from jaxlm.models.config import ModelConfig
-    from jaxlm.models.model import init_params
-    from jaxlm.tasks.own_loss import own_loss
 
     model = ModelConfig(num_layers=1, embed_dim=8, num_heads=2, vocab_size=11, max_length=4, dropout_rate=0.5)
     params = unbox(init_params(model, jax.random.key(0)))
@@ -253,7 +351,7 @@ def test_each_call_of_forward_drops_something_else_and_only_in_training():
         first, second = forward(batch).logits, forward(batch).logits
         return {"loss": jnp.abs(first - second).sum(), "weight": jnp.float32(1)}
 
-    loss = own_loss(difference, model)
+    loss = own_loss(difference, "causal_lm", model)
     assert float(loss(params, batch, jax.random.key(1))["loss"]) > 0.01
     assert float(loss(params, batch, None)["loss"]) == 0
 
@@ -266,4 +364,9 @@ def test_the_profiler_records_the_steps_that_were_asked_for(tmp_path, capsys):
         main(["train", text, "--dir", str(tmp_path / "run"), *words, "--data.length", "16", "--batch-size", "8"]) == 0
     )
     assert f"step 8: profile of 3 steps: {tmp_path / 'run' / 'profile'}" in capsys.readouterr().out
+    short = ["--steps", "4", "--profile-steps", "3", *words[4:]]
+    assert (
+        main(["train", text, "--dir", str(tmp_path / "short"), *short, "--data.length", "16", "--batch-size", "8"]) == 0
+    )
+    assert "step 4: profile of 3 steps" in capsys.readouterr().out, "of a short run those that there are"
     assert [path.name.split(".", 1)[1] for path in (tmp_path / "run" / "profile").rglob("*.xplane.pb")]
