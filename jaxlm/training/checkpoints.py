@@ -27,6 +27,7 @@ from jaxlm.training.state import TrainState
 
 MANIFEST = "manifest.json"
 STATE = "state"
+CHUNK = 4 << 20  # bytes of an array that are encoded at once where memory is bounded
 LARGEST_MANIFEST = 16 << 20  # bytes; a real one has some hundred for each file
 STEP = re.compile(r"0|[1-9][0-9]{0,17}")  # what the folder of a checkpoint is called
 
@@ -143,6 +144,9 @@ class Checkpoints:
         context = ocp.Context()
         context.memory.transfer_concurrent_bytes = copied_at_once
         context.memory.write_concurrent_bytes = copied_at_once
+        if copied_at_once is not None:
+            # Else a whole array is encoded at once, beside the copy of it.
+            context.array.saving.storage_options.chunk_byte_size = CHUNK
         with context:
             response = ocp.save_checkpointables_async(
                 target / STATE,
