@@ -19,14 +19,18 @@ from jaxlm.models.adapter_config import AdapterConfig
 from jaxlm.models.config import ModelConfig
 from jaxlm.models.model import init_params
 from jaxlm.run_folder import RunFolder
+from jaxlm.tasks.causal_lm import CausalLM
 from jaxlm.tasks.cross_entropy import token_losses
 from jaxlm.tasks.own_loss import SEVERAL, is_same, own_loss
+from jaxlm.tasks.prefix_lm import PrefixLM
 from jaxlm.text.config import TokenizerConfig
 from jaxlm.training.checkpoints import Checkpoints
 from jaxlm.training.early_stopping import out_of_patience
 from jaxlm.training.hooks import Hook
 from jaxlm.training.metrics_log import MetricsLog, comparable
 
+from ..models.small_models import MAKES, random_params, random_tokens
+from ..quick_compilation import quick_jit
 from ..small_runs import small_experiment
 
 SHORT = {"steps": 6, "log_every": 3, "sample_every": 0, "evaluation__every": 4, "checkpoints__every": 4}
@@ -133,6 +137,7 @@ def test_a_hook_that_stops_a_run_has_it_saved(tmp_path):
     assert ends[0] == ends[1]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_same_records_of_hooks(tmp_path):
     experiment = small_experiment(tmp_path, **SHORT)
 
@@ -189,6 +194,7 @@ def test_trackers_are_closed_also_where_nothing_is_trained(tmp_path, trained_run
     assert [(tracker.closed, tracker.seen) for tracker in trackers] == [(1, []), (1, [])]
 
 
+@pytest.mark.slow
 def test_a_model_that_a_hook_saves_in_a_run_of_adapters_can_be_loaded(tmp_path, trained_run):
     def save(moment):
         jaxlm.LanguageModel.at(moment).save(tmp_path / "saved")
@@ -232,6 +238,7 @@ def test_a_loss_of_ones_own_that_is_the_tasks_trains_the_same(tmp_path):
         np.testing.assert_allclose(losses[0], losses[1], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_loss_of_ones_own_is_what_is_minimised_and_its_other_means_are_logged(tmp_path):
     def uniform(forward, batch):
         """Every token as likely as any other."""
@@ -256,6 +263,7 @@ def test_a_loss_of_ones_own_is_what_is_minimised_and_its_other_means_are_logged(
     assert records(tmp_path / "run", "validation")[-1]["loss"] == pytest.approx(np.log(size), abs=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["experts", "prefix"])
 def test_a_loss_of_ones_own_balances_experts_and_sees_prefixes_as_the_task_does(tmp_path, kind):
     changes = {
@@ -339,6 +347,30 @@ def test_an_objective_that_gives_no_sums_is_refused_and_leaves_no_folder(tmp_pat
 def test_a_task_of_several_passes_takes_no_objective(kind):
     with pytest.raises(UsageError, match=f"task.kind '{kind}' has a loss that a function of one forward pass cannot"):
         own_loss(plain_loss, kind, ModelConfig())
+
+
+@pytest.mark.parametrize("make", ["mixtral", "prefix"])
+def test_the_tasks_loss_written_as_ones_own_is_the_tasks(make):
+    if make == "mixtral":
+        model = replace(MAKES["mixtral"], router_loss_weight=0.5)
+        task = CausalLM(model, segmented=True)
+    else:
+        model = replace(MAKES["gpt2"], prefix="bidirectional")
+        task = PrefixLM(model, segmented=True)
+    tokens = random_tokens(model, (2, 6))
+    batch = {
+        "tokens": tokens,
+        "targets": (tokens + 1) % model.vocab_size,
+        "positions": np.broadcast_to(np.arange(6, dtype=np.int32), tokens.shape),
+        "segment_ids": np.ones((2, 6), np.int32),
+        "loss_weights": np.asarray([[0, 0, 1, 1, 1, 0], [0, 1, 1, 1, 1, 1]], np.float32),
+        "prefix": np.asarray([[1, 1, 1, 0, 0, 0], [1, 1, 0, 0, 0, 0]], np.int32),
+    }
+    params = random_params(model)
+    expected = quick_jit(task.loss)(params, batch)
+    found = quick_jit(own_loss(plain_loss, "causal_lm", model))(params, batch)
+    assert float(found["loss"]) == pytest.approx(float(expected["loss"]), rel=1e-5)
+    assert float(found["weight"]) == float(expected["weight"])
 
 
 def test_each_call_of_forward_drops_something_else_and_only_in_training():
