@@ -4,20 +4,14 @@ from typing import Any
 
 from jaxlm.hub.activations import activation_name, read_activation
 from jaxlm.hub.config_file import ConfigReader
+from jaxlm.hub.families.roberta import POOLERS, head_entries
 from jaxlm.hub.family import Family
-from jaxlm.hub.mapping import Entry, label_head, linear, norm
+from jaxlm.hub.mapping import Entry, linear, norm
 from jaxlm.models.config import ModelConfig
 
 # All three are written in the code of its class. Positions are counted from behind the padding token.
 PADDING_ID, BUCKETS, MAX_DISTANCE = 1, 32, 128
 OFFSET = PADDING_ID + 1
-LABEL_HEADS = {
-    "sequence_classification": "classifier.out_proj",
-    "token_classification": "classifier",
-    "question_answering": "qa_outputs",
-}
-# What the pooler is called; the other heads have none.
-POOLERS = {"none": "mpnet.pooler.dense", "sequence_classification": "classifier.dense"}
 
 
 def read_config(reader: ConfigReader, task_head: Any) -> ModelConfig:
@@ -94,13 +88,7 @@ def entries(config: ModelConfig) -> list[Entry]:
         table += linear(f"{ours}/mlp/up", f"{theirs}.intermediate.dense", bias=True)
         table += linear(f"{ours}/mlp/down", f"{theirs}.output.dense", bias=True)
         table += norm(f"{ours}/mlp_norm", f"{theirs}.output.LayerNorm", bias=True)
-    if config.task_head in POOLERS:
-        table += linear("pooler/dense", POOLERS[config.task_head], bias=True)
-    if config.task_head == "language_model":
-        table += linear("head/dense", "lm_head.dense", bias=True)
-        table += norm("head/norm", "lm_head.layer_norm", bias=True)
-        table.append(Entry(("head/bias",), ("lm_head.bias",), aliases=("lm_head.decoder.bias",)))
-    return table + label_head(config, LABEL_HEADS)
+    return table + head_entries(config, "mpnet.")
 
 
 FAMILY = Family(

@@ -18,8 +18,8 @@ LABEL_HEADS = {
     "token_classification": "classifier",
     "question_answering": "qa_outputs",
 }
-# What the pooler is called; the other heads have none.
-POOLERS = {"none": "roberta.pooler.dense", "sequence_classification": "classifier.dense"}
+# What the pooler is called, of the bare model behind its prefix; the other heads have none.
+POOLERS = {"none": "pooler.dense", "sequence_classification": "classifier.dense"}
 
 
 def read_config(reader: ConfigReader, task_head: Any) -> ModelConfig:
@@ -52,8 +52,20 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
 def entries(config: ModelConfig) -> list[Entry]:
     """See Family."""
     table = encoder_entries(config, "roberta.", "lm_head.decoder.weight")
+    return table + head_entries(config, "roberta.")
+
+
+def head_entries(config: ModelConfig, prefix: str) -> list[Entry]:
+    """Returns the tensors of the heads, which MPNet has too.
+
+    Args:
+      config: of the model.
+      prefix: what the names of the encoder's tensors begin with.
+    """
+    table: list[Entry] = []
     if config.task_head in POOLERS:
-        table += linear("pooler/dense", POOLERS[config.task_head], bias=True)
+        own = prefix if config.task_head == "none" else ""
+        table += linear("pooler/dense", f"{own}{POOLERS[config.task_head]}", bias=True)
     if config.task_head == "language_model":
         table += linear("head/dense", "lm_head.dense", bias=True)
         table += norm("head/norm", "lm_head.layer_norm", bias=True)
